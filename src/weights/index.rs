@@ -1,0 +1,326 @@
+//! The header of a safetensors file: which tensors lie where. Reads the header and nothing else.
+//!
+//! Format: <https://github.com/huggingface/safetensors#format>. Eight bytes of little-endian
+//! header length N, N bytes of JSON, then the tensors' bytes.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::Source;
+use crate::error::{Error, Result};
+
+/// The longest header that the reference implementation accepts.
+const MAX_HEADER: u64 = 100_000_000;
+
+/// Element type of a stored tensor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Dtype {
+    /// IEEE double.
+    F64,
+    /// IEEE single.
+    F32,
+    /// IEEE half.
+    F16,
+    /// Brain float.
+    BF16,
+    /// Signed 64-bit integer.
+    I64,
+    /// Signed 32-bit integer.
+    I32,
+    /// Signed 16-bit integer.
+    I16,
+    /// Signed 8-bit integer.
+    I8,
+    /// Unsigned 64-bit integer.
+    U64,
+    /// Unsigned 32-bit integer.
+    U32,
+    /// Unsigned 16-bit integer.
+    U16,
+    /// Unsigned 8-bit integer.
+    U8,
+    /// One byte a truth value.
+    Bool,
+}
+
+impl Dtype {
+    const ALL: [(&'static str, Dtype, usize); 13] = [
+        ("F64", Dtype::F64, 8),
+        ("F32", Dtype::F32, 4),
+        ("F16", Dtype::F16, 2),
+        ("BF16", Dtype::BF16, 2),
+        ("I64", Dtype::I64, 8),
+        ("I32", Dtype::I32, 4),
+        ("I16", Dtype::I16, 2),
+        ("I8", Dtype::I8, 1),
+        ("U64", Dtype::U64, 8),
+        ("U32", Dtype::U32, 4),
+        ("U16", Dtype::U16, 2),
+        ("U8", Dtype::U8, 1),
+        ("BOOL", Dtype::Bool, 1),
+    ];
+
+    /// From the name in a header, such as `F16`.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().find(|row| row.0 == name).map(|row| row.1)
+    }
+
+    /// The name in a header.
+    pub fn name(self) -> &'static str {
+        self.row().0
+    }
+
+    /// Bytes per element.
+    pub fn size(self) -> usize {
+        self.row().2
+    }
+
+    fn row(self) -> (&'static str, Dtype, usize) {
+        Self::ALL[Self::ALL.iter().position(|row| row.1 == self).unwrap_or(0)]
+    }
+}
+
+/// One tensor's place in its file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TensorInfo {
+    /// Element type.
+    pub dtype: Dtype,
+    /// Shape, outermost dimension first.
+    pub shape: Vec<usize>,
+    /// First byte, counted from the start of the file.
+    pub offset: u64,
+    /// Length in bytes.
+    pub bytes: u64,
+}
+
+impl TensorInfo {
+    /// Number of elements.
+    pub fn elements(&self) -> usize {
+        self.shape.iter().product()
+    }
+}
+
+/// The parsed header of one safetensors file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Index {
+    /// The file's name, for messages.
+    pub file: String,
+    /// Every tensor by name.
+    pub tensors: BTreeMap<String, TensorInfo>,
+    /// The `__metadata__` entry: strings only.
+    pub metadata: BTreeMap<String, String>,
+}
+
+const DAMAGED: &str = "The file is damaged or was cut short: download or copy it again";
+const NOT_SAFETENSORS: &str =
+    "Only .safetensors files are read; convert a .ckpt or .pt file with its own tool first";
+
+impl Index {
+    /// Reads and checks a header: every tensor's type, shape and byte range, which must lie within
+    /// the file and must not overlap.
+    ///
+    /// # Errors
+    /// Names the file and, where one is at fault, the key.
+    pub fn read(source: &dyn Source) -> Result<Self> {
+        let file = source.name();
+        let len = source.len();
+        if len == 0 {
+            return Err(Error::file(file, "is empty", DAMAGED));
+        }
+        if len < 8 {
+            return Err(Error::file(
+                file,
+                "is no safetensors file: it is shorter than the 8 bytes such a file starts with",
+                NOT_SAFETENSORS,
+            ));
+        }
+        let mut prefix = [0; 8];
+        source.read(0, &mut prefix)?;
+        let header_len = u64::from_le_bytes(prefix);
+        // Only an implausible length is looked at as another format's first bytes: 640 bytes of
+        // header start like a pickle.
+        if header_len > len - 8
+            && let Some(what) = other_format(&prefix)
+        {
+            return Err(Error::file(file, format!("is {what}"), NOT_SAFETENSORS));
+        }
+        if header_len > MAX_HEADER {
+            return Err(Error::file(
+                file,
+                format!("is no safetensors file: its header would be {header_len} bytes long"),
+                NOT_SAFETENSORS,
+            ));
+        }
+        if header_len > len - 8 {
+            return Err(Error::file(
+                file,
+                format!("ends within its header: {header_len} bytes announced, {} there", len - 8),
+                DAMAGED,
+            ));
+        }
+        let mut header = vec![0; header_len as usize];
+        source.read(8, &mut header)?;
+        let header: serde_json::Map<String, Value> =
+            serde_json::from_slice(&header).map_err(|error| {
+                Error::file(
+                    file,
+                    format!("is no safetensors file: its header isn't JSON ({error})"),
+                    NOT_SAFETENSORS,
+                )
+            })?;
+
+        let data = 8 + header_len;
+        let mut tensors = BTreeMap::new();
+        let mut metadata = BTreeMap::new();
+        for (key, entry) in header {
+            if key == "__metadata__" {
+                let entries = entry.as_object().ok_or_else(|| {
+                    Error::key(file, &key, "the metadata isn't a list of strings", DAMAGED)
+                })?;
+                metadata.extend(
+                    entries
+                        .iter()
+                        .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.into()))),
+                );
+                continue;
+            }
+            let info = parse_entry(&entry, data, len)
+                .map_err(|problem| Error::key(file, &key, problem, DAMAGED))?;
+            tensors.insert(key, info);
+        }
+        check_overlap(file, &tensors)?;
+        Ok(Self { file: file.into(), tensors, metadata })
+    }
+
+    /// One tensor's values as f32, whatever its stored type.
+    ///
+    /// # Errors
+    /// When the key is not there or the bytes can't be read.
+    pub fn read_f32(&self, source: &dyn Source, key: &str) -> Result<Vec<f32>> {
+        let info = self.info(key)?;
+        let mut bytes = vec![0; info.bytes as usize];
+        source.read(info.offset, &mut bytes)?;
+        Ok(to_f32(info.dtype, &bytes))
+    }
+
+    /// One tensor's place.
+    ///
+    /// # Errors
+    /// When the key is not there.
+    pub fn info(&self, key: &str) -> Result<&TensorInfo> {
+        self.tensors.get(key).ok_or_else(|| {
+            Error::key(&self.file, key, "is missing", "Check that this is the right file")
+        })
+    }
+}
+
+/// Widens or narrows little-endian elements of any type to f32.
+pub fn to_f32(dtype: Dtype, bytes: &[u8]) -> Vec<f32> {
+    macro_rules! each {
+        ($type:ty, $size:literal) => {
+            bytes
+                .chunks_exact($size)
+                .map(|chunk| {
+                    let mut element = [0; $size];
+                    element.copy_from_slice(chunk);
+                    <$type>::from_le_bytes(element) as f32
+                })
+                .collect()
+        };
+    }
+    match dtype {
+        Dtype::F64 => each!(f64, 8),
+        Dtype::F32 => each!(f32, 4),
+        Dtype::F16 => bytes
+            .chunks_exact(2)
+            .map(|pair| half::f16::from_le_bytes([pair[0], pair[1]]).to_f32())
+            .collect(),
+        Dtype::BF16 => bytes
+            .chunks_exact(2)
+            .map(|pair| half::bf16::from_le_bytes([pair[0], pair[1]]).to_f32())
+            .collect(),
+        Dtype::I64 => each!(i64, 8),
+        Dtype::I32 => each!(i32, 4),
+        Dtype::I16 => each!(i16, 2),
+        Dtype::I8 => each!(i8, 1),
+        Dtype::U64 => each!(u64, 8),
+        Dtype::U32 => each!(u32, 4),
+        Dtype::U16 => each!(u16, 2),
+        Dtype::U8 | Dtype::Bool => bytes.iter().map(|&byte| f32::from(byte)).collect(),
+    }
+}
+
+/// Files that people drop by mistake, told by their first bytes.
+fn other_format(prefix: &[u8; 8]) -> Option<&'static str> {
+    Some(match prefix {
+        [b'P', b'K', 3, 4, ..] => "a zip archive, perhaps a PyTorch .ckpt, .pt or .bin file",
+        [0x80, 2..=5, ..] => "a Python pickle (an old .ckpt, .pt or .bin file)",
+        [0x89, b'P', b'N', b'G', ..] => "a PNG picture",
+        [0xFF, 0xD8, 0xFF, ..] => "a JPEG picture",
+        [b'R', b'I', b'F', b'F', ..] => "a RIFF file, perhaps a WebP picture",
+        [b'G', b'G', b'U', b'F', ..] => "a GGUF file",
+        [b'v', b'e', b'r', b's', b'i', b'o', b'n', b' '] => {
+            "a git-lfs pointer: the text that stands for a file, not the file itself"
+        }
+        [b'<', b'!' | b'h' | b'H', ..] => "an HTML page, perhaps a saved login or error page",
+        _ => return None,
+    })
+}
+
+fn parse_entry(entry: &Value, data: u64, len: u64) -> std::result::Result<TensorInfo, String> {
+    let dtype_name = entry["dtype"].as_str().ok_or("has no dtype")?;
+    let dtype = Dtype::from_name(dtype_name)
+        .ok_or_else(|| format!("has the element type {dtype_name}, which isn't supported"))?;
+    let shape = entry["shape"]
+        .as_array()
+        .ok_or("has no shape")?
+        .iter()
+        .map(|dim| dim.as_u64().and_then(|dim| usize::try_from(dim).ok()))
+        .collect::<Option<Vec<_>>>()
+        .ok_or("has a shape that isn't made of whole numbers")?;
+    let offsets = entry["data_offsets"].as_array().ok_or("has no data_offsets")?;
+    let [Some(begin), Some(end)] =
+        [0, 1].map(|i| if offsets.len() == 2 { offsets[i].as_u64() } else { None })
+    else {
+        return Err("has data_offsets that aren't two whole numbers".into());
+    };
+    let place = data
+        .checked_add(begin)
+        .zip(data.checked_add(end))
+        .filter(|&(offset, end)| offset <= end && end <= len);
+    let Some((offset, end)) = place else {
+        return Err(format!("lies at bytes {begin} to {end}, out of the file's {}", len - data));
+    };
+    let expected = shape
+        .iter()
+        .try_fold(dtype.size() as u64, |product, &dim| product.checked_mul(dim as u64))
+        .ok_or_else(|| format!("has the shape {shape:?}, larger than any file"))?;
+    let bytes = end - offset;
+    if bytes != expected {
+        return Err(format!(
+            "has {bytes} bytes where {dtype_name} {shape:?} needs {expected}"
+        ));
+    }
+    Ok(TensorInfo { dtype, shape, offset, bytes })
+}
+
+fn check_overlap(file: &str, tensors: &BTreeMap<String, TensorInfo>) -> Result<()> {
+    let mut places: Vec<_> = tensors
+        .iter()
+        .filter(|(_, info)| info.bytes > 0)
+        .map(|(key, info)| (info.offset, info.offset + info.bytes, key))
+        .collect();
+    places.sort();
+    for pair in places.windows(2) {
+        if pair[1].0 < pair[0].1 {
+            return Err(Error::key(
+                file,
+                pair[1].2,
+                format!("overlaps the bytes of {}", pair[0].2),
+                DAMAGED,
+            ));
+        }
+    }
+    Ok(())
+}
