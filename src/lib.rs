@@ -1,3 +1,27 @@
-#![doc = "Lorakeet: Stable Diffusion with LoRA adapters, in the browser tab."]
+//! Lorakeet: Stable Diffusion with LoRA adapters, in the browser tab.
+//!
+//! A map of the code, from bytes to pixels:
+//!
+//! - [`weights`]: safetensors files and checkpoints, read by range from a [`weights::Source`].
+//! - [`keys`]: every naming of tensors and modules, translated to diffusers' at the door.
+//! - [`layers`]: `Linear`, `Conv2d` and norms; adapters sit in their slots.
+//! - [`models`]: UNet, text encoder and VAEs, built from their `config.json`.
+//! - [`adapters`]: adapter files, and the set of those attached.
+//! - [`schedulers`]: samplers as tables of numbers. [`noise`]: PyTorch's random numbers.
+//! - [`tokenizer`]: CLIP's. [`image`]: numbers to pixels.
+//! - [`pipelines`]: text to image, pulled block by block.
+//! - `web` (wasm only): the one place that knows there is a browser.
+
+pub mod adapters;
 pub mod error;
+pub mod image;
+pub mod keys;
+pub mod layers;
+pub mod models;
+pub mod noise;
+pub mod pipelines;
+pub mod schedulers;
+pub mod tokenizer;
+#[cfg(target_arch = "wasm32")]
+pub mod web;
 pub mod weights;

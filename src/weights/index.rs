@@ -185,6 +185,16 @@ impl Index {
                 );
                 continue;
             }
+            if let Some(name) = entry["dtype"].as_str()
+                && Dtype::from_name(name).is_none()
+            {
+                return Err(Error::key(
+                    file,
+                    &key,
+                    format!("has the element type {name}, which isn't supported"),
+                    "Use a version of the file in float16, bfloat16 or float32",
+                ));
+            }
             let info = parse_entry(&entry, data, len)
                 .map_err(|problem| Error::key(file, &key, problem, DAMAGED))?;
             tensors.insert(key, info);
@@ -270,8 +280,7 @@ fn other_format(prefix: &[u8; 8]) -> Option<&'static str> {
 
 fn parse_entry(entry: &Value, data: u64, len: u64) -> std::result::Result<TensorInfo, String> {
     let dtype_name = entry["dtype"].as_str().ok_or("has no dtype")?;
-    let dtype = Dtype::from_name(dtype_name)
-        .ok_or_else(|| format!("has the element type {dtype_name}, which isn't supported"))?;
+    let dtype = Dtype::from_name(dtype_name).ok_or("has an unknown dtype")?;
     let shape = entry["shape"]
         .as_array()
         .ok_or("has no shape")?
@@ -298,9 +307,7 @@ fn parse_entry(entry: &Value, data: u64, len: u64) -> std::result::Result<Tensor
         .ok_or_else(|| format!("has the shape {shape:?}, larger than any file"))?;
     let bytes = end - offset;
     if bytes != expected {
-        return Err(format!(
-            "has {bytes} bytes where {dtype_name} {shape:?} needs {expected}"
-        ));
+        return Err(format!("has {bytes} bytes where {dtype_name} {shape:?} needs {expected}"));
     }
     Ok(TensorInfo { dtype, shape, offset, bytes })
 }

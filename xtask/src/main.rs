@@ -1,1 +1,108 @@
-fn main() {}
+//! The project's two commands that do everything, `cargo xtask serve` and `cargo xtask test`, and
+//! the smaller ones they are made of. Plain std Rust, so that it compiles in seconds.
+
+mod browser;
+mod build;
+mod server;
+mod setup;
+mod shell;
+mod test;
+mod wasm;
+
+use shell::{Result, root};
+
+const HELP: &str = "\
+Lorakeet's tasks
+
+USAGE: cargo xtask COMMAND [OPTIONS]
+
+  serve [--port N] [--open]   set up, build the page, serve it with the demo model
+  build                       set up, build the page into dist/
+  test [--native] [--web] [--e2e] [-- ARGS]
+                              set up, run the tests: native, in headless Chromium, and the real
+                              page end to end (all three unless some are named);
+                              ARGS go to each `cargo test`, e.g. a test's name
+  ci                          rustfmt and clippy, then every test
+  setup                       install what the page and its tests need, and nothing else
+  cargo ARGS...               run cargo for the page's target, with its compiler and target folder
+                              (`cargo xtask cargo check --lib`)
+
+ENVIRONMENT
+  LORAKEET_TOOLS     where trunk, wasm-bindgen and wasm-opt are kept (~/.cache/lorakeet/tools)
+  CARGO_TARGET_DIR   build folder (target); what is built for the page lies in its folder wasm
+  CHROME, CHROMEDRIVER   the browser of the tests and its driver, where they are not on PATH
+";
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if let Err(message) = run(&args) {
+        eprintln!("\nerror: {message}");
+        std::process::exit(1);
+    }
+}
+
+fn run(args: &[String]) -> Result<()> {
+    let (command, rest) = match args.split_first() {
+        None => ("help", args),
+        Some((command, rest)) => (command.as_str(), rest),
+    };
+    if !matches!(command, "cargo" | "test") && rest.iter().any(|a| a == "-h" || a == "--help") {
+        print!("{HELP}");
+        return Ok(());
+    }
+    std::env::set_current_dir(root()).map_err(|e| format!("{}: {e}", root().display()))?;
+    match command {
+        "help" | "-h" | "--help" => print!("{HELP}"),
+        "serve" => serve(rest)?,
+        "build" => {
+            no_more(rest)?;
+            build::page(&setup::page()?)?;
+        }
+        "test" => test::run(&test::Options::parse(rest)?)?,
+        "ci" => {
+            no_more(rest)?;
+            test::ci()?;
+        }
+        "setup" => {
+            no_more(rest)?;
+            setup::page()?;
+            browser::find_or_install()?;
+        }
+        "cargo" => shell::run(wasm::find_or_install()?.cargo_for_page(rest)?)?,
+        other => return Err(format!("there is no command `{other}`\n\n{HELP}")),
+    }
+    Ok(())
+}
+
+fn no_more(rest: &[String]) -> Result<()> {
+    match rest.first() {
+        None => Ok(()),
+        Some(extra) => Err(format!("unexpected argument `{extra}`; see cargo xtask --help")),
+    }
+}
+
+fn serve(args: &[String]) -> Result<()> {
+    let (mut port, mut open) = (None, false);
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--port" => {
+                let value = args.next().ok_or("--port needs a number")?;
+                port = Some(value.parse().map_err(|_| format!("--port: not a port: {value}"))?);
+            }
+            "--open" => open = true,
+            other => no_more(&[other.to_string()])?,
+        }
+    }
+    // The port first: it would be a pity to find it taken after the build.
+    let listener = server::bind(port)?;
+    let dist = build::page(&setup::page()?)?;
+    // The page's own files come from the source folder, so that an edit shows on reload.
+    let site = server::Site::new(dist).mount("web", root().join("web"));
+    let url = server::url(&listener)?;
+    println!("\nLorakeet is ready: {url}  (Ctrl-C stops it)");
+    if open {
+        browser::open(&url);
+    }
+    server::serve(&listener, site)
+}

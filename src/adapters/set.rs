@@ -1,0 +1,193 @@
+//! The adapters attached to a model. One place decides how each runs: LoRA and LoCon unmerged, so
+//! that a strength is one number and nothing is uploaded when it moves.
+
+use burn::tensor::{Device, Tensor, TensorData};
+
+use super::{AdapterFile, CoverageReport, HostTensor, LoraWeights, Part};
+use crate::error::{Error, Result};
+use crate::layers::{Branch, Factors, Site, Strength};
+
+/// An adapter that is attached.
+#[derive(Debug)]
+pub struct Attached {
+    /// Its number for as long as it is attached.
+    pub id: u64,
+    /// Its file's name.
+    pub name: String,
+    /// What its file holds and how much of it is used.
+    pub report: CoverageReport,
+    enabled: bool,
+    wanted: [f32; 2],
+    strengths: [Strength; 2],
+}
+
+impl Attached {
+    /// Whether it is switched on.
+    pub fn enabled(&self) -> bool {
+        self.enabled
+    }
+
+    /// The strength it has for one part when it is switched on.
+    pub fn strength(&self, part: Part) -> f32 {
+        self.wanted[index(part)]
+    }
+}
+
+fn index(part: Part) -> usize {
+    match part {
+        Part::UNet => 0,
+        Part::TextEncoder => 1,
+    }
+}
+
+/// Every adapter attached to one model, in the order in which they came.
+#[derive(Debug, Default)]
+pub struct AdapterSet {
+    adapters: Vec<Attached>,
+    next: u64,
+}
+
+impl AdapterSet {
+    /// Strengths that are accepted, for each part.
+    pub const STRENGTHS: std::ops::RangeInclusive<f32> = -2.0..=2.0;
+
+    /// Those attached.
+    pub fn iter(&self) -> impl Iterator<Item = &Attached> {
+        self.adapters.iter()
+    }
+
+    /// Uploads an adapter's factors and attaches them to their layers, at strength 1.
+    ///
+    /// # Errors
+    /// When a factor has another shape than its layer needs; nothing is attached then.
+    pub fn attach(
+        &mut self,
+        file: AdapterFile,
+        unet: &[Site],
+        text_encoder: &[Site],
+        device: &Device,
+    ) -> Result<u64> {
+        let id = self.next;
+        let strengths = [Strength::new(1.0), Strength::new(1.0)];
+        let mut branches = Vec::with_capacity(file.modules.len());
+        for module in &file.modules {
+            let sites = match module.part {
+                Part::UNet => unet,
+                Part::TextEncoder => text_encoder,
+            };
+            let site = sites.iter().find(|site| site.path == module.path).ok_or_else(|| {
+                Error::key(
+                    &file.name,
+                    &module.path,
+                    "names a layer that the model lacks",
+                    "Use an adapter made for this model",
+                )
+            })?;
+            let factors = upload(&file.name, module, site, device)?;
+            let strength = strengths[index(module.part)].clone();
+            branches.push((site, Branch { adapter: id, strength, scale: module.scale, factors }));
+        }
+        for (site, branch) in branches {
+            site.slot.attach(branch);
+        }
+        self.next += 1;
+        self.adapters.push(Attached {
+            id,
+            name: file.name,
+            report: file.report,
+            enabled: true,
+            wanted: [1.0; 2],
+            strengths,
+        });
+        Ok(id)
+    }
+
+    /// Sets an adapter's switch and strengths: three numbers change, nothing else.
+    ///
+    /// # Errors
+    /// When there is no such adapter or a strength is out of [`Self::STRENGTHS`].
+    pub fn set(&mut self, id: u64, enabled: bool, unet: f32, text_encoder: f32) -> Result<()> {
+        for strength in [unet, text_encoder] {
+            if !Self::STRENGTHS.contains(&strength) {
+                return Err(Error::setting(
+                    "strength",
+                    format!("{strength} is not between -2 and 2"),
+                    "Choose a strength from -2 to 2",
+                ));
+            }
+        }
+        let adapter = self
+            .adapters
+            .iter_mut()
+            .find(|adapter| adapter.id == id)
+            .ok_or_else(|| unknown(id))?;
+        adapter.enabled = enabled;
+        adapter.wanted = [unet, text_encoder];
+        for (strength, wanted) in adapter.strengths.iter().zip(adapter.wanted) {
+            strength.set(if enabled { wanted } else { 0.0 });
+        }
+        Ok(())
+    }
+
+    /// Takes an adapter off; nothing of it stays in the model.
+    ///
+    /// # Errors
+    /// When there is no such adapter.
+    pub fn detach(&mut self, id: u64, sites: &[&[Site]]) -> Result<()> {
+        let place = self
+            .adapters
+            .iter()
+            .position(|adapter| adapter.id == id)
+            .ok_or_else(|| unknown(id))?;
+        self.adapters.remove(place);
+        for site in sites.iter().copied().flatten() {
+            site.slot.detach(id);
+        }
+        Ok(())
+    }
+}
+
+fn unknown(id: u64) -> Error {
+    Error::setting("adapter", format!("there is no adapter {id}"), "Add the adapter's file again")
+}
+
+fn upload(file: &str, module: &LoraWeights, site: &Site, device: &Device) -> Result<Factors> {
+    let LoraWeights { down, mid, up, path, .. } = module;
+    let misfit = || {
+        let shapes = format!("down {:?} and up {:?}", down.shape, up.shape);
+        let problem = format!("{shapes} don't fit the layer's {:?}", site.shape);
+        Error::key(file, path, problem, "Use an adapter made for this model")
+    };
+    let rank = module.rank;
+    match site.shape[..] {
+        [output, input] => {
+            if mid.is_some() || down.shape != [rank, input] || up.shape != [output, rank] {
+                return Err(misfit());
+            }
+            let down = tensor(down, [rank, input], device).transpose();
+            let up = tensor(up, [output, rank], device).transpose();
+            Ok(Factors::Linear { down, up })
+        }
+        [output, input, height, width] => {
+            let kernel = if mid.is_some() { [1, 1] } else { [height, width] };
+            let down_shape = [rank, input, kernel[0], kernel[1]];
+            let mid_shape = [rank, rank, height, width];
+            let fits = down.shape == down_shape
+                && up.shape == [output, rank, 1, 1]
+                && mid.as_ref().is_none_or(|mid| mid.shape == mid_shape);
+            if !fits {
+                return Err(misfit());
+            }
+            Ok(Factors::Conv2d {
+                down: tensor(down, down_shape, device),
+                mid: mid.as_ref().map(|mid| tensor(mid, mid_shape, device)),
+                up: tensor(up, [output, rank, 1, 1], device),
+            })
+        }
+        _ => Err(misfit()),
+    }
+}
+
+fn tensor<const D: usize>(host: &HostTensor, shape: [usize; D], device: &Device) -> Tensor<D> {
+    Tensor::from_data(TensorData::new(host.data.clone(), shape), device)
+}

@@ -1,0 +1,82 @@
+//! Numbers to pixels.
+
+/// Pixels for a canvas or a PNG: RGBA, eight bits each, row by row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rgba {
+    /// Pixels in a row.
+    pub width: usize,
+    /// Rows.
+    pub height: usize,
+    /// `4 * width * height` bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// The VAE's output to pixels: `[3, height, width]` in -1..1, as diffusers' `VaeImageProcessor`
+/// rounds it (`clamp(x / 2 + 0.5, 0, 1) * 255`).
+pub fn to_rgba(planes: &[f32], width: usize, height: usize) -> Rgba {
+    let area = width * height;
+    let level = |value: f32| ((value / 2.0 + 0.5).clamp(0.0, 1.0) * 255.0).round_ties_even() as u8;
+    let mut bytes = Vec::with_capacity(4 * area);
+    for i in 0..area {
+        bytes.extend([0, 1, 2].map(|channel| level(planes[channel * area + i])));
+        bytes.push(u8::MAX);
+    }
+    Rgba { width, height, bytes }
+}
+
+/// A linear map from the four latent channels to red, green and blue in -1..1: the cheapest
+/// preview there is, eight times smaller than the picture.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LatentRgb {
+    /// One row for each latent channel.
+    pub factors: [[f32; 3]; 4],
+    /// Added at the end.
+    pub bias: [f32; 3],
+}
+
+impl LatentRgb {
+    /// SD 1 and 2 (ComfyUI, `comfy/latent_formats.py`, `SD15.latent_rgb_factors`).
+    pub const STABLE_DIFFUSION: Self = Self {
+        factors: [
+            [0.3512, 0.2297, 0.3227],
+            [0.3250, 0.4974, 0.2350],
+            [-0.2829, 0.1762, 0.2721],
+            [-0.2120, -0.2616, -0.7177],
+        ],
+        bias: [0.0; 3],
+    };
+
+    /// The factors that a VAE's config brings along (`latent_rgb_factors`, 4 rows of 3, and
+    /// `latent_rgb_factors_bias`), or Stable Diffusion's.
+    pub fn from_config(config: &serde_json::Value) -> Self {
+        let row = |value: &serde_json::Value| -> Option<[f32; 3]> {
+            let row: Vec<f32> =
+                value.as_array()?.iter().filter_map(|x| Some(x.as_f64()? as f32)).collect();
+            row.try_into().ok()
+        };
+        let factors = config["latent_rgb_factors"].as_array().and_then(|rows| {
+            let rows: Vec<[f32; 3]> = rows.iter().filter_map(row).collect();
+            rows.try_into().ok()
+        });
+        match factors {
+            Some(factors) => {
+                let bias = row(&config["latent_rgb_factors_bias"]).unwrap_or_default();
+                Self { factors, bias }
+            }
+            None => Self::STABLE_DIFFUSION,
+        }
+    }
+
+    /// Latents `[4, height, width]` (scaled, as the UNet has them) to pixels of the same size.
+    pub fn preview(&self, latents: &[f32], width: usize, height: usize) -> Rgba {
+        let area = width * height;
+        let mut planes = vec![0.0; 3 * area];
+        for (rgb, plane) in planes.chunks_exact_mut(area.max(1)).enumerate() {
+            for (i, value) in plane.iter_mut().enumerate() {
+                *value = self.bias[rgb]
+                    + (0..4).map(|c| self.factors[c][rgb] * latents[c * area + i]).sum::<f32>();
+            }
+        }
+        to_rgba(&planes, width, height)
+    }
+}

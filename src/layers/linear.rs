@@ -1,0 +1,40 @@
+use burn::tensor::Tensor;
+use burn::tensor::module::linear;
+
+use super::{Factors, Parameters, Slot};
+
+/// `y = x W^T + b`, plus the branches of the adapters attached to it.
+#[derive(Debug)]
+pub struct Linear {
+    /// `[out, in]`, as the checkpoint has it.
+    weight: Tensor<2>,
+    /// `[out]`.
+    bias: Option<Tensor<1>>,
+    slot: Slot,
+}
+
+impl Linear {
+    /// Loads `weight [out, in]` and, where it has one, `bias [out]`.
+    pub fn load(parameters: &Parameters, input: usize, output: usize, bias: bool) -> Self {
+        let weight = parameters.tensor("weight", [output, input]);
+        let bias = bias.then(|| parameters.tensor("bias", [output]));
+        Self { weight, bias, slot: parameters.slot(&[output, input]) }
+    }
+
+    /// `[.., in] -> [.., out]`.
+    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        let weight = self.weight.clone().cast(x.dtype()).transpose();
+        let bias = self.bias.clone().map(|bias| bias.cast(x.dtype()));
+        let mut y = linear(x.clone(), weight, bias);
+        for branch in self.slot.branches().iter() {
+            let factor = branch.factor();
+            let Factors::Linear { down, up } = &branch.factors else { continue };
+            // Strength 0 is the base model bit for bit, not the base plus zeros.
+            if factor != 0.0 {
+                let hidden = linear(x.clone(), down.clone(), None).mul_scalar(factor);
+                y = y + linear(hidden, up.clone(), None);
+            }
+        }
+        y
+    }
+}

@@ -1,0 +1,16 @@
+//! The layers that the models are made of. `Linear` and `Conv2d` carry a slot in which an adapter
+//! can sit; a model made of them doesn't know that adapters exist.
+
+mod attention;
+mod conv2d;
+mod linear;
+mod norm;
+mod parameters;
+mod slot;
+
+pub use attention::attention;
+pub use conv2d::{Conv2d, Conv2dConfig};
+pub use linear::Linear;
+pub use norm::{GroupNorm, LayerNorm};
+pub use parameters::{LoadReport, Parameters, Progress, Storage};
+pub use slot::{Branch, Factors, Site, Slot, Strength};

@@ -1,0 +1,273 @@
+//! From a checkpoint's bytes to a model's tensors, one at a time: the wasm heap never holds more
+//! than the tensor in hand.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+use burn::tensor::{DType, Device, Tensor, TensorData};
+
+use super::{Site, Slot};
+use crate::error::{Error, Result};
+use crate::weights::{Component, Dtype, Source, Stored, to_f32};
+
+/// How weights lie in the device's memory. Arithmetic is f32 in either case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Storage {
+    /// Everything widened to f32 when it is loaded.
+    F32,
+    /// f16 tensors stay f16 and are widened when a layer is used: half the memory.
+    F16,
+}
+
+/// How far loading has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Progress<'a> {
+    /// Bytes read so far of this component.
+    pub done: u64,
+    /// Bytes there are.
+    pub total: u64,
+    /// The component: `unet`, `text_encoder` or `vae`.
+    pub component: &'a str,
+}
+
+/// What loading a component found.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+pub struct LoadReport {
+    /// The component's name.
+    pub component: String,
+    /// Tensors that the model asked for and got.
+    pub used: usize,
+    /// Numbers in them.
+    pub parameters: u64,
+    /// Bytes of them in the file.
+    pub bytes: u64,
+    /// Keys that the model needs and the file lacks, with the shape wanted.
+    pub missing: Vec<String>,
+    /// Keys in the file that the model has no place for.
+    pub unused: Vec<String>,
+    /// Keys whose shape isn't the model's, with both shapes.
+    pub misshapen: Vec<String>,
+    /// Keys that hold NaN or infinity.
+    pub not_finite: Vec<String>,
+}
+
+impl LoadReport {
+    /// An error that names what is wrong, unless every tensor was found, fits and is finite.
+    ///
+    /// # Errors
+    /// Names the file and the first keys at fault.
+    pub fn check(&self, file: &str) -> Result<()> {
+        let complaint = |what: &str, keys: &[String], remedy: &str| {
+            let more = keys.len().saturating_sub(3);
+            let shown = keys.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
+            let tail = if more > 0 { format!(" and {more} more") } else { String::new() };
+            Err(Error::file(
+                file,
+                format!("{} tensors of the {} {what}: {shown}{tail}", keys.len(), self.component),
+                remedy,
+            ))
+        };
+        if !self.missing.is_empty() {
+            return complaint(
+                "are missing",
+                &self.missing,
+                "The file is incomplete or belongs to another kind of model",
+            );
+        }
+        if !self.misshapen.is_empty() {
+            return complaint(
+                "have another shape than the config asks for",
+                &self.misshapen,
+                "Check that config.json and weights belong together",
+            );
+        }
+        if !self.not_finite.is_empty() {
+            return complaint(
+                "hold NaN or infinity",
+                &self.not_finite,
+                "The file is broken, perhaps by a merge or conversion: get another copy",
+            );
+        }
+        Ok(())
+    }
+}
+
+struct State<'a> {
+    used: BTreeSet<String>,
+    report: LoadReport,
+    sites: Vec<Site>,
+    failure: Option<Error>,
+    done: u64,
+    progress: &'a mut dyn FnMut(Progress<'_>),
+}
+
+struct Shared<'a> {
+    component: &'a Component,
+    sources: &'a [Rc<dyn Source>],
+    device: &'a Device,
+    storage: Storage,
+    total: u64,
+    state: RefCell<State<'a>>,
+}
+
+/// A place in a component's tree of parameters, such as `down_blocks.0`.
+#[derive(Clone)]
+pub struct Parameters<'a> {
+    shared: Rc<Shared<'a>>,
+    path: String,
+}
+
+impl<'a> Parameters<'a> {
+    /// The root of a component.
+    pub fn new(
+        component: &'a Component,
+        sources: &'a [Rc<dyn Source>],
+        device: &'a Device,
+        storage: Storage,
+        progress: &'a mut dyn FnMut(Progress<'_>),
+    ) -> Self {
+        let total = component.tensors.values().map(|stored| stored.info.bytes).sum();
+        let report = LoadReport { component: component.name.into(), ..LoadReport::default() };
+        let state = State {
+            used: BTreeSet::new(),
+            report,
+            sites: Vec::new(),
+            failure: None,
+            done: 0,
+            progress,
+        };
+        let shared =
+            Shared { component, sources, device, storage, total, state: RefCell::new(state) };
+        Self { shared: Rc::new(shared), path: String::new() }
+    }
+
+    /// One level down.
+    pub fn at(&self, name: impl std::fmt::Display) -> Self {
+        Self { shared: self.shared.clone(), path: self.key(name) }
+    }
+
+    /// The device that tensors are loaded to.
+    pub fn device(&self) -> &Device {
+        self.shared.device
+    }
+
+    /// Whether the checkpoint has a tensor of this name here: for parts that are optional.
+    pub fn has(&self, name: &str) -> bool {
+        self.shared.component.tensors.contains_key(&self.key(name))
+    }
+
+    /// Loads a tensor. One that is missing, misshapen or not finite goes into the report and zeros
+    /// stand in for it, so that one pass finds everything that is wrong.
+    pub fn tensor<const D: usize>(&self, name: &str, shape: [usize; D]) -> Tensor<D> {
+        let device = self.shared.device;
+        let data = self.data(name, &shape);
+        // Without a type of its own `from_data` would turn f16 into the device's default float.
+        let dtype = data.as_ref().map_or(DType::F32, TensorData::dtype);
+        match data {
+            Some(data) => Tensor::from_data(data, (device, dtype)),
+            None => Tensor::zeros(shape, device),
+        }
+    }
+
+    /// Loads a tensor's bytes to the host, for tables that stay there (token embeddings).
+    pub fn host(&self, name: &str, shape: [usize; 2]) -> (Dtype, Vec<u8>) {
+        self.bytes(name, &shape).unwrap_or((Dtype::F32, vec![0; shape[0] * shape[1] * 4]))
+    }
+
+    /// An attach point for the layer here; the loader lists it under this path.
+    pub fn slot(&self, shape: &[usize]) -> Slot {
+        let slot = Slot::default();
+        let site = Site { path: self.path.clone(), shape: shape.to_vec(), slot: slot.clone() };
+        self.shared.state.borrow_mut().sites.push(site);
+        slot
+    }
+
+    /// Ends loading: what was found, and every adaptable layer.
+    ///
+    /// # Errors
+    /// When a source could not be read.
+    pub fn finish(self) -> Result<(LoadReport, Vec<Site>)> {
+        let mut state = self.shared.state.borrow_mut();
+        if let Some(failure) = state.failure.take() {
+            return Err(failure);
+        }
+        let mut report = std::mem::take(&mut state.report);
+        let used = |key: &&String| !state.used.contains(*key);
+        report.unused = self.shared.component.tensors.keys().filter(used).cloned().collect();
+        Ok((report, std::mem::take(&mut state.sites)))
+    }
+
+    fn key(&self, name: impl std::fmt::Display) -> String {
+        if self.path.is_empty() { name.to_string() } else { format!("{}.{name}", self.path) }
+    }
+
+    fn data(&self, name: &str, shape: &[usize]) -> Option<TensorData> {
+        let (dtype, bytes) = self.bytes(name, shape)?;
+        let keep = dtype == Dtype::F16 && self.shared.storage == Storage::F16;
+        Some(if keep {
+            TensorData::from_bytes_vec(bytes, shape, DType::F16)
+        } else {
+            TensorData::new(to_f32(dtype, &bytes), shape)
+        })
+    }
+
+    fn bytes(&self, name: &str, shape: &[usize]) -> Option<(Dtype, Vec<u8>)> {
+        let key = self.key(name);
+        let mut state = self.shared.state.borrow_mut();
+        let Some(Stored { source, info, .. }) = self.shared.component.tensors.get(&key) else {
+            state.report.missing.push(format!("{key} {shape:?}"));
+            return None;
+        };
+        state.used.insert(key.clone());
+        if !same_shape(&info.shape, shape) {
+            state.report.misshapen.push(format!("{key} is {:?}, not {shape:?}", info.shape));
+            return None;
+        }
+        let mut bytes = vec![0; info.bytes as usize];
+        if let Err(error) = self.shared.sources[*source].read(info.offset, &mut bytes) {
+            state.failure.get_or_insert(error);
+            return None;
+        }
+        if !all_finite(info.dtype, &bytes) {
+            state.report.not_finite.push(key);
+            return None;
+        }
+        state.report.used += 1;
+        state.report.parameters += info.elements() as u64;
+        state.report.bytes += info.bytes;
+        state.done += info.bytes;
+        let done = state.done;
+        (state.progress)(Progress {
+            done,
+            total: self.shared.total,
+            component: self.shared.component.name,
+        });
+        Some((info.dtype, bytes))
+    }
+}
+
+/// Equal but for trailing ones: a 1x1 convolution's `[o, i, 1, 1]` is a linear layer's `[o, i]`.
+fn same_shape(stored: &[usize], wanted: &[usize]) -> bool {
+    let trim = |shape: &[usize], least: usize| {
+        let end = shape.iter().rposition(|&dim| dim != 1).map_or(0, |last| last + 1);
+        shape[..end.max(least).min(shape.len())].to_vec()
+    };
+    let least = stored.len().min(wanted.len()).min(2);
+    stored == wanted || trim(stored, least) == trim(wanted, least)
+}
+
+/// Whether no element is NaN or infinite: in every float format that is an exponent of all ones.
+fn all_finite(dtype: Dtype, bytes: &[u8]) -> bool {
+    let pairs = |mask: u16| {
+        bytes
+            .chunks_exact(2)
+            .all(|pair| u16::from_le_bytes([pair[0], pair[1]]) & mask != mask)
+    };
+    match dtype {
+        Dtype::F16 => pairs(0x7C00),
+        Dtype::BF16 => pairs(0x7F80),
+        Dtype::F32 | Dtype::F64 => to_f32(dtype, bytes).iter().all(|value| value.is_finite()),
+        _ => true,
+    }
+}

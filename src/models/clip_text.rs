@@ -1,0 +1,202 @@
+//! The text encoder: transformers `models/clip/modeling_clip.py` (`CLIPTextModel`).
+
+use burn::tensor::activation::{gelu, sigmoid};
+use burn::tensor::{Device, Tensor, TensorData};
+use serde::Deserialize;
+
+use super::{parse_config, unsupported};
+use crate::error::{Error, Result};
+use crate::layers::{LayerNorm, Linear, Parameters, attention};
+use crate::weights::{Component, Dtype, to_f32};
+
+/// `text_encoder/config.json`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct CLIPTextConfig {
+    /// Width.
+    pub hidden_size: usize,
+    /// Width within the feed-forward.
+    pub intermediate_size: usize,
+    /// Number of layers.
+    pub num_hidden_layers: usize,
+    /// Heads of every attention.
+    pub num_attention_heads: usize,
+    /// Positions, and so tokens of a prompt.
+    pub max_position_embeddings: usize,
+    /// Tokens in the vocabulary.
+    pub vocab_size: usize,
+    /// `quick_gelu` (OpenAI) or `gelu` (OpenCLIP).
+    pub hidden_act: String,
+    /// Epsilon of the layer norms.
+    pub layer_norm_eps: f64,
+}
+
+impl Default for CLIPTextConfig {
+    /// transformers' own defaults, with the width of SD 1.
+    fn default() -> Self {
+        Self {
+            hidden_size: 512,
+            intermediate_size: 2048,
+            num_hidden_layers: 12,
+            num_attention_heads: 8,
+            max_position_embeddings: 77,
+            vocab_size: 49408,
+            hidden_act: "quick_gelu".into(),
+            layer_norm_eps: 1e-5,
+        }
+    }
+}
+
+impl CLIPTextConfig {
+    /// Reads and checks a component's config.
+    ///
+    /// # Errors
+    /// Names the field whose value can't be read or isn't supported.
+    pub fn parse(component: &Component) -> Result<Self> {
+        let config: Self = parse_config(component)?;
+        if !["quick_gelu", "gelu"].contains(&config.hidden_act.as_str()) {
+            return Err(unsupported(component, "hidden_act", config.hidden_act));
+        }
+        let heads = config.num_attention_heads;
+        if heads == 0 || config.hidden_size % heads != 0 {
+            return Err(unsupported(component, "num_attention_heads", heads));
+        }
+        Ok(config)
+    }
+}
+
+#[derive(Debug)]
+struct EncoderLayer {
+    layer_norm1: LayerNorm,
+    q_proj: Linear,
+    k_proj: Linear,
+    v_proj: Linear,
+    out_proj: Linear,
+    layer_norm2: LayerNorm,
+    fc1: Linear,
+    fc2: Linear,
+}
+
+impl EncoderLayer {
+    fn load(parameters: &Parameters, config: &CLIPTextConfig) -> Self {
+        let width = config.hidden_size;
+        let inner = config.intermediate_size;
+        let linear = |group: &str, name, input, output| {
+            Linear::load(&parameters.at(group).at(name), input, output, true)
+        };
+        let norm = |name| LayerNorm::load(&parameters.at(name), width, config.layer_norm_eps);
+        Self {
+            layer_norm1: norm("layer_norm1"),
+            q_proj: linear("self_attn", "q_proj", width, width),
+            k_proj: linear("self_attn", "k_proj", width, width),
+            v_proj: linear("self_attn", "v_proj", width, width),
+            out_proj: linear("self_attn", "out_proj", width, width),
+            layer_norm2: norm("layer_norm2"),
+            fc1: linear("mlp", "fc1", width, inner),
+            fc2: linear("mlp", "fc2", inner, width),
+        }
+    }
+
+    fn forward(&self, x: Tensor<3>, config: &CLIPTextConfig) -> Tensor<3> {
+        let normal = self.layer_norm1.forward(x.clone());
+        let q = self.q_proj.forward(normal.clone());
+        let k = self.k_proj.forward(normal.clone());
+        let v = self.v_proj.forward(normal);
+        let attended = attention(q, k, v, config.num_attention_heads, true);
+        let x = self.out_proj.forward(attended) + x;
+
+        let hidden = self.fc1.forward(self.layer_norm2.forward(x.clone()));
+        let hidden = if config.hidden_act == "gelu" {
+            gelu(hidden)
+        } else {
+            hidden.clone() * sigmoid(hidden * 1.702)
+        };
+        self.fc2.forward(hidden) + x
+    }
+}
+
+/// `CLIPTextModel`.
+#[derive(Debug)]
+pub struct CLIPTextModel {
+    config: CLIPTextConfig,
+    /// Stays on the host: a prompt needs 77 rows of a table that is too large for one binding of
+    /// WebGPU's default limits.
+    token_embedding: (Dtype, Vec<u8>),
+    position_embedding: Tensor<2>,
+    layers: Vec<EncoderLayer>,
+    final_layer_norm: LayerNorm,
+    device: Device,
+}
+
+impl CLIPTextModel {
+    /// Builds the network that the config describes and loads it.
+    pub fn load(config: &CLIPTextConfig, parameters: &Parameters) -> Self {
+        let model = parameters.at("text_model");
+        let embeddings = model.at("embeddings");
+        let layers = model.at("encoder").at("layers");
+        let width = config.hidden_size;
+        let positions = [config.max_position_embeddings, width];
+        Self {
+            token_embedding: embeddings
+                .at("token_embedding")
+                .host("weight", [config.vocab_size, width]),
+            position_embedding: embeddings.at("position_embedding").tensor("weight", positions),
+            layers: (0..config.num_hidden_layers)
+                .map(|i| EncoderLayer::load(&layers.at(i), config))
+                .collect(),
+            final_layer_norm: LayerNorm::load(
+                &model.at("final_layer_norm"),
+                width,
+                config.layer_norm_eps,
+            ),
+            device: parameters.device().clone(),
+            config: config.clone(),
+        }
+    }
+
+    /// What it was built from.
+    pub fn config(&self) -> &CLIPTextConfig {
+        &self.config
+    }
+
+    /// Rows of equal length, at most `max_position_embeddings` tokens each, to the last hidden
+    /// states `[n, tokens, hidden_size]` after the final norm.
+    ///
+    /// # Errors
+    /// When a token isn't in the vocabulary or the rows are of different or too great length.
+    pub fn forward(&self, ids: &[Vec<u32>]) -> Result<Tensor<3>> {
+        let length = ids.first().map_or(0, Vec::len);
+        let most = self.config.max_position_embeddings;
+        if length == 0 || length > most || ids.iter().any(|row| row.len() != length) {
+            return Err(Error::setting(
+                "prompt",
+                format!("has rows of {length} tokens where the text encoder takes 1 to {most}"),
+                "Shorten the prompt",
+            ));
+        }
+        let width = self.config.hidden_size;
+        let (dtype, table) = &self.token_embedding;
+        let row_bytes = width * dtype.size();
+        let mut values = Vec::with_capacity(ids.len() * length * width);
+        for &id in ids.iter().flatten() {
+            let start = id as usize * row_bytes;
+            let row = table.get(start..start + row_bytes).ok_or_else(|| {
+                Error::setting(
+                    "tokenizer",
+                    format!("gave token {id} for a vocabulary of {}", self.config.vocab_size),
+                    "Use the tokenizer files that belong to this text encoder",
+                )
+            })?;
+            values.extend(to_f32(*dtype, row));
+        }
+        let tokens = TensorData::new(values, [ids.len(), length, width]);
+        let tokens: Tensor<3> = Tensor::from_data(tokens, &self.device);
+        let positions = self.position_embedding.clone().cast(tokens.dtype()).narrow(0, 0, length);
+
+        let mut x = tokens + positions.unsqueeze();
+        for layer in &self.layers {
+            x = layer.forward(x, &self.config);
+        }
+        Ok(self.final_layer_norm.forward(x))
+    }
+}

@@ -1,0 +1,123 @@
+//! Residual blocks and resampling: diffusers `models/resnet.py`, `upsampling.py`,
+//! `downsampling.py`.
+
+use burn::tensor::Tensor;
+use burn::tensor::activation::silu;
+
+use crate::layers::{Conv2d, Conv2dConfig, GroupNorm, Linear, Parameters};
+
+/// Two normalised convolutions around the time embedding, and a way past them.
+#[derive(Debug)]
+pub struct ResnetBlock2D {
+    norm1: GroupNorm,
+    conv1: Conv2d,
+    time_emb_proj: Option<Linear>,
+    norm2: GroupNorm,
+    conv2: Conv2d,
+    conv_shortcut: Option<Conv2d>,
+    output_scale_factor: f64,
+}
+
+/// What all residual blocks of one model have in common.
+#[derive(Debug, Clone, Copy)]
+pub struct ResnetConfig {
+    /// Width of the time embedding; the VAE has none.
+    pub time_embedding: Option<usize>,
+    /// `norm_num_groups`.
+    pub groups: usize,
+    /// `norm_eps`.
+    pub epsilon: f64,
+    /// What the sum is divided by; 1 but for unusual mid blocks.
+    pub output_scale_factor: f64,
+}
+
+impl ResnetBlock2D {
+    /// Loads a block from `input` to `output` channels.
+    pub fn load(
+        parameters: &Parameters,
+        input: usize,
+        output: usize,
+        config: ResnetConfig,
+    ) -> Self {
+        let at = |name| parameters.at(name);
+        let ResnetConfig { time_embedding, groups, epsilon, output_scale_factor } = config;
+        Self {
+            norm1: GroupNorm::load(&at("norm1"), groups, input, epsilon),
+            conv1: Conv2d::load(&at("conv1"), input, output, Conv2dConfig::SAME),
+            time_emb_proj: time_embedding
+                .map(|width| Linear::load(&at("time_emb_proj"), width, output, true)),
+            norm2: GroupNorm::load(&at("norm2"), groups, output, epsilon),
+            conv2: Conv2d::load(&at("conv2"), output, output, Conv2dConfig::SAME),
+            conv_shortcut: (input != output)
+                .then(|| Conv2d::load(&at("conv_shortcut"), input, output, Conv2dConfig::POINT)),
+            output_scale_factor,
+        }
+    }
+
+    /// `x [n, in, h, w]`, `emb [n, width] -> [n, out, h, w]`.
+    pub fn forward(&self, x: Tensor<4>, emb: Option<&Tensor<2>>) -> Tensor<4> {
+        let mut hidden = self.conv1.forward(silu(self.norm1.forward(x.clone())));
+        if let (Some(projection), Some(emb)) = (&self.time_emb_proj, emb) {
+            let shift = projection.forward(silu(emb.clone()));
+            let [n, c] = shift.dims();
+            hidden = hidden + shift.reshape([n, c, 1, 1]);
+        }
+        let hidden = self.conv2.forward(silu(self.norm2.forward(hidden)));
+        let sum = match &self.conv_shortcut {
+            Some(shortcut) => shortcut.forward(x) + hidden,
+            None => x + hidden,
+        };
+        if self.output_scale_factor == 1.0 { sum } else { sum / self.output_scale_factor }
+    }
+}
+
+/// Halves height and width with a strided 3x3 convolution.
+#[derive(Debug)]
+pub struct Downsample2D {
+    conv: Conv2d,
+}
+
+impl Downsample2D {
+    /// `padding` before and after: (1, 1) in the UNet, (0, 1) in the VAE's encoder.
+    pub fn load(parameters: &Parameters, channels: usize, padding: (usize, usize)) -> Self {
+        let config = Conv2dConfig { padding, ..Conv2dConfig::HALVE };
+        Self { conv: Conv2d::load(&parameters.at("conv"), channels, channels, config) }
+    }
+
+    /// `[n, c, h, w] -> [n, c, h/2, w/2]`.
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        self.conv.forward(x)
+    }
+}
+
+/// Doubles height and width by repetition, then a 3x3 convolution.
+#[derive(Debug)]
+pub struct Upsample2D {
+    conv: Conv2d,
+}
+
+impl Upsample2D {
+    /// Loads the convolution after the repetition.
+    pub fn load(parameters: &Parameters, channels: usize) -> Self {
+        let conv = Conv2d::load(&parameters.at("conv"), channels, channels, Conv2dConfig::SAME);
+        Self { conv }
+    }
+
+    /// `[n, c, h, w] -> [n, c, 2h, 2w]`, or `size`, which may be one less in either direction:
+    /// that of the skip connection which comes next, where the downsampling had rounded up.
+    pub fn forward(&self, x: Tensor<4>, size: Option<[usize; 2]>) -> Tensor<4> {
+        let mut x = repeat_nearest(x);
+        if let Some([h, w]) = size {
+            x = x.narrow(2, 0, h).narrow(3, 0, w);
+        }
+        self.conv.forward(x)
+    }
+}
+
+/// Each pixel twice in both directions (nearest-neighbour interpolation by 2).
+pub fn repeat_nearest(x: Tensor<4>) -> Tensor<4> {
+    let [n, c, h, w] = x.dims();
+    x.reshape([n * c, h, 1, w, 1])
+        .expand([n * c, h, 2, w, 2])
+        .reshape([n, c, 2 * h, 2 * w])
+}

@@ -1,0 +1,365 @@
+//! What JavaScript calls.
+
+use std::rc::Rc;
+
+use burn::tensor::{DType, Device, Tensor};
+use js_sys::{Array, Function, Object, Reflect, Uint8ClampedArray};
+use serde::Serialize;
+use wasm_bindgen::prelude::*;
+use web_sys::Blob;
+
+use super::blob::BlobSource;
+use crate::adapters::Part;
+use crate::error::Error;
+use crate::image::{Rgba, to_rgba};
+use crate::layers::Storage;
+use crate::pipelines::{Phase, Settings, StableDiffusion, TextToImage};
+use crate::schedulers::SchedulerKind;
+use crate::weights::{Bytes, Checkpoint, Source};
+
+/// Above this many bytes of f32 weights, f16 weights stay f16 (1 GiB).
+const LARGE_MODEL: u64 = 1 << 30;
+
+/// A denoising step longer than this is waited for block by block (milliseconds): otherwise the
+/// GPU's queue would go on long after Stop.
+const SLOW_STEP: f64 = 500.0;
+
+/// A device, a model with its adapters, and at most one picture in the making.
+#[wasm_bindgen]
+pub struct Engine {
+    device: Device,
+    gpu: bool,
+    model: Option<Rc<StableDiffusion>>,
+    job: Option<Job>,
+}
+
+struct Job {
+    work: TextToImage,
+    started: f64,
+    step_started: f64,
+    slow: bool,
+}
+
+type JsResult<T> = Result<T, JsError>;
+
+#[wasm_bindgen]
+impl Engine {
+    /// Opens a device: `webgpu` or `cpu`.
+    ///
+    /// # Errors
+    /// When there is no such device.
+    pub async fn open(backend: String) -> JsResult<Engine> {
+        let (device, gpu) = match backend.as_str() {
+            "cpu" => (Device::flex(), false),
+            "webgpu" => {
+                let device = Device::wgpu_options().init_async().await.map_err(|error| {
+                    Error::device(
+                        format!("WebGPU can't be started: {error}"),
+                        "Add ?backend=cpu to the page's address to run without a GPU",
+                    )
+                })?;
+                (device, true)
+            }
+            other => {
+                return Err(Error::setting(
+                    "backend",
+                    format!("there is no backend {other}"),
+                    "Use webgpu or cpu",
+                )
+                .into());
+            }
+        };
+        Ok(Self { device, gpu, model: None, job: None })
+    }
+
+    /// Loads a model from `[{path, blob}]`, in place of the one before once it is there. Calls
+    /// `progress(doneBytes, totalBytes, component)`.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the files; the model before stays.
+    #[wasm_bindgen(js_name = loadModel)]
+    pub fn load_model(&mut self, files: Array, progress: &Function) -> JsResult<JsValue> {
+        self.job = None;
+        let mut sources: Vec<Rc<dyn Source>> = Vec::new();
+        let mut clip_merges = None;
+        for entry in files {
+            let path = Reflect::get(&entry, &"path".into()).ok().and_then(|path| path.as_string());
+            let blob = Reflect::get(&entry, &"blob".into()).ok().and_then(|b| b.dyn_into().ok());
+            let (Some(path), Some(blob)) = (path, blob) else {
+                return Err(JsError::new("loadModel takes a list of {path, blob}"));
+            };
+            let source = BlobSource::new(path, blob)?;
+            // The page sends CLIP's own merges along with a single file, which brings none.
+            if source.name() == CLIP_MERGES {
+                clip_merges = Some(source.read_all()?);
+            } else {
+                sources.push(Rc::new(source));
+            }
+        }
+        let checkpoint = Checkpoint::open(sources)?;
+        let components = [&checkpoint.text_encoder, &checkpoint.unet, &checkpoint.vae];
+        let stored = |component: &&crate::weights::Component| -> u64 {
+            component.tensors.values().map(|tensor| tensor.info.bytes).sum()
+        };
+        let total: u64 = components.iter().map(stored).sum();
+        let elements: usize = components
+            .iter()
+            .flat_map(|component| component.tensors.values())
+            .map(|tensor| tensor.info.elements())
+            .sum();
+        let half = 4 * elements as u64 > LARGE_MODEL && self.device.supports_dtype(DType::F16);
+        let storage = if half { Storage::F16 } else { Storage::F32 };
+
+        let before = std::cell::Cell::new(0);
+        let last = std::cell::RefCell::new((String::new(), 0));
+        let mut report_progress = |now: crate::layers::Progress<'_>| {
+            let mut last = last.borrow_mut();
+            if last.0 != now.component {
+                before.set(before.get() + last.1);
+                *last = (now.component.into(), 0);
+            }
+            last.1 = now.done;
+            // What the page does with the numbers can't stop the loading.
+            let _ = progress.call3(
+                &JsValue::NULL,
+                &((before.get() + now.done) as f64).into(),
+                &(total as f64).into(),
+                &now.component.into(),
+            );
+        };
+        let (model, report) = StableDiffusion::load(
+            &checkpoint,
+            clip_merges.as_deref(),
+            &self.device,
+            storage,
+            &mut report_progress,
+        )?;
+
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Scheduler {
+            id: &'static str,
+            label: &'static str,
+        }
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Loaded {
+            #[serde(flatten)]
+            report: crate::pipelines::ModelReport,
+            scheduler: &'static str,
+            schedulers: Vec<Scheduler>,
+            native: usize,
+            unet_sites: usize,
+            text_encoder_sites: usize,
+            half: bool,
+        }
+        let scheduler = |kind: SchedulerKind| Scheduler { id: kind.name(), label: kind.label() };
+        let loaded = Loaded {
+            report,
+            scheduler: model.scheduler.name(),
+            schedulers: SchedulerKind::ALL.map(scheduler).into(),
+            native: model.native_size(),
+            unet_sites: model.sites(Part::UNet).len(),
+            text_encoder_sites: model.sites(Part::TextEncoder).len(),
+            half,
+        };
+        self.model = Some(Rc::new(model));
+        to_js(&loaded)
+    }
+
+    /// Attaches an adapter at strength 1. `config` is the text of its `adapter_config.json`.
+    /// Returns `{id, report}`.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the file; the model stays as it was.
+    #[wasm_bindgen(js_name = addAdapter)]
+    pub fn add_adapter(
+        &mut self,
+        name: String,
+        blob: Blob,
+        config: Option<String>,
+    ) -> JsResult<JsValue> {
+        let model = self.model()?;
+        let source = BlobSource::new(name, blob)?;
+        // Factors are read many times over, tensor by tensor: one read of a file this small is
+        // quicker than hundreds of slices.
+        const SMALL: u64 = 512 << 20;
+        let id = if source.len() <= SMALL {
+            let mut bytes = vec![0; source.len() as usize];
+            source.read(0, &mut bytes)?;
+            model.add_adapter(&Bytes::new(source.name(), bytes), config.as_deref())?
+        } else {
+            model.add_adapter(&source, config.as_deref())?
+        };
+        #[derive(Serialize)]
+        struct Added<'a> {
+            id: u64,
+            report: &'a crate::adapters::CoverageReport,
+        }
+        let adapters = model.adapters();
+        let report = adapters.iter().find(|adapter| adapter.id == id).map(|found| &found.report);
+        let report = report.ok_or_else(|| JsError::new("the adapter vanished"))?;
+        to_js(&Added { id, report })
+    }
+
+    /// Sets an adapter's switch and strengths.
+    ///
+    /// # Errors
+    /// When there is no such adapter or a strength is out of range.
+    #[wasm_bindgen(js_name = setAdapter)]
+    pub fn set_adapter(
+        &mut self,
+        id: f64,
+        enabled: bool,
+        unet: f32,
+        text_encoder: f32,
+    ) -> JsResult<()> {
+        Ok(self.model()?.set_adapter(id as u64, enabled, unet, text_encoder)?)
+    }
+
+    /// Takes an adapter off.
+    ///
+    /// # Errors
+    /// When there is no such adapter.
+    #[wasm_bindgen(js_name = removeAdapter)]
+    pub fn remove_adapter(&mut self, id: f64) -> JsResult<()> {
+        Ok(self.model()?.remove_adapter(id as u64)?)
+    }
+
+    /// Starts a picture; see [`Settings`] for the fields. The seed may be a string, since
+    /// JavaScript's numbers end at 2^53.
+    ///
+    /// # Errors
+    /// Names the setting that is out of range.
+    pub fn start(&mut self, settings: JsValue) -> JsResult<()> {
+        self.job = None;
+        let seed = Reflect::get(&settings, &"seed".into()).unwrap_or_default();
+        let seed = match (seed.as_string(), seed.as_f64()) {
+            (Some(text), _) => text.trim().parse::<u64>().ok(),
+            (None, Some(number)) if number >= 0.0 && number.fract() == 0.0 => Some(number as u64),
+            _ => None,
+        };
+        let seed = seed.ok_or_else(|| {
+            Error::setting("seed", "is not a whole number of at least 0", "Use digits alone")
+        })?;
+        let mut settings: Settings = {
+            let copy = Object::assign(&Object::new(), settings.unchecked_ref());
+            Reflect::set(&copy, &"seed".into(), &0.into()).map_err(|_| unreadable("seed"))?;
+            serde_wasm_bindgen::from_value(copy.into()).map_err(|error| {
+                Error::setting("settings", error.to_string(), "Check the values in the form")
+            })?
+        };
+        settings.seed = seed;
+        let work = TextToImage::new(self.model()?, settings, None)?;
+        let now = js_sys::Date::now();
+        self.job = Some(Job { work, started: now, step_started: now, slow: false });
+        Ok(())
+    }
+
+    /// Drops the picture in the making.
+    pub fn stop(&mut self) {
+        self.job = None;
+    }
+
+    /// Does the next block of work: `{kind: "progress", phase, step, steps, fraction, preview}` or
+    /// `{kind: "done", width, height, rgba, seconds, truncated}`.
+    ///
+    /// # Errors
+    /// When nothing was started or the device failed.
+    pub async fn pull(&mut self) -> JsResult<JsValue> {
+        let model = self.model()?;
+        let job = self.job.as_mut().ok_or_else(|| JsError::new("no picture was started"))?;
+        let step = job.work.advance()?;
+        if step.phase == Phase::Denoise && step.preview.is_none() && job.slow {
+            wait(&self.device).await?;
+        }
+        let event = Object::new();
+        let set = |key: &str, value: JsValue| {
+            Reflect::set(&event, &key.into(), &value).map_err(|_| unreadable(key))
+        };
+        if let Some(picture) = step.picture {
+            let [_, _, height, width] = picture.dims();
+            let pixels = to_rgba(&read(picture).await?, width, height);
+            set("kind", "done".into())?;
+            set("seconds", ((js_sys::Date::now() - job.started) / 1000.0).into())?;
+            set("truncated", to_js(&job.work.truncated())?)?;
+            set_picture(&event, &pixels)?;
+            self.job = None;
+            return Ok(event.into());
+        }
+        set("kind", "progress".into())?;
+        let phase = match step.phase {
+            Phase::Text => "text",
+            Phase::Denoise => "denoise",
+            Phase::Decode | Phase::Done => "decode",
+        };
+        set("phase", phase.into())?;
+        set("step", (step.step as f64).into())?;
+        set("steps", (step.steps as f64).into())?;
+        set("fraction", step.fraction.into())?;
+        if let Some(x0) = step.preview {
+            let [_, _, height, width] = x0.dims();
+            let preview = model.latent_rgb.preview(&read(x0).await?, width, height);
+            let picture = Object::new();
+            set_picture(&picture, &preview)?;
+            set("preview", picture.into())?;
+            let now = js_sys::Date::now();
+            job.slow = self.gpu && now - job.step_started > SLOW_STEP;
+            job.step_started = now;
+        } else {
+            set("preview", JsValue::NULL)?;
+        }
+        Ok(event.into())
+    }
+}
+
+/// The name under which the page sends CLIP's vocabulary along.
+const CLIP_MERGES: &str = "clip-vocabulary/merges.txt";
+
+impl Engine {
+    fn model(&self) -> JsResult<Rc<StableDiffusion>> {
+        self.model.clone().ok_or_else(|| {
+            Error::file("no model", "has been loaded yet", "Load a model first").into()
+        })
+    }
+}
+
+fn unreadable(key: &str) -> JsError {
+    JsError::new(&format!("can't set {key}"))
+}
+
+/// Serialises as plain objects and arrays.
+fn to_js<T: Serialize + ?Sized>(value: &T) -> JsResult<JsValue> {
+    let serializer = serde_wasm_bindgen::Serializer::json_compatible();
+    value.serialize(&serializer).map_err(|error| JsError::new(&error.to_string()))
+}
+
+fn set_picture(object: &Object, picture: &Rgba) -> JsResult<()> {
+    let bytes = Uint8ClampedArray::from(picture.bytes.as_slice());
+    for (key, value) in [
+        ("width", JsValue::from(picture.width as f64)),
+        ("height", JsValue::from(picture.height as f64)),
+        ("rgba", bytes.into()),
+    ] {
+        Reflect::set(object, &key.into(), &value).map_err(|_| unreadable(key))?;
+    }
+    Ok(())
+}
+
+async fn read<const D: usize>(tensor: Tensor<D>) -> JsResult<Vec<f32>> {
+    let data = tensor.into_data_async().await.map_err(|error| lost(&error.to_string()))?;
+    data.convert::<f32>().into_vec::<f32>().map_err(|error| lost(&format!("{error:?}")))
+}
+
+/// Waits until the device has done everything queued so far.
+async fn wait(device: &Device) -> JsResult<()> {
+    read(Tensor::<1>::zeros([1], device)).await.map(|_| ())
+}
+
+fn lost(error: &str) -> JsError {
+    Error::device(
+        format!("the GPU failed: {error}"),
+        "Try a smaller picture, or add ?backend=cpu to the page's address",
+    )
+    .into()
+}

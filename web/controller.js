@@ -1,0 +1,404 @@
+// Wires the parts of the page to the engine. The parts emit events; only this file acts on them.
+
+import { CLIP_MERGES, DEMO_ADAPTERS, DEMO_KEY, DEMO_MODEL, DEMO_PROMPTS, defaultSettings } from "./demo.js";
+import { sortFiles } from "./files.js";
+import { PictureCache, PictureMaker, baseJob, fingerprint } from "./pictures.js";
+import { CRASH } from "./protocol.js";
+import { recall, remember } from "./storage.js";
+
+/** How long a slider rests before its picture is drawn. */
+const REST_MS = 250;
+
+export class Controller {
+  #engine;
+  #ui;
+  #maker;
+  /** @type {?{key: string, name: string, isDemo: boolean, report: import("./protocol.js").ModelReport}} */
+  #model = null;
+  #modelsLoaded = 0;
+  #adaptersAdded = 0;
+  /** @type {?import("./pictures.js").Picture} the picture on show */
+  #shown = null;
+  #loading = null;
+  #rest = 0;
+  #usedSeed = null;
+  /** Loads and additions run one after another. */
+  #queue = Promise.resolve();
+
+  constructor(engine, ui) {
+    this.#engine = engine;
+    this.#ui = ui;
+    this.#maker = new PictureMaker(engine, new PictureCache());
+    this.#wire();
+  }
+
+  async start(forcedBackend) {
+    const { form, adapters, capability } = this.#ui;
+    form.setPrompts(DEMO_PROMPTS);
+    adapters.setDemoAdapters(DEMO_ADAPTERS);
+    form.write({ prompt: recall("prompt", DEMO_PROMPTS[0]) });
+    form.randomSeed();
+    this.#state("loading", "Looking at this machine…");
+    try {
+      const report = await this.#engine.capability(forcedBackend);
+      capability.show(report);
+      this.#state("loading", "Starting the engine…");
+      await this.#open(report, forcedBackend);
+    } catch (error) {
+      this.#fail("Lorakeet could not start", error, "Reload the page; a current Chrome, Edge, Firefox or Safari is needed.");
+      return;
+    }
+    await this.loadDemo();
+  }
+
+  async #open(report, forcedBackend) {
+    try {
+      await this.#engine.open();
+    } catch (error) {
+      if (report.backend === "cpu" || forcedBackend) throw error;
+      this.#engine.restart();
+      await this.#engine.open("cpu");
+      this.#ui.capability.show({ ...report, backend: "cpu", why: `the GPU could not be opened (${error.message})` });
+    }
+  }
+
+  #wire() {
+    const { form, adapters, drop, model, progress, history, twoUp } = this.#ui;
+    const on = (part, type, act) => part.addEventListener(type, ({ detail }) => act(detail));
+
+    on(form, "generate", () => this.generate());
+    on(form, "stop", () => this.#stop());
+    on(form, "reset", () => form.write(this.#defaults()));
+    on(form, "change", () => this.#rememberSettings());
+
+    on(adapters, "strength", () => this.#strengthMoved());
+    on(adapters, "remove", ({ handle }) => this.removeAdapter(handle));
+    on(adapters, "trigger", ({ word }) => form.appendToPrompt(word));
+    on(adapters, "demo", ({ adapter }) => this.addDemoAdapter(adapter));
+
+    on(drop, "files", ({ files }) => this.openFiles(files));
+    on(model, "demo", () => this.loadDemo());
+    on(progress, "cancel", () => this.#loading?.abort());
+    on(progress, "save", () => this.#save());
+    on(history, "select", ({ picture }) => this.#restore(picture));
+
+    on(this.#maker, "start", ({ job, which }) => this.#started(job, which));
+    on(this.#maker, "progress", (step) => {
+      progress.step(step);
+      if (step.preview) twoUp.preview(step.which, step.preview, step.fraction);
+    });
+    on(this.#maker, "picture", ({ picture, fresh }) => this.#show(picture, fresh));
+    on(this.#maker, "base", ({ picture }) => this.#showBase(picture));
+    on(this.#maker, "failed", ({ error }) => this.#ui.messages.error("No picture", error.message));
+    on(this.#maker, "idle", ({ stopped }) => this.#idle(stopped));
+    on(this.#engine, "crash", (error) => this.#recover(error));
+  }
+
+  // ---- files -------------------------------------------------------------------------------------
+
+  async openFiles(files) {
+    const { models, adapters, refused } = await sortFiles(files);
+    for (const { name, problem } of refused) this.#ui.messages.info(name, problem);
+    for (const model of models) await this.loadModel(model);
+    for (const adapter of adapters) await this.addAdapter(adapter);
+  }
+
+  // ---- model -------------------------------------------------------------------------------------
+
+  loadDemo() {
+    return this.#load({ key: DEMO_KEY, name: "the demo model", isDemo: true }, (options) => this.#engine.fetchFiles(DEMO_MODEL, options));
+  }
+
+  loadModel({ name, files, hasTokenizer }) {
+    return this.#load({ key: `model ${++this.#modelsLoaded}`, name, isDemo: false }, async (options) =>
+      hasTokenizer ? files : [...files, ...await this.#engine.fetchFiles([CLIP_MERGES], options)]);
+  }
+
+  #load({ key, name, isDemo }, getFiles) {
+    return this.#inTurn(async () => {
+      this.#quiet();
+      this.#state("loading", `Loading ${name}…`);
+      const abort = this.#loading = new AbortController();
+      this.#ui.progress.loading(true);
+      try {
+        const onProgress = (progress) => this.#ui.progress.bytes(progress);
+        const files = await getFiles({ signal: abort.signal, onProgress });
+        const { report, adapters } = await this.#engine.loadModel(files, { signal: abort.signal, onProgress });
+        this.#model = { key, name: report.name || name, isDemo, report };
+        this.#modelChanged();
+        this.#adaptersRefitted(adapters, `does not fit ${this.#model.name}`);
+        this.#state("ready", "Ready");
+      } catch (error) {
+        if (error.name === CRASH) return; // told by #recover
+        if (error.name !== "AbortError") this.#ui.messages.error(`${name} was not loaded`, error.message);
+        this.#state(this.#model ? "ready" : "empty", this.#model ? `${this.#model.name} stays loaded` : "No model is loaded");
+      } finally {
+        this.#loading = null;
+        this.#ui.progress.loading(false);
+        this.#ui.model.setBackToDemo(!this.#model?.isDemo, Boolean(this.#model));
+      }
+    });
+  }
+
+  #modelChanged() {
+    const { form, model, twoUp, adapters } = this.#ui;
+    const { report, isDemo } = this.#model;
+    model.show(report, isDemo);
+    adapters.showDemoAdapters(isDemo);
+    form.showPrompts(isDemo);
+    form.setSchedulers(report.schedulers);
+    const remembered = recall("settings");
+    const known = remembered?.model === report.name && report.schedulers.some(({ id }) => id === remembered.scheduler);
+    const { prompt, ...settings } = { ...this.#defaults(), ...(known ? remembered : {}) };
+    form.write(settings);
+    this.#shown = null;
+    twoUp.clear(report.native, isDemo ? "Press Generate, or choose a prompt above." : "Write a prompt and press Generate.");
+    delete document.body.dataset.pictureFingerprint;
+    delete document.body.dataset.pictureBase;
+    this.#ui.progress.setSavable(false);
+    this.#usedSeed = null;
+  }
+
+  #defaults() {
+    return this.#model ? defaultSettings(this.#model.report, this.#model.isDemo) : {};
+  }
+
+  #rememberSettings() {
+    const { prompt, seed, ...settings } = this.#ui.form.read();
+    remember("prompt", prompt);
+    if (this.#model) remember("settings", { model: this.#model.report.name, ...settings });
+  }
+
+  // ---- adapters ----------------------------------------------------------------------------------
+
+  /** @param {{name: string, file: Blob, config: ?string, handle?: string}} adapter */
+  addAdapter({ name, file, config, handle = `adapter ${++this.#adaptersAdded}` }) {
+    return this.#inTurn(async () => {
+      const { adapters, messages } = this.#ui;
+      if (adapters.find(({ name: n, size }) => n === name && size === file.size)) {
+        messages.info(name, "This adapter is already here; see its card.");
+        return;
+      }
+      if (!this.#model) {
+        messages.error(name, "An adapter needs a model to go on. Load a model first.");
+        return;
+      }
+      this.#quiet();
+      this.#state("loading", `Adding ${name}…`);
+      try {
+        const report = await this.#engine.addAdapter(handle, file.name ?? `${name}.safetensors`, file, config);
+        adapters.add({ handle, name, size: file.size, report });
+        this.#state("ready", `${name} is on at strength 1`);
+        if (this.#shown) this.#remake();
+      } catch (error) {
+        if (error.name === CRASH) return;
+        messages.error(`${name} was not added`, error.message);
+        this.#state("ready", "Ready");
+      }
+    });
+  }
+
+  async addDemoAdapter({ name, url }) {
+    try {
+      const [{ blob }] = await this.#engine.fetchFiles([{ path: `${name}.safetensors`, url }]);
+      await this.addAdapter({ name, file: blob, config: null, handle: `demo ${name}` });
+    } catch (error) {
+      if (error.name !== CRASH) this.#ui.messages.error(`${name} was not added`, error.message);
+    }
+  }
+
+  removeAdapter(handle) {
+    return this.#inTurn(async () => {
+      this.#quiet();
+      this.#ui.adapters.remove(handle);
+      try {
+        await this.#engine.removeAdapter(handle);
+      } catch (error) {
+        if (error.name !== CRASH) this.#ui.messages.error("The adapter was not removed", error.message);
+      }
+      this.#strengthMoved();
+    });
+  }
+
+  #adaptersRefitted(outcome, reason) {
+    for (const { handle, report, error } of outcome) {
+      if (report) {
+        this.#ui.adapters.setReport(handle, report);
+      } else {
+        this.#ui.messages.error(`${this.#ui.adapters.remove(handle)} ${reason}`, error.message);
+      }
+    }
+  }
+
+  /** A picture that is known shows at once; another is drawn when the slider rests. */
+  #strengthMoved() {
+    if (!this.#shown && !this.#maker.running) return;
+    clearTimeout(this.#rest);
+    const job = this.#job();
+    if (!job) return;
+    if (this.#maker.cached(job)) {
+      this.#maker.make(job);
+    } else {
+      this.#maker.stop();
+      this.#rest = setTimeout(() => this.#maker.make(job), REST_MS);
+    }
+  }
+
+  // ---- pictures ----------------------------------------------------------------------------------
+
+  generate() {
+    const { form } = this.#ui;
+    if (!this.#model || document.body.dataset.state === "loading" || !form.valid()) return;
+    if (!form.seedKept && form.read().seed === this.#usedSeed) form.randomSeed();
+    this.#rememberSettings();
+    this.#remake();
+  }
+
+  #remake() {
+    clearTimeout(this.#rest);
+    const job = this.#job();
+    if (job) this.#maker.make(job);
+  }
+
+  /** @returns {?import("./pictures.js").Job} what the page asks for now */
+  #job() {
+    if (!this.#model || !this.#ui.form.valid()) return null;
+    return { model: this.#model.key, settings: this.#ui.form.read(), adapters: this.#ui.adapters.active() };
+  }
+
+  #started(job, which) {
+    const { form, progress, twoUp, messages } = this.#ui;
+    form.setRunning(true);
+    messages.clear("No picture");
+    const drawing = which === "base" ? "Drawing strength 0, to compare" : "Drawing";
+    this.#state("running", drawing);
+    progress.begin();
+    if (which === "now") {
+      this.#usedSeed = job.settings.seed;
+      twoUp.begin(job.settings, this.#baseOf(job)?.image ?? null);
+    }
+  }
+
+  #baseOf(job) {
+    return job.adapters.length > 0 ? this.#maker.cached(baseJob(job)) : null;
+  }
+
+  #show(picture, fresh) {
+    const { twoUp, history, progress } = this.#ui;
+    this.#shown = picture;
+    const base = this.#baseOf(picture.job);
+    twoUp.show(picture.image, describe(picture.job), base?.image ?? null);
+    history.show(picture, label(picture.job));
+    progress.finished(picture, fresh);
+    progress.setSavable(true);
+    document.body.dataset.pictureFingerprint = picture.fingerprint;
+    this.#markBase(base);
+  }
+
+  #showBase(picture) {
+    if (this.#shown?.baseFingerprint !== picture.fingerprint) return;
+    this.#ui.twoUp.setBase(picture.image);
+    this.#markBase(picture);
+  }
+
+  #markBase(base) {
+    if (base) document.body.dataset.pictureBase = "1";
+    else delete document.body.dataset.pictureBase;
+  }
+
+  #idle(stopped) {
+    this.#ui.form.setRunning(false);
+    this.#ui.progress.end();
+    if (document.body.dataset.state !== "running") return;
+    if (stopped) this.#ui.twoUp.settle(this.#shown ? describe(this.#shown.job) : null, this.#shown ? this.#baseOf(this.#shown.job)?.image : null);
+    this.#state("ready", stopped ? "Stopped" : this.#ui.progress.summary());
+  }
+
+  #restore(picture) {
+    if (document.body.dataset.state === "loading") return;
+    this.#maker.stop();
+    clearTimeout(this.#rest);
+    if (picture.job.model === this.#model?.key) {
+      this.#ui.form.write(picture.job.settings);
+      this.#ui.adapters.restore(picture.job.adapters);
+      this.#usedSeed = picture.job.settings.seed;
+    }
+    this.#show(picture, false);
+  }
+
+  async #save() {
+    if (!this.#shown) return;
+    const { image, job } = this.#shown;
+    const canvas = new OffscreenCanvas(image.width, image.height);
+    canvas.getContext("2d").putImageData(image, 0, 0);
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(await canvas.convertToBlob({ type: "image/png" }));
+    const words = job.settings.prompt.normalize("NFKD").replace(/[^\w]+/g, "-").replace(/^-+|-+$/g, "").slice(0, 60).toLowerCase();
+    link.download = `${words || "picture"}-${job.settings.seed}.png`;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+  }
+
+  // ---- state -------------------------------------------------------------------------------------
+
+  /** Runs `work` when the loads and additions before it are through. */
+  #inTurn(work) {
+    const done = this.#queue.then(work);
+    this.#queue = done.catch(() => {});
+    return done;
+  }
+
+  #stop() {
+    clearTimeout(this.#rest);
+    this.#maker.stop();
+  }
+
+  /** No run stands in the way of what comes next. */
+  #quiet() {
+    this.#stop();
+  }
+
+  /** @param {"loading"|"ready"|"running"|"empty"|"error"} state */
+  #state(state, status) {
+    document.body.dataset.state = state;
+    this.#ui.form.setEnabled(state === "ready" || state === "running");
+    this.#ui.progress.status(status);
+  }
+
+  /** The worker broke: bring up another with the same model and adapters. */
+  async #recover(error) {
+    this.#stop();
+    this.#state("loading", "The engine stopped; starting it again…");
+    this.#ui.progress.loading(true, false);
+    try {
+      const { adapters } = await this.#engine.recover((progress) => this.#ui.progress.bytes(progress));
+      this.#adaptersRefitted(adapters, "was not put back");
+      this.#ui.messages.error("The engine stopped and was started again", this.#model
+        ? `Your model and adapters are back; only the job in hand was lost. (${error.message})`
+        : `No model is loaded. (${error.message})`);
+      this.#state(this.#model ? "ready" : "empty", this.#model ? "Ready" : "No model is loaded");
+    } catch (again) {
+      this.#fail("The engine stopped and could not be started again", again, "Reload the page.");
+    } finally {
+      this.#ui.progress.loading(false);
+    }
+  }
+
+  #fail(title, error, remedy) {
+    this.#ui.messages.error(title, `${error.message.replace(/\.?$/, ".")} ${remedy}`);
+    this.#state("error", title);
+  }
+}
+
+function strengthText({ name, unet, textEncoder }) {
+  return unet === textEncoder ? `${name} ${unet}` : `${name} ${unet} / ${textEncoder}`;
+}
+
+function describe({ adapters, settings }) {
+  return { alt: `${settings.prompt || "no prompt"}, seed ${settings.seed}`, adapters: adapters.map(strengthText).join(", ") };
+}
+
+function label(job) {
+  const { adapters, alt } = describe(job);
+  return adapters ? `${alt}, ${adapters}` : alt;
+}

@@ -1,0 +1,52 @@
+// What ships beside the page: the demo model, its adapters, and prompts it knows.
+
+const here = (path) => new URL(path, import.meta.url).href;
+
+/** Key of the demo model in picture fingerprints. */
+export const DEMO_KEY = "demo";
+
+/** Paths as in a diffusers folder, with the address of each file. */
+export const DEMO_MODEL = [
+  "model_index.json",
+  "scheduler/scheduler_config.json",
+  "text_encoder/config.json",
+  "text_encoder/model.fp16.safetensors",
+  "tokenizer/merges.txt",
+  "tokenizer/special_tokens_map.json",
+  "tokenizer/tokenizer_config.json",
+  "tokenizer/vocab.json",
+  "unet/config.json",
+  "unet/diffusion_pytorch_model.fp16.safetensors",
+  "vae/config.json",
+  "vae/diffusion_pytorch_model.fp16.safetensors",
+].map((path) => ({ path, url: here(`demo-model/model/${path}`) }));
+
+export const DEMO_ADAPTERS = [
+  { name: "ink", about: "black ink on white", url: here("demo-model/lora/ink.kohya.safetensors") },
+  { name: "soft", about: "soft shading", url: here("demo-model/lora/soft.kohya.safetensors") },
+];
+
+/** CLIP's own BPE merges, for single-file checkpoints, which bring no tokenizer. */
+export const CLIP_MERGES = { path: "tokenizer/merges.txt", url: here("clip-vocabulary/merges.txt") };
+
+export const DEMO_PROMPTS = [
+  "smiling face with sunglasses", "fox", "panda", "blue cat face", "purple apple", "robot", "rocket",
+  "pizza", "green house", "sunflower", "snowman", "guitar", "red heart", "octopus",
+];
+
+/**
+ * The settings a model starts with.
+ * @param {import("./protocol.js").ModelReport} report
+ * @param {boolean} isDemo
+ */
+export function defaultSettings(report, isDemo) {
+  return {
+    prompt: isDemo ? DEMO_PROMPTS[0] : "",
+    negativePrompt: "",
+    steps: 20,
+    guidance: isDemo ? 4 : 7.5,
+    scheduler: report.scheduler,
+    width: report.native.width,
+    height: report.native.height,
+  };
+}

@@ -1,0 +1,216 @@
+// The worker's client, and the only one that talks to it. Keeps the files of what is loaded, so that a
+// worker that broke (or was killed in the middle of a load) can be replaced by one in the same state.
+
+import { Action, CRASH, abortError, unpackError } from "./protocol.js";
+
+/**
+ * Events: "crash" (detail: the error) when the worker broke; call `recover` then.
+ *
+ * @typedef {object} Held
+ * @property {string} name
+ * @property {Blob} blob
+ * @property {?string} config
+ * @property {number} id     the worker's id of it; changes with every worker
+ */
+export class Engine extends EventTarget {
+  #worker = null;
+  #lastId = 0;
+  #pending = new Map();
+  /** @type {?import("./protocol.js").ModelFile[]} */
+  #model = null;
+  /** @type {Map<string, Held>} */
+  #adapters = new Map();
+  #backend = null;
+  #recovering = false;
+
+  constructor() {
+    super();
+    this.#spawn();
+  }
+
+  /**
+   * What the machine offers and which backend that means; nothing is downloaded for it.
+   * @param {?string} forced "webgpu", "cpu" or null
+   */
+  async capability(forced) {
+    const report = await this.#request(Action.capability, { backend: forced });
+    this.#backend = report.backend;
+    return report;
+  }
+
+  /** Loads the wasm and opens the backend that `capability` named. */
+  open(backend = this.#backend) {
+    this.#backend = backend;
+    return this.#request(Action.open, { backend });
+  }
+
+  /** Replaces the worker by a fresh one with nothing loaded. */
+  restart() {
+    this.#kill(abortError());
+    this.#spawn();
+  }
+
+  /**
+   * Fetches files of this site into Blobs.
+   * @param {{path: string, url: string}[]} urls
+   * @returns {Promise<import("./protocol.js").ModelFile[]>}
+   */
+  async fetchFiles(urls, { signal, onProgress } = {}) {
+    return this.#killable(signal, async () => (await this.#request(Action.fetchFiles, { urls }, onProgress)).files);
+  }
+
+  /**
+   * Loads a model; the old one stays until the new one is there, and stays if the load fails or is aborted.
+   * @param {import("./protocol.js").ModelFile[]} files
+   * @returns {Promise<{report: import("./protocol.js").ModelReport, adapters: {handle: string, report?: object, error?: Error}[]}>}
+   *   `adapters`: how each adapter that was loaded fits the new model; those with an error are gone
+   */
+  async loadModel(files, { signal, onProgress } = {}) {
+    return this.#killable(signal, async () => {
+      const report = await this.#request(Action.loadModel, { files }, onProgress);
+      this.#model = files;
+      return { report, adapters: await this.#attachAll() };
+    });
+  }
+
+  /**
+   * @param {string} handle   the caller's name for it
+   * @returns {Promise<import("./protocol.js").CoverageReport>}
+   */
+  async addAdapter(handle, name, blob, config = null) {
+    const { id, report } = await this.#request(Action.addAdapter, { name, blob, config });
+    this.#adapters.set(handle, { name, blob, config, id });
+    return report;
+  }
+
+  async removeAdapter(handle) {
+    const held = this.#adapters.get(handle);
+    this.#adapters.delete(handle);
+    if (held) await this.#request(Action.removeAdapter, { adapter: held.id });
+  }
+
+  /**
+   * Draws one picture.
+   * @param {import("./protocol.js").Settings} settings
+   * @param {{handle: string, unet: number, textEncoder: number}[]} active  every other adapter is off
+   */
+  async generate(settings, active, { signal, onProgress } = {}) {
+    const strengths = new Map(active.map((a) => [a.handle, a]));
+    const adapters = [...this.#adapters].map(([handle, { id }]) => {
+      const a = strengths.get(handle);
+      return { id, enabled: Boolean(a), unet: a?.unet ?? 0, textEncoder: a?.textEncoder ?? 0 };
+    });
+    return this.#request(Action.generate, { settings, adapters }, onProgress, signal);
+  }
+
+  /** A new worker in the state of the old one: same backend, model and adapters. */
+  async recover(onProgress) {
+    this.#recovering = true;
+    try {
+      this.restart();
+      await this.open();
+      if (!this.#model) return { report: null, adapters: [] };
+      const report = await this.#request(Action.loadModel, { files: this.#model }, onProgress);
+      return { report, adapters: await this.#attachAll() };
+    } finally {
+      this.#recovering = false;
+    }
+  }
+
+  /** Gives the worker's (new) model every adapter held; drops those it refuses. */
+  async #attachAll() {
+    const outcome = [];
+    for (const [handle, held] of [...this.#adapters]) {
+      // an engine that kept it attached must not have it twice; one that dropped it may refuse this
+      if (!this.#recovering) await this.#request(Action.removeAdapter, { adapter: held.id }).catch(onlyCrash);
+      try {
+        const { id, report } = await this.#request(Action.addAdapter, held);
+        held.id = id;
+        outcome.push({ handle, report });
+      } catch (error) {
+        onlyCrash(error);
+        this.#adapters.delete(handle);
+        outcome.push({ handle, error });
+      }
+    }
+    return outcome;
+  }
+
+  /**
+   * A load runs without a pause inside the worker: the way to abort it is to replace the worker and put
+   * the former state back.
+   */
+  async #killable(signal, work) {
+    signal?.throwIfAborted();
+    const aborted = Promise.withResolvers();
+    const onAbort = () => aborted.reject(abortError());
+    signal?.addEventListener("abort", onAbort);
+    try {
+      return await Promise.race([work(), aborted.promise]);
+    } catch (error) {
+      if (signal?.aborted) await this.recover();
+      throw error;
+    } finally {
+      signal?.removeEventListener("abort", onAbort);
+      aborted.promise.catch(() => {});
+    }
+  }
+
+  #request(action, parameters, onProgress, signal) {
+    if (signal?.aborted) return Promise.reject(abortError());
+    const id = ++this.#lastId;
+    return new Promise((resolve, reject) => {
+      const onAbort = () => {
+        this.#pending.delete(id);
+        this.#worker?.postMessage({ abort: id });
+        reject(abortError());
+      };
+      const settle = (how) => (value) => {
+        signal?.removeEventListener("abort", onAbort);
+        how(value);
+      };
+      signal?.addEventListener("abort", onAbort, { once: true });
+      this.#pending.set(id, { resolve: settle(resolve), reject: settle(reject), onProgress });
+      this.#worker.postMessage({ ...parameters, id, action });
+    });
+  }
+
+  #receive({ id, result, error, progress, fatal }) {
+    if (fatal) return this.#crashed(unpackError(error));
+    const request = this.#pending.get(id);
+    if (!request) return; // aborted
+    if (progress) return request.onProgress?.(progress);
+    this.#pending.delete(id);
+    if (error) request.reject(unpackError(error));
+    else request.resolve(result);
+  }
+
+  #crashed(cause) {
+    const error = new Error(cause.message || "the worker stopped without a message");
+    error.name = CRASH;
+    this.#kill(error);
+    if (!this.#recovering) this.dispatchEvent(new CustomEvent("crash", { detail: error }));
+  }
+
+  #spawn() {
+    const worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module", name: "lorakeet" });
+    worker.addEventListener("message", ({ data }) => worker === this.#worker && this.#receive(data));
+    worker.addEventListener("error", (event) => {
+      event.preventDefault();
+      if (worker === this.#worker) this.#crashed(new Error(event.message ?? "the worker could not be started"));
+    });
+    this.#worker = worker;
+  }
+
+  #kill(error) {
+    this.#worker?.terminate();
+    this.#worker = null;
+    const open = [...this.#pending.values()];
+    this.#pending.clear();
+    for (const { reject } of open) reject(error);
+  }
+}
+
+function onlyCrash(error) {
+  if (error.name === CRASH || error.name === "AbortError") throw error;
+}

@@ -1,0 +1,115 @@
+// What was dropped: told apart by names and by the keys in a safetensors header. No tensor is read here.
+
+/** Largest header that is looked into here; a larger one is the engine's to judge. */
+const MAX_HEADER = 20 * 1024 * 1024;
+
+const ADAPTER_KEY = /(^|[._])(lora|hada|lokr|oft|boft|ia3|glora|dora)_|\.lora\.(up|down)|\.alpha$|\.diff(_b)?$|\.on_input$|\.lora_[AB]\b/;
+const CHECKPOINT_KEY = /^(model\.diffusion_model|first_stage_model|cond_stage_model)\./;
+const MODEL_FILE = /\.(safetensors|json|txt)$/i;
+const PICTURE = /\.(png|jpe?g|webp|gif|avif|bmp)$/i;
+const PICKLE = /\.(ckpt|pt|pth|bin|pkl)$/i;
+
+/**
+ * @typedef {{path: string, file: File}} Dropped
+ * @typedef {object} Sorted
+ * @property {{name: string, files: import("./protocol.js").ModelFile[], hasTokenizer: boolean}[]} models
+ * @property {{name: string, file: File, config: ?string}[]} adapters
+ * @property {{name: string, problem: string}[]} refused
+ */
+
+/** Every file in a drop, folders walked. Call it before the drop event ends. @returns {Promise<Dropped[]>} */
+export async function filesOfDrop(dataTransfer) {
+  const entries = [...dataTransfer.items].filter((i) => i.kind === "file").map((i) => i.webkitGetAsEntry?.() ?? i.getAsFile());
+  const found = await Promise.all(entries.filter(Boolean).map(walk));
+  return found.flat();
+}
+
+/** Every file of an `<input type=file>`. @returns {Dropped[]} */
+export function filesOfInput(input) {
+  return [...input.files].map((file) => ({ path: file.webkitRelativePath || file.name, file }));
+}
+
+async function walk(entry) {
+  if (entry instanceof File) return [{ path: entry.name, file: entry }];
+  if (entry.isFile) {
+    const file = await new Promise((resolve, reject) => entry.file(resolve, reject));
+    return [{ path: entry.fullPath.replace(/^\//, ""), file }];
+  }
+  const reader = entry.createReader();
+  const inside = [];
+  for (;;) { // a reader gives at most 100 entries at a time
+    const some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
+    if (some.length === 0) break;
+    inside.push(...some);
+  }
+  return (await Promise.all(inside.map(walk))).flat();
+}
+
+/** @param {Dropped[]} dropped @returns {Promise<Sorted>} */
+export async function sortFiles(dropped) {
+  const sorted = { models: [], adapters: [], refused: [] };
+  let rest = dropped.filter(({ path }) => !/(^|\/)(\.[^/]*|Thumbs\.db)$/.test(path));
+
+  const roots = rest.filter(({ path }) => /(^|\/)model_index\.json$/.test(path)).map(({ path }) => directory(path));
+  for (const root of roots) {
+    const inside = rest.filter(({ path }) => path.startsWith(root));
+    rest = rest.filter(({ path }) => !path.startsWith(root));
+    const files = inside.filter(({ path }) => MODEL_FILE.test(path)).map(({ path, file }) => ({ path: path.slice(root.length), blob: file }));
+    sorted.models.push({
+      name: root.split("/").at(-2) ?? "the dropped model",
+      files,
+      hasTokenizer: files.some(({ path }) => path.startsWith("tokenizer/")),
+    });
+  }
+
+  const configs = new Map(rest.filter(({ path }) => /(^|\/)adapter_config\.json$/.test(path)).map(({ path, file }) => [directory(path), file]));
+  for (const { path, file } of rest) {
+    const name = path.split("/").at(-1);
+    if (/\.safetensors$/i.test(name)) {
+      if (await isCheckpoint(file)) {
+        sorted.models.push({ name, files: [{ path: name, blob: file }], hasTokenizer: false });
+      } else {
+        const config = configs.get(directory(path));
+        configs.delete(directory(path));
+        sorted.adapters.push({ name: adapterName(path), file, config: config ? await config.text() : null });
+      }
+    } else if (PICTURE.test(name) || file.type.startsWith("image/")) {
+      sorted.refused.push({ name, problem: "This is a picture. Tuning an adapter on your own pictures comes later; for now drop .safetensors files." });
+    } else if (PICKLE.test(name)) {
+      sorted.refused.push({ name, problem: "Files of this kind can run code when opened, so Lorakeet doesn't read them. Save it as .safetensors and drop that." });
+    } else if (name !== "adapter_config.json" && dropped.length === 1) {
+      sorted.refused.push({ name, problem: "Lorakeet reads .safetensors files and model folders with a model_index.json." });
+    }
+  }
+  const nothing = sorted.models.length + sorted.adapters.length + sorted.refused.length === 0;
+  if (nothing && dropped.length > 0) {
+    const name = dropped[0].path.split("/")[0];
+    sorted.refused.push(configs.size > 0
+      ? { name: "adapter_config.json", problem: "This describes an adapter but holds no weights. Drop it together with its adapter_model.safetensors." }
+      : { name, problem: "There is no .safetensors file and no model_index.json in it." });
+  }
+  return sorted;
+}
+
+function directory(path) {
+  return path.slice(0, path.lastIndexOf("/") + 1);
+}
+
+/** The file's name, or its folder's where the file has the name that PEFT and diffusers give to all. */
+function adapterName(path) {
+  const parts = path.split("/");
+  const name = parts.at(-1).replace(/\.safetensors$/i, "");
+  return /^(adapter_model|pytorch_lora_weights)$/.test(name) && parts.length > 1 ? parts.at(-2) : name;
+}
+
+/** Whether the header names a whole model's tensors. Anything odd is left to the engine's own messages. */
+async function isCheckpoint(file) {
+  try {
+    const length = Number(new DataView(await file.slice(0, 8).arrayBuffer()).getBigUint64(0, true));
+    if (length > MAX_HEADER || length > file.size - 8) return false;
+    const keys = Object.keys(JSON.parse(await file.slice(8, 8 + length).text()));
+    return !keys.some((key) => ADAPTER_KEY.test(key)) && keys.some((key) => CHECKPOINT_KEY.test(key));
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,165 @@
+// The worker: owns the wasm and all GPU state. A table of actions (protocol.js), performed in order.
+
+import { Action, packError } from "./protocol.js";
+
+const PROGRESS_MS = 50;
+
+let engine = null;
+const aborted = new Set();
+let queue = Promise.resolve();
+
+const actions = {
+  [Action.capability]: ({ backend }) => capability(backend),
+
+  async [Action.open]({ backend }) {
+    const wasm = await import("../lorakeet.js");
+    await wasm.default({ module_or_path: new URL("../lorakeet_bg.wasm", import.meta.url) });
+    engine = await wasm.Engine.open(backend);
+    return backend;
+  },
+
+  async [Action.fetchFiles]({ urls }, report) {
+    return { files: await fetchFiles(urls, report) };
+  },
+
+  [Action.loadModel]({ files }, report) {
+    const tick = throttle(report);
+    return engine.loadModel(files, (done, total, what) => tick({ done, total, what }));
+  },
+
+  [Action.addAdapter]: ({ name, blob, config }) => engine.addAdapter(name, blob, config ?? null),
+
+  [Action.removeAdapter]: ({ adapter }) => engine.removeAdapter(adapter),
+
+  async [Action.generate]({ id, settings, adapters }, report) {
+    for (const { id: adapter, enabled, unet, textEncoder } of adapters) {
+      engine.setAdapter(adapter, enabled, unet, textEncoder);
+    }
+    const tick = throttle(report);
+    engine.start(settings);
+    for (;;) {
+      const event = await engine.pull();
+      if (event.kind === "done") {
+        const { width, height, rgba, seconds } = event;
+        return { width, height, rgba: own(rgba), seconds };
+      }
+      tick(event);
+      // a whole turn of the event loop, or no abort message could ever arrive
+      await macrotask();
+      if (aborted.has(id)) {
+        engine.stop();
+        throw new DOMException("Stopped.", "AbortError");
+      }
+    }
+  },
+};
+
+async function perform({ id, action, ...parameters }) {
+  try {
+    if (aborted.has(id)) throw new DOMException("Stopped.", "AbortError");
+    const report = (progress) => postMessage({ id, progress });
+    const result = await actions[action]({ id, ...parameters }, report);
+    postMessage({ id, result }, result?.rgba ? [result.rgba.buffer] : []);
+  } catch (error) {
+    postMessage({ id, error: packError(error), fatal: isFatal(error) });
+  } finally {
+    aborted.delete(id);
+  }
+}
+
+self.addEventListener("message", ({ data }) => {
+  if (data.abort) aborted.add(data.abort);
+  else queue = queue.then(() => perform(data));
+});
+
+self.addEventListener("unhandledrejection", ({ reason }) => {
+  postMessage({ error: packError(reason), fatal: true });
+});
+
+/** After a wasm trap the module's memory cannot be trusted; a lost device takes every tensor with it. */
+function isFatal(error) {
+  return error instanceof WebAssembly.RuntimeError || error?.name === "DeviceLost";
+}
+
+/** Resolves a task later. (setTimeout would add 4 ms each time.) */
+function macrotask() {
+  return new Promise((resolve) => {
+    const { port1, port2 } = new MessageChannel();
+    port1.onmessage = () => {
+      port1.close();
+      resolve();
+    };
+    port2.postMessage(null);
+  });
+}
+
+/** Passes on at most one report per PROGRESS_MS, and never loses the newest preview. */
+function throttle(report) {
+  let last = 0;
+  let preview = null;
+  return (progress) => {
+    preview = progress.preview ?? preview;
+    const now = performance.now();
+    if (now - last < PROGRESS_MS) return;
+    last = now;
+    report("preview" in progress ? { ...progress, preview: preview && { ...preview, rgba: own(preview.rgba) } } : progress);
+    preview = null;
+  };
+}
+
+/** The bytes in a buffer of their own: a view into wasm memory must not be transferred. */
+function own(rgba) {
+  return rgba.buffer.byteLength === rgba.byteLength ? rgba : rgba.slice();
+}
+
+async function fetchFiles(urls, report) {
+  const responses = await Promise.all(urls.map(async ({ path, url }) => {
+    const response = await fetch(url);
+    if (!response.ok) {
+      throw new Error(`${path} could not be fetched from this page's own address (HTTP ${response.status}). Check that the site was published whole.`);
+    }
+    return { path, response };
+  }));
+  const total = responses.reduce((sum, { response }) => sum + Number(response.headers.get("content-length")), 0);
+  const tick = throttle(report);
+  let done = 0;
+  return Promise.all(responses.map(async ({ path, response }) => {
+    const chunks = [];
+    const reader = response.body.getReader();
+    for (;;) {
+      const { done: end, value } = await reader.read();
+      if (end) break;
+      chunks.push(value);
+      done += value.byteLength;
+      tick({ done, total: Math.max(total, done), what: path });
+    }
+    return { path, blob: new Blob(chunks) };
+  }));
+}
+
+/** @returns {Promise<import("./protocol.js").Capability>} */
+async function capability(forced) {
+  let adapter = null;
+  let problem = "this browser offers no WebGPU";
+  if (navigator.gpu) {
+    try {
+      adapter = await navigator.gpu.requestAdapter({ powerPreference: "high-performance" });
+      problem = "WebGPU found no GPU";
+    } catch (error) {
+      problem = `WebGPU failed (${error.message})`;
+    }
+  }
+  const info = adapter?.info;
+  const software = adapter ? info?.isFallbackAdapter ?? adapter.isFallbackAdapter ?? false : false;
+  const real = adapter && !software;
+  return {
+    backend: forced ?? (real ? "webgpu" : "cpu"),
+    why: forced ? "as the address asks" : real ? "a GPU is here" : adapter ? "the only GPU is emulated in software, which is slower" : problem,
+    gpu: adapter && { vendor: info?.vendor ?? "", architecture: info?.architecture ?? "", description: info?.description ?? "", software },
+    f16: adapter?.features.has("shader-f16") ?? false,
+    maxBufferSize: adapter?.limits.maxBufferSize ?? null,
+    maxStorageBufferBindingSize: adapter?.limits.maxStorageBufferBindingSize ?? null,
+    threads: navigator.hardwareConcurrency ?? 1,
+    crossOriginIsolated: self.crossOriginIsolated ?? false,
+  };
+}
