@@ -179,7 +179,7 @@ fn the_demo_model_opens_from_its_folder() {
     assert!(tokenizer.vocab.starts_with(b"{"));
     assert!(tokenizer.merges.starts_with(b"#version"));
     assert_eq!(tokenizer.config.unwrap()["model_max_length"], 77);
-    assert_eq!(tokenizer.special_tokens.unwrap()["pad_token"]["content"], "<|endoftext|>");
+    assert_eq!(tokenizer.special_tokens.unwrap()["eos_token"]["content"], "<|endoftext|>");
     assert_eq!(checkpoint.ignored, Vec::<String>::new());
     let values = unet.tensors["conv_in.bias"].read_f32(&checkpoint.sources).unwrap();
     assert_eq!(values.len(), 64);
@@ -572,6 +572,7 @@ fn v_prediction_is_read_from_the_header() {
     };
     assert_eq!(prediction(&[("modelspec.prediction_type", "epsilon")], &shapes), "epsilon");
     assert_eq!(prediction(&[("modelspec.prediction_type", "v")], &shapes), "v_prediction");
+    assert_eq!(prediction(&[("modelspec.predict_key", "v")], &shapes), "v_prediction");
     assert_eq!(
         prediction(&[("modelspec.architecture", "stable-diffusion-v2-768-v")], &shapes),
         "v_prediction"

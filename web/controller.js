@@ -116,7 +116,7 @@ export class Controller {
 
   #load({ key, name, isDemo }, getFiles) {
     return this.#inTurn(async () => {
-      this.#quiet();
+      this.#stop();
       this.#state("loading", `Loading ${name}…`);
       const abort = this.#loading = new AbortController();
       this.#ui.progress.loading(true);
@@ -183,7 +183,7 @@ export class Controller {
         messages.error(name, "An adapter needs a model to go on. Load a model first.");
         return;
       }
-      this.#quiet();
+      this.#stop();
       this.#state("loading", `Adding ${name}…`);
       try {
         const report = await this.#engine.addAdapter(handle, file.name ?? `${name}.safetensors`, file, config);
@@ -199,6 +199,7 @@ export class Controller {
   }
 
   async addDemoAdapter({ name, url }) {
+    this.#stop();
     try {
       const [{ blob }] = await this.#engine.fetchFiles([{ path: `${name}.safetensors`, url }]);
       await this.addAdapter({ name, file: blob, config: null, handle: `demo ${name}` });
@@ -209,7 +210,7 @@ export class Controller {
 
   removeAdapter(handle) {
     return this.#inTurn(async () => {
-      this.#quiet();
+      this.#stop();
       this.#ui.adapters.remove(handle);
       try {
         await this.#engine.removeAdapter(handle);
@@ -307,17 +308,16 @@ export class Controller {
   }
 
   #idle(stopped) {
-    this.#ui.form.setRunning(false);
-    this.#ui.progress.end();
-    if (document.body.dataset.state !== "running") return;
-    if (stopped) this.#ui.twoUp.settle(this.#shown ? describe(this.#shown.job) : null, this.#shown ? this.#baseOf(this.#shown.job)?.image : null);
-    this.#state("ready", stopped ? "Stopped" : this.#ui.progress.summary());
+    const { form, progress, twoUp } = this.#ui;
+    form.setRunning(false);
+    progress.end();
+    if (stopped) twoUp.revert();
+    if (document.body.dataset.state === "running") this.#state("ready", stopped ? "Stopped" : progress.summary());
   }
 
   #restore(picture) {
     if (document.body.dataset.state === "loading") return;
-    this.#maker.stop();
-    clearTimeout(this.#rest);
+    this.#stop();
     if (picture.job.model === this.#model?.key) {
       this.#ui.form.write(picture.job.settings);
       this.#ui.adapters.restore(picture.job.adapters);
@@ -353,11 +353,6 @@ export class Controller {
     this.#maker.stop();
   }
 
-  /** No run stands in the way of what comes next. */
-  #quiet() {
-    this.#stop();
-  }
-
   /** @param {"loading"|"ready"|"running"|"empty"|"error"} state */
   #state(state, status) {
     document.body.dataset.state = state;
@@ -366,22 +361,25 @@ export class Controller {
   }
 
   /** The worker broke: bring up another with the same model and adapters. */
-  async #recover(error) {
+  #recover(error) {
+    const { progress, messages } = this.#ui;
     this.#stop();
     this.#state("loading", "The engine stopped; starting it again…");
-    this.#ui.progress.loading(true, false);
-    try {
-      const { adapters } = await this.#engine.recover((progress) => this.#ui.progress.bytes(progress));
-      this.#adaptersRefitted(adapters, "was not put back");
-      this.#ui.messages.error("The engine stopped and was started again", this.#model
-        ? `Your model and adapters are back; only the job in hand was lost. (${error.message})`
-        : `No model is loaded. (${error.message})`);
-      this.#state(this.#model ? "ready" : "empty", this.#model ? "Ready" : "No model is loaded");
-    } catch (again) {
-      this.#fail("The engine stopped and could not be started again", again, "Reload the page.");
-    } finally {
-      this.#ui.progress.loading(false);
-    }
+    return this.#inTurn(async () => {
+      this.#state("loading", "The engine stopped; starting it again…");
+      try {
+        const { adapters } = await this.#engine.recover((bytes) => progress.bytes(bytes));
+        this.#adaptersRefitted(adapters, "was not put back");
+        messages.error("The engine stopped and was started again", this.#model
+          ? `Your model and adapters are back; only the job in hand was lost. (${error.message})`
+          : `No model is loaded. (${error.message})`);
+        this.#state(this.#model ? "ready" : "empty", this.#model ? "Ready" : "No model is loaded");
+      } catch (again) {
+        this.#fail("The engine stopped and could not be started again", again, "Reload the page.");
+      } finally {
+        progress.end();
+      }
+    });
   }
 
   #fail(title, error, remedy) {

@@ -27,7 +27,7 @@ export const DEMO_ADAPTERS = [
 ];
 
 /** CLIP's own BPE merges, for single-file checkpoints, which bring no tokenizer. */
-export const CLIP_MERGES = { path: "tokenizer/merges.txt", url: here("clip-vocabulary/merges.txt") };
+export const CLIP_MERGES = { path: "clip-vocabulary/merges.txt", url: here("clip-vocabulary/merges.txt") };
 
 export const DEMO_PROMPTS = [
   "smiling face with sunglasses", "fox", "panda", "blue cat face", "purple apple", "robot", "rocket",

@@ -148,7 +148,12 @@ export class Engine extends EventTarget {
     try {
       return await Promise.race([work(), aborted.promise]);
     } catch (error) {
-      if (signal?.aborted) await this.recover();
+      if (!signal?.aborted) throw error;
+      try {
+        await this.recover();
+      } catch (failure) {
+        throw this.#broken(failure);
+      }
       throw error;
     } finally {
       signal?.removeEventListener("abort", onAbort);
@@ -158,6 +163,7 @@ export class Engine extends EventTarget {
 
   #request(action, parameters, onProgress, signal) {
     if (signal?.aborted) return Promise.reject(abortError());
+    if (!this.#worker) return Promise.reject(crashError("the engine is not running"));
     const id = ++this.#lastId;
     return new Promise((resolve, reject) => {
       const onAbort = () => {
@@ -186,10 +192,15 @@ export class Engine extends EventTarget {
   }
 
   #crashed(cause) {
-    const error = new Error(cause.message || "the worker stopped without a message");
-    error.name = CRASH;
+    const error = crashError(cause.message || "the worker stopped without a message");
     this.#kill(error);
-    if (!this.#recovering) this.dispatchEvent(new CustomEvent("crash", { detail: error }));
+    if (!this.#recovering) this.#broken(error);
+  }
+
+  #broken({ message }) {
+    const error = crashError(message);
+    this.dispatchEvent(new CustomEvent("crash", { detail: error }));
+    return error;
   }
 
   #spawn() {
@@ -211,6 +222,13 @@ export class Engine extends EventTarget {
   }
 }
 
+function crashError(message) {
+  const error = new Error(message);
+  error.name = CRASH;
+  return error;
+}
+
+/** Passes over a refusal, not over the loss of the worker. */
 function onlyCrash(error) {
   if (error.name === CRASH || error.name === "AbortError") throw error;
 }

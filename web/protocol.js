@@ -26,7 +26,6 @@
  * @typedef {object} ModelReport
  * @property {string} name
  * @property {{name: string, tensors: number, parameters: number, bytes: number}[]} components
- * @property {string[]} missing
  * @property {string[]} unused
  * @property {string[]} notes
  * @property {string} scheduler            id of the model's own scheduler

@@ -116,11 +116,8 @@ impl AdapterSet {
                 ));
             }
         }
-        let adapter = self
-            .adapters
-            .iter_mut()
-            .find(|adapter| adapter.id == id)
-            .ok_or_else(|| unknown(id))?;
+        let adapter =
+            self.adapters.iter_mut().find(|adapter| adapter.id == id).ok_or_else(|| unknown(id))?;
         adapter.enabled = enabled;
         adapter.wanted = [unet, text_encoder];
         for (strength, wanted) in adapter.strengths.iter().zip(adapter.wanted) {
@@ -134,11 +131,8 @@ impl AdapterSet {
     /// # Errors
     /// When there is no such adapter.
     pub fn detach(&mut self, id: u64, sites: &[&[Site]]) -> Result<()> {
-        let place = self
-            .adapters
-            .iter()
-            .position(|adapter| adapter.id == id)
-            .ok_or_else(|| unknown(id))?;
+        let place =
+            self.adapters.iter().position(|adapter| adapter.id == id).ok_or_else(|| unknown(id))?;
         self.adapters.remove(place);
         for site in sites.iter().copied().flatten() {
             site.slot.detach(id);

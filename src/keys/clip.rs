@@ -20,7 +20,7 @@ pub enum ClipName {
 pub fn to_diffusers(key: &str) -> Option<ClipName> {
     let name = key.strip_prefix("text_model.").unwrap_or(key);
     Some(match name {
-        "embeddings.position_ids" => ClipName::Unused("a counter, made anew"),
+        "embeddings.position_ids" => ClipName::Unused(COUNTER),
         "text_projection.weight" | "logit_scale" => ClipName::Unused(NOT_FOR_IMAGES),
         _ if ["embeddings.", "encoder.layers.", "final_layer_norm."]
             .iter()
@@ -44,6 +44,8 @@ pub fn open_clip_to_diffusers(key: &str) -> Option<ClipName> {
         }
         "text_projection" | "logit_scale" => return Some(ClipName::Unused(NOT_FOR_IMAGES)),
         "attn_mask" => return Some(ClipName::Unused("a causal mask, made anew")),
+        // Left over by diffusers' convert_diffusers_to_original_stable_diffusion.py.
+        _ if key.ends_with(".position_ids") => return Some(ClipName::Unused(COUNTER)),
         _ => {}
     }
     let (layer, rest) = head_number(key.strip_prefix("transformer.resblocks.")?)?;
@@ -73,5 +75,7 @@ pub fn open_clip_to_diffusers(key: &str) -> Option<ClipName> {
 /// The last of OpenCLIP ViT-H's 24 layers. The number, not "the last": files converted back from
 /// diffusers stop at 22.
 const UNUSED_LAYER: usize = 23;
+
+const COUNTER: &str = "a counter, made anew";
 
 const NOT_FOR_IMAGES: &str = "compares texts with pictures; Stable Diffusion doesn't use it";

@@ -1,6 +1,7 @@
 //! Names to names: every vocabulary that files use, translated to diffusers'. Strings and shapes
 //! only: knows no file and no device.
 
+pub mod adapter_names;
 pub mod clip;
 pub mod detect;
 pub mod ldm;

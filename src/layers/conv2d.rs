@@ -45,7 +45,12 @@ pub struct Conv2d {
 
 impl Conv2d {
     /// Loads `weight [out, in, k, k]` and `bias [out]`.
-    pub fn load(parameters: &Parameters, input: usize, output: usize, config: Conv2dConfig) -> Self {
+    pub fn load(
+        parameters: &Parameters,
+        input: usize,
+        output: usize,
+        config: Conv2dConfig,
+    ) -> Self {
         let shape = [output, input, config.kernel, config.kernel];
         let weight = parameters.tensor("weight", shape);
         let bias = config.bias.then(|| parameters.tensor("bias", [output]));

@@ -260,9 +260,7 @@ fn same_shape(stored: &[usize], wanted: &[usize]) -> bool {
 /// Whether no element is NaN or infinite: in every float format that is an exponent of all ones.
 fn all_finite(dtype: Dtype, bytes: &[u8]) -> bool {
     let pairs = |mask: u16| {
-        bytes
-            .chunks_exact(2)
-            .all(|pair| u16::from_le_bytes([pair[0], pair[1]]) & mask != mask)
+        bytes.chunks_exact(2).all(|pair| u16::from_le_bytes([pair[0], pair[1]]) & mask != mask)
     };
     match dtype {
         Dtype::F16 => pairs(0x7C00),

@@ -122,8 +122,7 @@ struct MidBlock {
 impl MidBlock {
     fn load(parameters: &Parameters, channels: usize, config: &AutoencoderKLConfig) -> Self {
         let resnets = parameters.at("resnets");
-        let resnet =
-            |i| ResnetBlock2D::load(&resnets.at(i), channels, channels, config.resnet());
+        let resnet = |i| ResnetBlock2D::load(&resnets.at(i), channels, channels, config.resnet());
         let attention = parameters.at("attentions").at(0);
         Self {
             resnets: [resnet(0), resnet(1)],
@@ -166,7 +165,8 @@ impl Encoder {
             let block = down.at(level);
             let resnets = block.at("resnets");
             let resnet = |i| {
-                let input = if i == 0 { channels[level.saturating_sub(1)] } else { channels[level] };
+                let input =
+                    if i == 0 { channels[level.saturating_sub(1)] } else { channels[level] };
                 ResnetBlock2D::load(&resnets.at(i), input, channels[level], config.resnet())
             };
             let downsampler = (level < last).then(|| {
@@ -223,7 +223,8 @@ impl Decoder {
             let block = up.at(level);
             let resnets = block.at("resnets");
             let resnet = |i| {
-                let input = if i == 0 { channels[level.saturating_sub(1)] } else { channels[level] };
+                let input =
+                    if i == 0 { channels[level.saturating_sub(1)] } else { channels[level] };
                 ResnetBlock2D::load(&resnets.at(i), input, channels[level], config.resnet())
             };
             let upsampler = (level < last)

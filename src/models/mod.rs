@@ -32,7 +32,11 @@ pub(crate) fn parse_config<C: serde::de::DeserializeOwned>(component: &Component
 }
 
 /// An error about a config field whose value this program doesn't support.
-pub(crate) fn unsupported(component: &Component, field: &str, value: impl std::fmt::Display) -> Error {
+pub(crate) fn unsupported(
+    component: &Component,
+    field: &str,
+    value: impl std::fmt::Display,
+) -> Error {
     Error::key(
         &component.file,
         field,

@@ -117,7 +117,5 @@ impl Upsample2D {
 /// Each pixel twice in both directions (nearest-neighbour interpolation by 2).
 pub fn repeat_nearest(x: Tensor<4>) -> Tensor<4> {
     let [n, c, h, w] = x.dims();
-    x.reshape([n * c, h, 1, w, 1])
-        .expand([n * c, h, 2, w, 2])
-        .reshape([n, c, 2 * h, 2 * w])
+    x.reshape([n * c, h, 1, w, 1]).expand([n * c, h, 2, w, 2]).reshape([n, c, 2 * h, 2 * w])
 }

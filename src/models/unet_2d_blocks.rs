@@ -38,9 +38,8 @@ fn load_attentions(
 ) -> Vec<Transformer2DModel> {
     let attentions = parameters.at("attentions");
     attention.map_or_else(Vec::new, |BlockAttention { heads, depth, transformer }| {
-        let load = |i| {
-            Transformer2DModel::load(&attentions.at(i), channels, heads, depth, transformer)
-        };
+        let load =
+            |i| Transformer2DModel::load(&attentions.at(i), channels, heads, depth, transformer);
         (0..count).map(load).collect()
     })
 }
@@ -64,9 +63,9 @@ impl DownBlock2D {
         Self {
             resnets: (0..config.layers).map(load).collect(),
             attentions: load_attentions(parameters, config.layers, output, config.attention),
-            downsampler: config.resample.then(|| {
-                Downsample2D::load(&parameters.at("downsamplers").at(0), output, (1, 1))
-            }),
+            downsampler: config
+                .resample
+                .then(|| Downsample2D::load(&parameters.at("downsamplers").at(0), output, (1, 1))),
         }
     }
 

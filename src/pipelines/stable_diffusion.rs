@@ -8,13 +8,14 @@ use burn::tensor::{Device, Tensor};
 use crate::adapters::{AdapterSet, Part, file};
 use crate::error::{Error, Result};
 use crate::image::LatentRgb;
+use crate::keys::ldm::UNetLayout;
 use crate::layers::{LoadReport, Parameters, Progress, Site, Storage};
 use crate::models::{
     AutoencoderKL, AutoencoderKLConfig, AutoencoderTiny, AutoencoderTinyConfig, CLIPTextConfig,
     CLIPTextModel, UNet2DConditionConfig, UNet2DConditionModel,
 };
 use crate::schedulers::{SchedulerConfig, SchedulerKind};
-use crate::tokenizer::ClipTokenizer;
+use crate::tokenizer::{ClipTokenizer, TokenizerFiles};
 use crate::weights::{Checkpoint, Component, Source};
 
 /// Either autoencoder.
@@ -84,6 +85,7 @@ pub struct StableDiffusion {
     adapters: RefCell<AdapterSet>,
     unet_sites: Vec<Site>,
     text_encoder_sites: Vec<Site>,
+    layout: Option<UNetLayout>,
     device: Device,
 }
 
@@ -101,16 +103,15 @@ impl StableDiffusion {
         storage: Storage,
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<(Self, ModelReport)> {
-        let mut loader = Loader {
-            sources: &checkpoint.sources,
-            device,
-            storage,
-            progress,
-            reports: Vec::new(),
-        };
+        let mut loader =
+            Loader { sources: &checkpoint.sources, device, storage, progress, reports: Vec::new() };
         // Small things first, so that a bad config is told before two gigabytes are read.
         let tokenizer = tokenizer(checkpoint, clip_merges)?;
-        let scheduler_config = SchedulerConfig::from_json(&checkpoint.scheduler_config)?;
+        let scheduler_config = SchedulerConfig::from_json(
+            "scheduler_config.json",
+            &checkpoint.scheduler_config.to_string(),
+        )?
+        .for_stable_diffusion();
         let scheduler = SchedulerKind::from_config(&scheduler_config)?;
         let text_config = CLIPTextConfig::parse(&checkpoint.text_encoder)?;
         let unet_config = UNet2DConditionConfig::parse(&checkpoint.unet)?;
@@ -184,6 +185,7 @@ impl StableDiffusion {
             adapters: RefCell::default(),
             unet_sites,
             text_encoder_sites,
+            layout: UNetLayout::from_config(&checkpoint.unet.config),
             device: device.clone(),
         };
         Ok((model, report))
@@ -219,16 +221,16 @@ impl StableDiffusion {
     /// # Errors
     /// Whatever is wrong with the file; the model stays as it was.
     pub fn add_adapter(&self, source: &dyn Source, config: Option<&str>) -> Result<u64> {
-        let config = config.map(serde_json::from_str::<serde_json::Value>).transpose().map_err(
-            |error| {
+        let config =
+            config.map(serde_json::from_str::<serde_json::Value>).transpose().map_err(|error| {
                 Error::file(
                     "adapter_config.json",
                     format!("isn't JSON ({error})"),
                     "Copy the file again from where the adapter came from",
                 )
-            },
-        )?;
-        let adapter = file::read(source, config.as_ref(), &self.file_sites(), &self.layout())?;
+            })?;
+        let adapter =
+            file::read(source, config.as_ref(), &self.file_sites(), self.layout.as_ref())?;
         self.adapters.borrow_mut().attach(
             adapter,
             &self.unet_sites,
@@ -270,7 +272,16 @@ impl StableDiffusion {
 /// The checkpoint's own tokenizer, or CLIP's.
 fn tokenizer(checkpoint: &Checkpoint, clip_merges: Option<&[u8]>) -> Result<ClipTokenizer> {
     match (&checkpoint.tokenizer, clip_merges) {
-        (Some(files), _) => ClipTokenizer::from_files(files),
+        (Some(files), _) => {
+            let text = |json: &Option<serde_json::Value>| json.as_ref().map(ToString::to_string);
+            let (config, special) = (text(&files.config), text(&files.special_tokens));
+            ClipTokenizer::new(TokenizerFiles {
+                vocab: &files.vocab,
+                merges: &files.merges,
+                config: config.as_deref().map(str::as_bytes),
+                special_tokens_map: special.as_deref().map(str::as_bytes),
+            })
+        }
         (None, Some(merges)) => ClipTokenizer::from_merges(merges),
         (None, None) => Err(Error::file(
             &checkpoint.name,

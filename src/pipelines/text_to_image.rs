@@ -207,15 +207,16 @@ impl TextToImage {
         let model = self.model.clone();
         let guided = self.guided();
         let mut ids = Vec::new();
-        let mut encode = |text: &str| {
-            let encoding = model.tokenizer.encode(text);
+        let mut encode = |text: &str| -> Result<()> {
+            let encoding = model.tokenizer.encode(text)?;
             self.truncated.extend(encoding.truncated);
             ids.push(encoding.ids);
+            Ok(())
         };
         if guided {
-            encode(&self.settings.negative_prompt);
+            encode(&self.settings.negative_prompt)?;
         }
-        encode(&self.settings.prompt);
+        encode(&self.settings.prompt)?;
         model.text_encoder.forward(&ids)
     }
 

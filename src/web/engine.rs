@@ -9,11 +9,10 @@ use wasm_bindgen::prelude::*;
 use web_sys::Blob;
 
 use super::blob::BlobSource;
-use crate::adapters::Part;
 use crate::error::Error;
 use crate::image::{Rgba, to_rgba};
-use crate::layers::Storage;
-use crate::pipelines::{Phase, Settings, StableDiffusion, TextToImage};
+use crate::layers::{LoadReport, Storage};
+use crate::pipelines::{ModelReport, Phase, Settings, StableDiffusion, TextToImage};
 use crate::schedulers::SchedulerKind;
 use crate::weights::{Bytes, Checkpoint, Source};
 
@@ -135,34 +134,7 @@ impl Engine {
             &mut report_progress,
         )?;
 
-        #[derive(Serialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Scheduler {
-            id: &'static str,
-            label: &'static str,
-        }
-        #[derive(Serialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Loaded {
-            #[serde(flatten)]
-            report: crate::pipelines::ModelReport,
-            scheduler: &'static str,
-            schedulers: Vec<Scheduler>,
-            native: usize,
-            unet_sites: usize,
-            text_encoder_sites: usize,
-            half: bool,
-        }
-        let scheduler = |kind: SchedulerKind| Scheduler { id: kind.name(), label: kind.label() };
-        let loaded = Loaded {
-            report,
-            scheduler: model.scheduler.name(),
-            schedulers: SchedulerKind::ALL.map(scheduler).into(),
-            native: model.native_size(),
-            unet_sites: model.sites(Part::UNet).len(),
-            text_encoder_sites: model.sites(Part::TextEncoder).len(),
-            half,
-        };
+        let loaded = Loaded::new(report, &model, half);
         self.model = Some(Rc::new(model));
         to_js(&loaded)
     }
@@ -313,6 +285,71 @@ impl Engine {
     }
 }
 
+/// What the page shows of a model (`ModelReport` in `web/protocol.js`).
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Loaded {
+    name: String,
+    components: Vec<Component>,
+    unused: Vec<String>,
+    notes: Vec<String>,
+    scheduler: &'static str,
+    schedulers: Vec<Scheduler>,
+    native: Size,
+    prediction_type: String,
+}
+
+#[derive(Serialize)]
+struct Component {
+    name: String,
+    tensors: usize,
+    parameters: u64,
+    bytes: u64,
+}
+
+#[derive(Serialize)]
+struct Scheduler {
+    id: &'static str,
+    label: &'static str,
+}
+
+#[derive(Serialize)]
+struct Size {
+    width: usize,
+    height: usize,
+}
+
+impl Loaded {
+    fn new(report: ModelReport, model: &StableDiffusion, half: bool) -> Self {
+        let unused = report.components.iter().flat_map(|component| component.unused.clone());
+        let unused = unused.chain(report.ignored).collect();
+        let mut notes = report.notes;
+        if half {
+            notes.push("Weights are kept in half precision".into());
+        }
+        let component = |report: LoadReport| Component {
+            name: report.component.replace('_', " "),
+            tensors: report.used,
+            parameters: report.parameters,
+            bytes: report.bytes,
+        };
+        let size = model.native_size();
+        let prediction = model.scheduler_config.prediction_type.as_deref();
+        Self {
+            name: report.name,
+            components: report.components.into_iter().map(component).collect(),
+            unused,
+            notes,
+            scheduler: model.scheduler.name(),
+            schedulers: SchedulerKind::ALL
+                .map(|kind| Scheduler { id: kind.name(), label: kind.label() })
+                .into(),
+            native: Size { width: size, height: size },
+            prediction_type: prediction.unwrap_or("epsilon").replace('_', " "),
+        }
+    }
+}
+
 /// The name under which the page sends CLIP's vocabulary along.
 const CLIP_MERGES: &str = "clip-vocabulary/merges.txt";
 
@@ -348,7 +385,7 @@ fn set_picture(object: &Object, picture: &Rgba) -> JsResult<()> {
 
 async fn read<const D: usize>(tensor: Tensor<D>) -> JsResult<Vec<f32>> {
     let data = tensor.into_data_async().await.map_err(|error| lost(&error.to_string()))?;
-    data.convert::<f32>().into_vec::<f32>().map_err(|error| lost(&format!("{error:?}")))
+    data.convert::<f32>().try_into_vec::<f32>().map_err(|error| lost(&format!("{error:?}")))
 }
 
 /// Waits until the device has done everything queued so far.

@@ -7,8 +7,7 @@ use std::rc::Rc;
 
 use serde_json::Value;
 
-use super::index::to_f32;
-use super::{Index, Source, TensorInfo};
+use super::{Index, Source, TensorInfo, to_f32};
 use crate::error::{Error, Result};
 use crate::keys::{clip, detect, vae};
 

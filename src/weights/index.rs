@@ -305,6 +305,10 @@ fn parse_entry(entry: &Value, data: u64, len: u64) -> std::result::Result<Tensor
         .iter()
         .try_fold(dtype.size() as u64, |product, &dim| product.checked_mul(dim as u64))
         .ok_or_else(|| format!("has the shape {shape:?}, larger than any file"))?;
+    // In WebAssembly usize has 32 bits: a tensor past 4 GiB can't be read whole.
+    if usize::try_from(expected).is_err() {
+        return Err(format!("has the shape {shape:?}, larger than this machine's memory"));
+    }
     let bytes = end - offset;
     if bytes != expected {
         return Err(format!("has {bytes} bytes where {dtype_name} {shape:?} needs {expected}"));

@@ -10,5 +10,6 @@ pub use checkpoint::{Checkpoint, Component, Stored, TokenizerFiles};
 pub use index::{Dtype, Index, TensorInfo, to_f32};
 #[cfg(not(target_arch = "wasm32"))]
 pub use source::FileSource;
+#[cfg(target_arch = "wasm32")]
 pub(crate) use source::check_range;
 pub use source::{Bytes, Source};

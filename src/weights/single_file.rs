@@ -156,8 +156,10 @@ fn third(stored: &Stored, i: usize, file: &str) -> Result<Stored> {
 fn predicts_v(index: &Index) -> bool {
     let field = |name: &str| index.metadata.get(name).map(String::as_str).unwrap_or_default();
     index.tensors.contains_key("v_pred")
-        || matches!(field("modelspec.prediction_type"), "v" | "v_prediction" | "v-prediction")
-        || field("modelspec.architecture").ends_with("-v")
+        // The specification's field, and what ComfyUI writes in its place.
+        || ["modelspec.prediction_type", "modelspec.predict_key"]
+            .iter()
+            .any(|name| matches!(field(name), "v" | "v_prediction" | "v-prediction"))
         || field("modelspec.architecture") == "stable-diffusion-v2-768-v"
 }
 

@@ -41,7 +41,8 @@ pub fn command(program: impl AsRef<OsStr>) -> Command {
         if let Some(value) = env::var_os(name) {
             let target = target_dir();
             let kept = env::split_paths(&value).filter(|dir| {
-                !dir.starts_with(&target) && !dir.components().any(|c| c.as_os_str() == "toolchains")
+                !dir.starts_with(&target)
+                    && !dir.components().any(|c| c.as_os_str() == "toolchains")
             });
             match env::join_paths(kept) {
                 Ok(kept) if !kept.is_empty() => command.env(name, kept),

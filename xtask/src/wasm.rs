@@ -35,6 +35,7 @@ impl Toolchain {
             command
                 .env_remove("RUSTUP_TOOLCHAIN")
                 .env("RUSTC", Path::new(DEBIAN_BIN).join("rustc"))
+                .env("RUSTDOC", Path::new(DEBIAN_BIN).join("rustdoc"))
                 // build-std is not stable yet. `test` is named so that the page and its browser
                 // tests are built on the same std: cargo adds it for tests otherwise, which makes
                 // every dependency another one.
@@ -88,13 +89,15 @@ pub fn find_or_install() -> Result<Toolchain> {
             Err(e) => say(e),
         }
     }
+    let wants = rust_version()?;
     let debian = Toolchain { cargo: Path::new(DEBIAN_BIN).join("cargo"), debian: true };
-    if let Err(missing) = debian_is_complete() {
+    if let Err(missing) = debian_is_complete(&wants) {
         say(format!("{missing}: trying Debian's own Rust"));
         if !apt_install(DEBIAN_PACKAGES)? {
             return Err(needed());
         }
-        debian_is_complete().map_err(|e| format!("{e} after the installation. {}", needed()))?;
+        debian_is_complete(&wants)
+            .map_err(|e| format!("{e} after the installation. {}", needed()))?;
     }
     say("using Debian's Rust for the page; it builds std from source");
     Ok(debian)
@@ -121,16 +124,16 @@ fn has_target() -> bool {
 }
 
 /// Debian's Rust with everything that building std for wasm takes; `Err` says what is missing.
-fn debian_is_complete() -> Result<()> {
+fn debian_is_complete(wants: &str) -> Result<()> {
     let bin = Path::new(DEBIAN_BIN);
     let rustc = bin.join("rustc");
     let has = output(command(&rustc).env_remove("RUSTUP_TOOLCHAIN").arg("--version"));
     let has = has.ok_or("no Rust from Debian's packages")?;
-    let wants = rust_version()?;
-    if version(&has) < version(&wants) {
+    if version(&has) < version(wants) {
         return Err(format!("{} is {has}, and Rust {wants} is needed", rustc.display()));
     }
-    let sysroot = output(command(&rustc).env_remove("RUSTUP_TOOLCHAIN").args(["--print", "sysroot"]));
+    let sysroot =
+        output(command(&rustc).env_remove("RUSTUP_TOOLCHAIN").args(["--print", "sysroot"]));
     let std = PathBuf::from(sysroot.unwrap_or_default()).join("lib/rustlib/src/rust/library/std");
     if !std.is_dir() {
         return Err(format!("{} is not there (rust-web-src)", std.display()));
@@ -138,15 +141,18 @@ fn debian_is_complete() -> Result<()> {
     if !bin.join("cargo").is_file() {
         return Err("no cargo from Debian's packages (cargo-web)".into());
     }
-    which(&["rust-lld", "wasm-ld", "wasm-ld-22", "lld-22"])
-        .map(|_| ())
-        .ok_or_else(|| "no linker for wasm (lld-22, rust-web-llvm)".into())
+    // A link into lld-22, so that this fails when either package is missing.
+    if !bin.join("rust-lld").is_file() {
+        return Err("no linker for wasm (rust-web-llvm, lld-22)".into());
+    }
+    Ok(())
 }
 
 /// `rust-version` of Cargo.toml.
 fn rust_version() -> Result<String> {
     let manifest = std::fs::read_to_string(root().join("Cargo.toml")).map_err(|e| e.to_string())?;
     let line = manifest.lines().find_map(|line| line.strip_prefix("rust-version"));
-    let value = line.and_then(|line| line.split('"').nth(1)).ok_or("Cargo.toml: no rust-version")?;
+    let value =
+        line.and_then(|line| line.split('"').nth(1)).ok_or("Cargo.toml: no rust-version")?;
     Ok(value.to_string())
 }

@@ -1,0 +1,287 @@
+//! Text to image from the command line: the same core as the page.
+//!
+//! ```text
+//! cargo run --release --example text_to_image -- --model web/demo-model/model \
+//!     --adapter web/demo-model/lora/ink.kohya.safetensors:0.8 \
+//!     --prompt "blue cat face" --seed 12 --out cat.png
+//! ```
+
+use std::io::IsTerminal;
+use std::path::Path;
+use std::process::ExitCode;
+use std::rc::Rc;
+
+use burn::tensor::{DType, Device};
+use lorakeet::error::{Error, Result};
+use lorakeet::image::{Rgba, to_rgba};
+use lorakeet::layers::Storage;
+use lorakeet::pipelines::{Phase, Settings, StableDiffusion, TextToImage};
+use lorakeet::weights::{Checkpoint, FileSource, Index};
+
+const USAGE: &str = "\
+USAGE: text_to_image --model DIR_OR_FILE --prompt TEXT [OPTIONS]
+
+  --model PATH          a diffusers folder or a single .safetensors checkpoint
+  --prompt TEXT         what to draw
+  --negative TEXT       what to keep away from
+  --adapter FILE[:UNET[:TE]]   a LoRA file, its strength for the UNet and for the text encoder
+                        (1 and the same as the UNet's by default); may be given several times
+  --seed N              0 by default; the noise is that of PyTorch's CPU generator
+  --steps N             20 by default
+  --guidance X          7.5 by default; 1 means none
+  --scheduler NAME      ddim, euler, euler_a, dpmpp_2m, dpmpp_2m_karras, lcm, ddpm;
+                        the model's own by default
+  --size WxH            pixels, multiples of 8; the model's own by default
+  --noise FILE          initial noise from a safetensors file (its first [1, 4, h, w] tensor)
+  --out FILE            the picture, picture.png by default
+  --latents FILE        writes the final latents, before decoding, as tensor `latents`
+  --vocabulary FILE     CLIP's merges.txt for single files, web/clip-vocabulary/merges.txt by default
+  --quiet               no progress
+";
+
+#[derive(Default)]
+struct Arguments {
+    model: String,
+    prompt: String,
+    negative: String,
+    adapters: Vec<String>,
+    seed: u64,
+    steps: Option<usize>,
+    guidance: Option<f64>,
+    scheduler: Option<String>,
+    size: Option<(usize, usize)>,
+    noise: Option<String>,
+    out: Option<String>,
+    latents: Option<String>,
+    vocabulary: Option<String>,
+    quiet: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.iter().any(|argument| argument == "--help" || argument == "-h") {
+        print!("{USAGE}");
+        return ExitCode::SUCCESS;
+    }
+    match parse(&arguments).and_then(|arguments| run(&arguments)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn parse(arguments: &[String]) -> Result<Arguments> {
+    let mut parsed = Arguments::default();
+    let mut list = arguments.iter();
+    while let Some(name) = list.next() {
+        if name == "--quiet" {
+            parsed.quiet = true;
+            continue;
+        }
+        let value = list.next().cloned();
+        let bad = |problem: &str| Error::setting(name, problem, "See --help");
+        let value = value.ok_or_else(|| bad("needs a value, or is no option at all"))?;
+        match name.as_str() {
+            "--model" => parsed.model = value,
+            "--prompt" => parsed.prompt = value,
+            "--negative" => parsed.negative = value,
+            "--adapter" => parsed.adapters.push(value),
+            "--seed" => parsed.seed = value.parse().map_err(|_| bad("is not a whole number"))?,
+            "--steps" => {
+                parsed.steps = Some(value.parse().map_err(|_| bad("is not a whole number"))?);
+            }
+            "--guidance" => {
+                parsed.guidance = Some(value.parse().map_err(|_| bad("is not a number"))?);
+            }
+            "--scheduler" => parsed.scheduler = Some(value),
+            "--size" => {
+                let size = value
+                    .split_once('x')
+                    .and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)));
+                parsed.size = Some(size.ok_or_else(|| bad("is not of the form 512x512"))?);
+            }
+            "--noise" => parsed.noise = Some(value),
+            "--out" => parsed.out = Some(value),
+            "--latents" => parsed.latents = Some(value),
+            "--vocabulary" => parsed.vocabulary = Some(value),
+            _ => return Err(bad("is not an option")),
+        }
+    }
+    if parsed.model.is_empty() {
+        return Err(Error::setting("--model", "is missing", "See --help"));
+    }
+    Ok(parsed)
+}
+
+/// `FILE[:UNET[:TE]]`. The strengths are taken from the right, so that a path may hold colons.
+fn adapter(argument: &str) -> (&str, f32, f32) {
+    let mut file = argument;
+    let mut strengths = Vec::new();
+    while strengths.len() < 2
+        && let Some((rest, number)) = file.rsplit_once(':')
+        && let Ok(strength) = number.parse::<f32>()
+    {
+        strengths.insert(0, strength);
+        file = rest;
+    }
+    let unet = strengths.first().copied().unwrap_or(1.0);
+    (file, unet, strengths.get(1).copied().unwrap_or(unet))
+}
+
+fn device() -> Device {
+    #[cfg(feature = "cuda")]
+    return Device::cuda(0);
+    #[cfg(all(feature = "metal", not(feature = "cuda")))]
+    return Device::metal(burn::tensor::DeviceKind::DefaultDevice);
+    #[cfg(all(feature = "vulkan", not(any(feature = "cuda", feature = "metal"))))]
+    return Device::vulkan(burn::tensor::DeviceKind::DefaultDevice);
+    #[cfg(not(any(feature = "vulkan", feature = "metal", feature = "cuda")))]
+    Device::flex()
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
+    let device = device();
+    let checkpoint = Checkpoint::open_path(&arguments.model)?;
+    let merges = match (&checkpoint.tokenizer, &arguments.vocabulary) {
+        (Some(_), _) => None,
+        (None, given) => {
+            use lorakeet::weights::Source;
+            let default = "web/clip-vocabulary/merges.txt";
+            Some(FileSource::open(given.as_deref().unwrap_or(default))?.read_all()?)
+        }
+    };
+    // A line that ends stays; one that doesn't is drawn over, which makes sense on a terminal only.
+    let terminal = std::io::stderr().is_terminal();
+    let progress = |text: String| {
+        if !arguments.quiet && (terminal || text.ends_with('\n')) {
+            let clear = if terminal { "\r\x1b[K" } else { "" };
+            eprint!("{clear}{text}");
+        }
+    };
+    let (model, report) = StableDiffusion::load(
+        &checkpoint,
+        merges.as_deref(),
+        &device,
+        // Half the memory for large models, where the file is half precision anyway.
+        if device.supports_dtype(DType::F16) && stored_bytes(&checkpoint) > 1 << 30 {
+            Storage::F16
+        } else {
+            Storage::F32
+        },
+        &mut |now| {
+            progress(format!("loading {}: {} of {} bytes", now.component, now.done, now.total))
+        },
+    )?;
+    for note in &report.notes {
+        progress(format!("{note}\n"));
+    }
+    let model = Rc::new(model);
+    for argument in &arguments.adapters {
+        let (file, unet, text_encoder) = adapter(argument);
+        let id = model.add_adapter(&FileSource::open(file)?, beside(file).as_deref())?;
+        model.set_adapter(id, true, unet, text_encoder)?;
+        let adapters = model.adapters();
+        if let Some(attached) = adapters.iter().find(|attached| attached.id == id) {
+            progress(format!("{}: {}\n", attached.name, attached.report.summary));
+        }
+    }
+
+    let native = model.native_size();
+    let (width, height) = arguments.size.unwrap_or((native, native));
+    let settings = Settings {
+        prompt: arguments.prompt.clone(),
+        negative_prompt: arguments.negative.clone(),
+        steps: arguments.steps.unwrap_or(20),
+        guidance: arguments.guidance.unwrap_or(7.5),
+        seed: arguments.seed,
+        scheduler: arguments.scheduler.clone(),
+        width,
+        height,
+    };
+    let noise = arguments.noise.as_deref().map(read_noise).transpose()?;
+    let started = std::time::Instant::now();
+    let mut work = TextToImage::new(model, settings, noise)?;
+    let picture = loop {
+        let before = work.phase();
+        let step = work.advance()?;
+        progress(format!("step {} of {}, {:.0} %", step.step, step.steps, 100.0 * step.fraction));
+        if before == Phase::Denoise
+            && work.phase() == Phase::Decode
+            && let Some(path) = &arguments.latents
+        {
+            write_latents(path, work.latents())?;
+        }
+        if let Some(picture) = step.picture {
+            break picture;
+        }
+    };
+    for lost in work.truncated() {
+        progress(format!("the prompt is too long; left out: {lost}\n"));
+    }
+    let [_, _, height, width] = picture.dims();
+    let pixels = to_rgba(&values(picture)?, width, height);
+    let out = arguments.out.as_deref().unwrap_or("picture.png");
+    write_png(out, &pixels)?;
+    progress(format!("{out} after {:.1} s\n", started.elapsed().as_secs_f64()));
+    Ok(())
+}
+
+fn stored_bytes(checkpoint: &Checkpoint) -> u64 {
+    [&checkpoint.unet, &checkpoint.text_encoder, &checkpoint.vae]
+        .iter()
+        .flat_map(|component| component.tensors.values())
+        .map(|tensor| 4 * tensor.info.elements() as u64)
+        .sum()
+}
+
+/// The text of an `adapter_config.json` in the adapter's folder, for PEFT's `adapter_model`.
+fn beside(adapter: &str) -> Option<String> {
+    let path = Path::new(adapter);
+    let peft = path.file_stem().is_some_and(|stem| stem == "adapter_model");
+    peft.then(|| std::fs::read_to_string(path.with_file_name("adapter_config.json")).ok()).flatten()
+}
+
+fn read_noise(path: &str) -> Result<Vec<f32>> {
+    let source = FileSource::open(path)?;
+    let index = Index::read(&source)?;
+    let (key, info) = index.tensors.iter().next().ok_or_else(|| {
+        Error::file(path, "holds no tensor", "Give a file with noise of [1, 4, height/8, width/8]")
+    })?;
+    let values = index.read_f32(&source, key)?;
+    // Of several rows, the first: one row is one picture.
+    let row = info.shape.first().map_or(values.len(), |rows| values.len() / (*rows).max(1));
+    Ok(values[..row].to_vec())
+}
+
+fn values<const D: usize>(tensor: burn::tensor::Tensor<D>) -> Result<Vec<f32>> {
+    let failed = |problem: String| Error::device(problem, "Try a smaller picture");
+    let data = tensor.try_into_data().map_err(|error| failed(error.to_string()))?;
+    data.convert::<f32>().try_into_vec().map_err(|error| failed(format!("{error:?}")))
+}
+
+fn write_latents(path: &str, latents: burn::tensor::Tensor<4>) -> Result<()> {
+    let shape = latents.dims();
+    let bytes: Vec<u8> = values(latents)?.iter().flat_map(|value| value.to_le_bytes()).collect();
+    let failed = |problem: String| Error::file(path, problem, "Check the path");
+    let view = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape.into(), &bytes)
+        .map_err(|error| failed(error.to_string()))?;
+    let file = safetensors::serialize([("latents", view)], None)
+        .map_err(|error| failed(error.to_string()))?;
+    std::fs::write(path, file).map_err(|error| failed(format!("can't be written: {error}")))
+}
+
+fn write_png(path: &str, pixels: &Rgba) -> Result<()> {
+    let failed = |problem: String| Error::file(path, problem, "Check the path of --out");
+    let file = std::fs::File::create(path)
+        .map_err(|error| failed(format!("can't be written: {error}")))?;
+    let mut encoder =
+        png::Encoder::new(std::io::BufWriter::new(file), pixels.width as u32, pixels.height as u32);
+    encoder.set_color(png::ColorType::Rgba);
+    encoder.set_depth(png::BitDepth::Eight);
+    encoder
+        .write_header()
+        .and_then(|mut writer| writer.write_image_data(&pixels.bytes))
+        .map_err(|error| failed(format!("can't be written: {error}")))
+}

@@ -1,0 +1,91 @@
+//! What an adapter's file holds and how much of it is used, for people.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::Value;
+
+/// How an adapter's file fits the model. Serialised for the page.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct CoverageReport {
+    /// `LoRA` or `LoCon`.
+    pub kind: String,
+    /// The tool whose names the file uses.
+    pub naming: String,
+    /// All of this in one line.
+    pub summary: String,
+    /// Modules attached.
+    pub modules_used: usize,
+    /// Modules that the file holds.
+    pub modules_in_file: usize,
+    /// Of those attached, how many sit in the UNet.
+    pub unet_modules: usize,
+    /// Of those attached, how many sit in the text encoder.
+    pub text_encoder_modules: usize,
+    /// Smallest and largest rank.
+    pub ranks: [usize; 2],
+    /// Smallest and largest alpha; the rank where the file says none.
+    pub alphas: [f32; 2],
+    /// The base model that the file says it was trained on.
+    pub base_model: Option<String>,
+    /// Words that wake it, the likeliest first.
+    pub trigger_words: Vec<String>,
+    /// Each key that is not used, with the reason.
+    pub unused: Vec<(String, String)>,
+    /// Things worth knowing, as sentences.
+    pub notes: Vec<String>,
+}
+
+impl CoverageReport {
+    /// Fills in what the header's metadata tells, then the summary.
+    pub(super) fn finish(mut self, metadata: &BTreeMap<String, String>) -> Self {
+        let known = |key: &str| {
+            metadata.get(key).filter(|value| !value.is_empty() && *value != "None").cloned()
+        };
+        self.base_model = ["ss_base_model_version", "ss_sd_model_name", "modelspec.architecture"]
+            .into_iter()
+            .find_map(known);
+        self.trigger_words = trigger_words(metadata);
+        let range = |[low, high]: [String; 2]| {
+            if low == high { low } else { format!("{low} to {high}") }
+        };
+        self.summary = format!(
+            "{} of {} modules: UNet {}, text encoder {}; rank {}, alpha {}",
+            self.modules_used,
+            self.modules_in_file,
+            self.unet_modules,
+            self.text_encoder_modules,
+            range(self.ranks.map(|rank| rank.to_string())),
+            range(self.alphas.map(|alpha| alpha.to_string())),
+        );
+        if let Some(base) = &self.base_model {
+            self.summary += &format!("; trained on {base}");
+        }
+        if !self.trigger_words.is_empty() {
+            self.summary += &format!("; trigger words: {}", self.trigger_words.join(", "));
+        }
+        self
+    }
+}
+
+/// `modelspec.trigger_phrase` first, then the tags of kohya's `ss_tag_frequency`
+/// (`{"data set": {"tag": count}}`), the most frequent first; ten at most.
+fn trigger_words(metadata: &BTreeMap<String, String>) -> Vec<String> {
+    let phrase = metadata.get("modelspec.trigger_phrase").cloned();
+    let mut words: Vec<String> = phrase.filter(|phrase| !phrase.is_empty()).into_iter().collect();
+    let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+    let sets = metadata.get("ss_tag_frequency").and_then(|text| serde_json::from_str(text).ok());
+    if let Some(Value::Object(sets)) = sets {
+        for (tag, count) in sets.values().filter_map(Value::as_object).flatten() {
+            *counts.entry(tag.trim().to_string()).or_default() += count.as_u64().unwrap_or(0);
+        }
+    }
+    let mut tags: Vec<_> = counts.into_iter().filter(|(tag, _)| !tag.is_empty()).collect();
+    tags.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    for (tag, _) in tags {
+        if words.len() < 10 && !words.contains(&tag) {
+            words.push(tag);
+        }
+    }
+    words
+}

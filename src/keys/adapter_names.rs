@@ -1,0 +1,242 @@
+//! The names of adapter tensors: which module, which factor, in any tool's way of writing them.
+//!
+//! A module's name is never taken apart at its underscores (`to_out_0` could be many things): the
+//! names that each tool would write for the model's own modules are laid out in a table and looked
+//! up.
+
+use std::collections::HashMap;
+
+use super::ldm::{UNetLayout, unet_module_to_ldm};
+
+/// The part of the model that a module belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Part {
+    /// The denoiser.
+    UNet,
+    /// CLIP's text model.
+    TextEncoder,
+}
+
+/// What a tensor is within its module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    /// The factor next to the input (A).
+    Down,
+    /// The core of a Tucker decomposition.
+    Mid,
+    /// The factor next to the output (B).
+    Up,
+    /// The number that alpha / rank is made of.
+    Alpha,
+    /// The scale itself (A1111), in place of alpha / rank.
+    Scale,
+}
+
+/// How a file names its tensors, for the report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Naming {
+    /// `lora_unet_..`, `lora_te_..`.
+    Kohya,
+    /// kohya's prefix with ldm paths, `lora_unet_input_blocks_..`.
+    KohyaLdm,
+    /// `lycoris_..`.
+    Lycoris,
+    /// `...lora.down.weight`, `...processor.to_q_lora.down.weight`.
+    Diffusers,
+    /// `...lora_A.weight`.
+    Peft,
+    /// `diffusion_model.input_blocks..`.
+    Generic,
+}
+
+impl Naming {
+    /// For people.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Kohya => "kohya",
+            Self::KohyaLdm => "kohya (ldm names)",
+            Self::Lycoris => "LyCORIS",
+            Self::Diffusers => "diffusers",
+            Self::Peft => "PEFT",
+            Self::Generic => "ldm",
+        }
+    }
+}
+
+/// Suffixes of the LoRA family; `*` stands for PEFT's adapter name. Longer ones come first where
+/// one ends with another.
+const SUFFIXES: [(&str, Role); 20] = [
+    (".lora_linear_layer.down.weight", Role::Down),
+    (".lora_linear_layer.up.weight", Role::Up),
+    (".lora_down.weight", Role::Down),
+    (".lora_mid.weight", Role::Mid),
+    (".lora_up.weight", Role::Up),
+    ("_lora.down.weight", Role::Down),
+    ("_lora.up.weight", Role::Up),
+    (".lora.down.weight", Role::Down),
+    (".lora.up.weight", Role::Up),
+    (".lora_A.weight", Role::Down),
+    (".lora_B.weight", Role::Up),
+    (".lora_A.default.weight", Role::Down),
+    (".lora_B.default.weight", Role::Up),
+    (".lora_A.default_0.weight", Role::Down),
+    (".lora_B.default_0.weight", Role::Up),
+    (".lora_A", Role::Down),
+    (".lora_B", Role::Up),
+    (".network_alpha", Role::Alpha),
+    (".alpha", Role::Alpha),
+    (".scale", Role::Scale),
+];
+
+/// Marks of the kinds that aren't plain LoRA or LoCon, by name.
+const OTHER_KINDS: [(&str, &str); 16] = [
+    ("hada_", "LoHa"),
+    ("lokr_", "LoKr"),
+    ("dora_scale", "DoRA"),
+    ("lora_magnitude_vector", "DoRA"),
+    ("oft_blocks", "OFT"),
+    ("oft_diag", "OFT"),
+    (".oft_R", "OFT"),
+    ("on_input", "IA3"),
+    ("ia3_l", "IA3"),
+    (".a1.weight", "GLoRA"),
+    (".b1.weight", "GLoRA"),
+    (".diff_b", "full-difference"),
+    (".diff", "full-difference"),
+    (".w_norm", "norm-difference"),
+    (".b_norm", "norm-difference"),
+    ("lora_embedding_", "embedding LoRA"),
+];
+
+/// The kind that a key belongs to, if it is one that isn't LoRA or LoCon.
+pub fn other_kind(key: &str) -> Option<&'static str> {
+    OTHER_KINDS.iter().find(|(mark, _)| key.contains(mark)).map(|(_, kind)| *kind)
+}
+
+/// Splits a key into its module's name and the tensor's role in it.
+pub fn split(key: &str) -> Option<(&str, Role)> {
+    SUFFIXES.iter().find_map(|(suffix, role)| {
+        let module = key.strip_suffix(suffix)?;
+        (!module.is_empty()).then_some((module, *role))
+    })
+}
+
+/// How a key is named.
+pub fn naming(key: &str) -> Naming {
+    if key.starts_with("lora_unet_input_blocks")
+        || key.starts_with("lora_unet_output_blocks")
+        || key.starts_with("lora_unet_middle_block")
+    {
+        Naming::KohyaLdm
+    } else if key.starts_with("lora_") {
+        Naming::Kohya
+    } else if key.starts_with("lycoris_") {
+        Naming::Lycoris
+    } else if key.contains(".lora_A") || key.contains(".lora_B") {
+        Naming::Peft
+    } else if key.contains("diffusion_model.") {
+        Naming::Generic
+    } else {
+        Naming::Diffusers
+    }
+}
+
+/// The model that a key can only belong to, if it isn't Stable Diffusion 1 or 2.
+pub fn other_base(key: &str) -> Option<&'static str> {
+    let has = |parts: &[&str]| parts.iter().any(|part| key.contains(part));
+    if key.starts_with("lora_te2_") || key.starts_with("text_encoder_2.") {
+        Some("Stable Diffusion XL")
+    } else if has(&["double_blocks", "single_blocks", "single_transformer_blocks"]) {
+        Some("Flux")
+    } else if has(&["joint_blocks"]) {
+        Some("Stable Diffusion 3")
+    } else if key.starts_with("transformer.") || key.starts_with("lora_transformer_") {
+        Some("a diffusion transformer (Flux, Stable Diffusion 3 or the like)")
+    } else if has(&["attentions_0_transformer_blocks_1_", "attentions.0.transformer_blocks.1."]) {
+        Some("Stable Diffusion XL")
+    } else {
+        None
+    }
+}
+
+/// From every name that a tool may give a module to the module.
+#[derive(Debug, Default)]
+pub struct ModuleNames(HashMap<String, (Part, String)>);
+
+impl ModuleNames {
+    /// Lays out the names of a model's modules, given in diffusers' names. `layout` is that of its
+    /// UNet, where ldm has names for it.
+    pub fn new<'a>(
+        modules: impl IntoIterator<Item = (Part, &'a str)>,
+        layout: Option<&UNetLayout>,
+    ) -> Self {
+        let mut names = HashMap::new();
+        for (part, path) in modules {
+            let mut add = |name: String| {
+                names.entry(name).or_insert_with(|| (part, path.to_string()));
+            };
+            match part {
+                Part::UNet => {
+                    let flat = path.replace('.', "_");
+                    for prefix in ["lora_unet_", "lycoris_"] {
+                        add(format!("{prefix}{flat}"));
+                    }
+                    for prefix in [
+                        "",
+                        "unet.",
+                        "base_model.model.",
+                        "unet.base_model.model.",
+                        "base_model.model.unet.",
+                    ] {
+                        add(format!("{prefix}{path}"));
+                    }
+                    if let Some(ldm) = layout.and_then(|layout| unet_module_to_ldm(path, layout)) {
+                        add(format!("lora_unet_{}", ldm.replace('.', "_")));
+                        add(format!("diffusion_model.{ldm}"));
+                        add(format!("model.diffusion_model.{ldm}"));
+                    }
+                }
+                Part::TextEncoder => {
+                    let short = path.strip_prefix("text_model.").unwrap_or(path);
+                    for path in [path, short] {
+                        let flat = path.replace('.', "_");
+                        for prefix in ["lora_te_", "lora_te1_", "lycoris_te_"] {
+                            add(format!("{prefix}{flat}"));
+                        }
+                        for prefix in [
+                            "text_encoder.",
+                            "text_encoders.",
+                            "text_encoders.clip_l.",
+                            "text_encoders.clip_l.transformer.",
+                            "text_encoder.base_model.model.",
+                            "base_model.model.",
+                            "base_model.model.text_encoder.",
+                            "",
+                        ] {
+                            add(format!("{prefix}{path}"));
+                        }
+                    }
+                }
+            }
+        }
+        Self(names)
+    }
+
+    /// The module of a name.
+    pub fn get(&self, name: &str) -> Option<&(Part, String)> {
+        self.0.get(name).or_else(|| self.0.get(&old_diffusers(name)?))
+    }
+}
+
+/// Old diffusers named the attention processor's layers: `attn1.processor.to_out` is
+/// `attn1.to_out.0`, and the text encoder's `self_attn.to_q` is `self_attn.q_proj`.
+fn old_diffusers(name: &str) -> Option<String> {
+    if let Some((layer, last)) = name.rsplit_once(".self_attn.to_") {
+        return Some(format!("{layer}.self_attn.{last}_proj"));
+    }
+    let name = name.replace(".processor.", ".");
+    match name.strip_suffix(".to_out") {
+        Some(attention) => Some(format!("{attention}.to_out.0")),
+        None => Some(name),
+    }
+}

@@ -1,0 +1,153 @@
+//! The core in headless Chromium, in a worker as on the page: the CPU backend compiled to wasm and
+//! WebGPU on whatever adapter there is (SwiftShader, where there is no GPU).
+#![cfg(target_arch = "wasm32")]
+
+use std::rc::Rc;
+
+use burn::tensor::{Device, Tensor, TensorData};
+use lorakeet::layers::Storage;
+use lorakeet::pipelines::{Phase, Settings, StableDiffusion, TextToImage};
+use lorakeet::weights::{Bytes, Checkpoint, Index, Source};
+use wasm_bindgen_test::{console_log, wasm_bindgen_test, wasm_bindgen_test_configure};
+
+wasm_bindgen_test_configure!(run_in_dedicated_worker);
+
+macro_rules! demo {
+    ($($path:literal),* $(,)?) => {
+        [$(($path, include_bytes!(concat!("../web/demo-model/", $path)).as_slice())),*]
+    };
+}
+
+fn model(device: &Device) -> StableDiffusion {
+    let files = demo!(
+        "model/model_index.json",
+        "model/scheduler/scheduler_config.json",
+        "model/text_encoder/config.json",
+        "model/text_encoder/model.fp16.safetensors",
+        "model/tokenizer/merges.txt",
+        "model/tokenizer/special_tokens_map.json",
+        "model/tokenizer/tokenizer_config.json",
+        "model/tokenizer/vocab.json",
+        "model/unet/config.json",
+        "model/unet/diffusion_pytorch_model.fp16.safetensors",
+        "model/vae/config.json",
+        "model/vae/diffusion_pytorch_model.fp16.safetensors",
+    );
+    let sources = files
+        .into_iter()
+        .map(|(path, bytes)| Rc::new(Bytes::new(path, bytes)) as Rc<dyn Source>)
+        .collect();
+    let checkpoint = Checkpoint::open(sources).unwrap();
+    StableDiffusion::load(&checkpoint, None, device, Storage::F32, &mut |_| {}).unwrap().0
+}
+
+/// A file of `tests/fixtures/demo-model/reference`, made by PyTorch and diffusers.
+struct Reference(Bytes, Index);
+
+impl Reference {
+    fn new(bytes: &[u8]) -> Self {
+        let source = Bytes::new("reference", bytes);
+        let index = Index::read(&source).unwrap();
+        Self(source, index)
+    }
+
+    fn tensor<const D: usize>(&self, key: &str, device: &Device) -> Tensor<D> {
+        let shape = self.1.info(key).unwrap().shape.clone();
+        Tensor::from_data(TensorData::new(self.values(key), shape), device)
+    }
+
+    fn values(&self, key: &str) -> Vec<f32> {
+        self.1.read_f32(&self.0, key).unwrap()
+    }
+}
+
+fn unet_reference() -> Reference {
+    Reference::new(include_bytes!("fixtures/demo-model/reference/unet.safetensors"))
+}
+
+fn latents_reference() -> Reference {
+    Reference::new(include_bytes!("fixtures/demo-model/reference/final-latents.safetensors"))
+}
+
+async fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.into_data_async().await.unwrap().convert::<f32>().try_into_vec().unwrap()
+}
+
+fn distance(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+/// One UNet step against diffusers', at the same place.
+async fn unet_step(model: &StableDiffusion) -> Vec<f32> {
+    let reference = unet_reference();
+    let device = model.device();
+    let timestep = f64::from(reference.values("timestep")[0]);
+    let latent = reference.tensor::<4>("latent", device);
+    values(model.unet.forward(latent, &[timestep], reference.tensor("embedding", device))).await
+}
+
+/// A whole run of a reference prompt; the latents before decoding.
+async fn run(model: &Rc<StableDiffusion>, scheduler: &str, row: usize) -> Vec<f32> {
+    let settings = Settings {
+        prompt: ["smiling face with sunglasses", "blue cat face"][row].into(),
+        negative_prompt: String::new(),
+        steps: 20,
+        guidance: 4.0,
+        seed: [11, 12][row],
+        scheduler: Some(scheduler.into()),
+        width: 128,
+        height: 128,
+    };
+    let mut work = TextToImage::new(model.clone(), settings, None).unwrap();
+    while work.phase() != Phase::Decode {
+        work.advance().unwrap();
+    }
+    values(work.latents()).await
+}
+
+fn add(model: &StableDiffusion, bytes: &[u8], strength: f32) -> u64 {
+    let id = model.add_adapter(&Bytes::new("adapter.safetensors", bytes), None).unwrap();
+    model.set_adapter(id, true, strength, strength).unwrap();
+    id
+}
+
+const INK: &[u8] = include_bytes!("../web/demo-model/lora/ink.kohya.safetensors");
+
+/// Base step, step with a LoRA, strength 0 and detached: what is asked of both backends.
+async fn steps_agree(device: Device, tolerance: f32) {
+    let model = Rc::new(model(&device));
+    let base = unet_step(&model).await;
+    let error = distance(&base, &unet_reference().values("eps"));
+    console_log!("UNet step against diffusers: {error:e}");
+    assert!(error < tolerance, "UNet step differs by {error}");
+
+    let ink = add(&model, INK, 1.0);
+    let with = unet_step(&model).await;
+    assert!(distance(&with, &base) > 0.05, "the adapter changes nothing");
+    model.set_adapter(ink, true, 0.0, 0.0).unwrap();
+    assert_eq!(unet_step(&model).await, base, "strength 0 is the base bit for bit");
+
+    model.set_adapter(ink, true, 0.5, 0.5).unwrap();
+    let latents = run(&model, "ddim", 0).await;
+    let reference = latents_reference().values("ddim.ink_0.5");
+    let error = distance(&latents, &reference[..latents.len()]);
+    console_log!("20 DDIM steps with ink at 0.5 against diffusers: {error:e}");
+    assert!(error < tolerance, "latents differ by {error}");
+
+    model.remove_adapter(ink).unwrap();
+    assert_eq!(unet_step(&model).await, base, "nothing of the adapter stays");
+}
+
+/// 1e-3 is what the native CPU backend is held to.
+#[wasm_bindgen_test]
+async fn cpu_backend_follows_diffusers() {
+    steps_agree(Device::flex(), 1e-3).await;
+}
+
+/// 5e-3: a GPU sums in another order, and SwiftShader's exp and sqrt are within WGSL's bounds only.
+#[wasm_bindgen_test]
+async fn webgpu_backend_follows_diffusers() {
+    let device = Device::wgpu_options().init_async().await.unwrap();
+    steps_agree(device, 5e-3).await;
+}

@@ -1,0 +1,169 @@
+// One adapter: switch, name, strength, and folded away the two strengths apart and the coverage report.
+
+const LIMIT = 2;
+const UNUSED_SHOWN = 200;
+
+/** Events: "strength", "remove" {handle}, "trigger" {word}. */
+export class AdapterCard extends EventTarget {
+  #report;
+  #unet = 1;
+  #textEncoder = 1;
+
+  /** @param {{handle: string, name: string, size: number, report: import("../protocol.js").CoverageReport}} adapter */
+  constructor({ handle, name, size, report }) {
+    super();
+    Object.assign(this, { handle, name, size });
+    this.element = document.querySelector("#adapter-card-template").content.firstElementChild.cloneNode(true);
+    this.element.dataset.adapter = name;
+    this.#find(".name").textContent = name;
+    this.#find(".name").title = name;
+    this.#find(".enabled").addEventListener("change", () => this.#changed());
+
+    const remove = this.#find(".remove");
+    remove.setAttribute("aria-label", `Remove ${name}`);
+    remove.addEventListener("click", () => this.#emit("remove", { handle }));
+
+    const [range, number] = this.#find(".strength").querySelectorAll("input");
+    range.setAttribute("aria-label", `Strength of ${name}`);
+    number.setAttribute("aria-label", `Strength of ${name}, as a number`);
+    for (const input of [range, number]) {
+      input.addEventListener("input", () => {
+        if (input.value === "" || Number.isNaN(input.valueAsNumber)) return;
+        this.#set(input.valueAsNumber, input.valueAsNumber, input);
+      });
+      input.addEventListener("change", () => this.#write());
+    }
+    range.addEventListener("dblclick", () => this.#set(1, 1));
+
+    const unet = this.#find(".unet");
+    const textEncoder = this.#find(".text-encoder");
+    unet.addEventListener("input", () => this.#set(unet.valueAsNumber, this.#textEncoder));
+    textEncoder.addEventListener("input", () => this.#set(this.#unet, textEncoder.valueAsNumber));
+    unet.addEventListener("dblclick", () => this.#set(1, this.#textEncoder));
+    textEncoder.addEventListener("dblclick", () => this.#set(this.#unet, 1));
+
+    this.setReport(report);
+    this.#write();
+  }
+
+  /** Whether it changes the picture at all. */
+  get acts() {
+    const { unet, textEncoder } = this.strength;
+    return this.#find(".enabled").checked && (unet !== 0 || textEncoder !== 0);
+  }
+
+  get strength() {
+    // a strength on nothing is 0, so that it makes no difference to a fingerprint
+    return {
+      handle: this.handle,
+      name: this.name,
+      unet: this.#report.unet_modules > 0 ? this.#unet : 0,
+      textEncoder: this.#report.text_encoder_modules > 0 ? this.#textEncoder : 0,
+    };
+  }
+
+  /** @param {{unet: number, textEncoder: number}|undefined} strength  undefined: off */
+  restore(strength) {
+    const enabled = this.#find(".enabled");
+    enabled.checked = Boolean(strength);
+    if (strength) {
+      const { unet_modules, text_encoder_modules } = this.#report;
+      this.#unet = unet_modules > 0 ? strength.unet : strength.textEncoder;
+      this.#textEncoder = text_encoder_modules > 0 ? strength.textEncoder : this.#unet;
+    }
+    this.#write();
+  }
+
+  setReport(report) {
+    this.#report = report;
+    const unused = report.unused ?? [];
+    const coverage = this.#find(".coverage");
+    coverage.textContent = report.summary;
+    coverage.classList.toggle("partial", unused.length > 0);
+
+    const triggers = this.#find(".triggers");
+    triggers.hidden = !report.trigger_words?.length;
+    triggers.replaceChildren(...(report.trigger_words ?? []).map((word) => {
+      const chip = document.createElement("button");
+      chip.type = "button";
+      chip.className = "chip";
+      chip.textContent = word;
+      chip.title = "Add to the prompt";
+      chip.addEventListener("click", () => this.#emit("trigger", { word }));
+      return chip;
+    }));
+
+    this.#find(".unet").disabled = report.unet_modules === 0;
+    this.#find(".text-encoder").disabled = report.text_encoder_modules === 0;
+    const facts = [
+      ["Kind", report.kind],
+      ["Names", report.naming],
+      ["Modules", `${report.modules_used} of ${report.modules_in_file}: UNet ${report.unet_modules}, text encoder ${report.text_encoder_modules}`],
+      ["Trained on", report.base_model],
+      ["File", `${(this.size / 1e6).toFixed(1)} MB`],
+      ...(report.notes ?? []).map((note) => ["Note", note]),
+    ];
+    this.#find(".facts").replaceChildren(...facts.filter(([, value]) => value).flatMap(([term, value]) => {
+      const dt = document.createElement("dt");
+      const dd = document.createElement("dd");
+      dt.textContent = term;
+      dd.textContent = value;
+      return [dt, dd];
+    }));
+
+    const box = this.#find(".unused");
+    box.hidden = unused.length === 0;
+    box.querySelector("p").textContent = unused.length === 1 ? "One key is not used:" : `${unused.length} keys are not used:`;
+    const items = unused.slice(0, UNUSED_SHOWN).map(([key, reason]) => {
+      const item = document.createElement("li");
+      const code = document.createElement("code");
+      code.textContent = key;
+      item.append(code, ` ${reason}`);
+      return item;
+    });
+    if (unused.length > UNUSED_SHOWN) {
+      const more = document.createElement("li");
+      more.textContent = `and ${unused.length - UNUSED_SHOWN} more`;
+      items.push(more);
+    }
+    box.querySelector("ul").replaceChildren(...items);
+  }
+
+  #set(unet, textEncoder, typedIn = null) {
+    this.#unet = clamp(unet);
+    this.#textEncoder = clamp(textEncoder);
+    this.#write(typedIn);
+    this.#changed();
+  }
+
+  /** Shows the strengths everywhere but in the field that is being typed in. */
+  #write(typedIn = null) {
+    const { unet_modules } = this.#report;
+    const main = unet_modules > 0 ? this.#unet : this.#textEncoder;
+    for (const input of this.#find(".strength").querySelectorAll("input")) {
+      if (input !== typedIn) input.value = main;
+    }
+    for (const [name, value] of [[".unet", this.#unet], [".text-encoder", this.#textEncoder]]) {
+      const input = this.#find(name);
+      input.value = value;
+      input.nextElementSibling.value = input.disabled ? "none" : value.toFixed(2);
+    }
+  }
+
+  #changed() {
+    this.element.classList.toggle("off", !this.#find(".enabled").checked);
+    this.#emit("strength");
+  }
+
+  #find(selector) {
+    return this.element.querySelector(selector);
+  }
+
+  #emit(type, detail) {
+    this.dispatchEvent(new CustomEvent(type, { detail }));
+  }
+}
+
+function clamp(value) {
+  return Math.round(100 * Math.min(LIMIT, Math.max(-LIMIT, value))) / 100;
+}

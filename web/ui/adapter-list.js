@@ -1,0 +1,85 @@
+// The adapters: a card each, and buttons for the demo adapters.
+
+import { AdapterCard } from "./adapter-card.js";
+
+/** Events: "strength", "remove" {handle}, "trigger" {word}, "demo" {adapter}. */
+export class AdapterList extends EventTarget {
+  #list = document.querySelector("#adapters");
+  #demo = document.querySelector("#demo-adapters");
+  #hint = document.querySelector("#adapters-hint");
+  /** @type {Map<string, AdapterCard>} */
+  #cards = new Map();
+
+  setDemoAdapters(adapters) {
+    const words = document.createElement("span");
+    words.textContent = "Try";
+    this.#demo.replaceChildren(words, ...adapters.map((adapter) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.className = "chip";
+      button.dataset.adapter = adapter.name;
+      button.innerHTML = "<b></b> <small></small>";
+      button.firstChild.textContent = adapter.name;
+      button.lastChild.textContent = adapter.about;
+      button.addEventListener("click", () => this.#emit("demo", { adapter }));
+      return button;
+    }));
+  }
+
+  showDemoAdapters(shown) {
+    this.#demo.dataset.offered = shown ? "1" : "";
+    this.#refresh();
+  }
+
+  /** @param {(card: {name: string, size: number}) => boolean} test */
+  find(test) {
+    return [...this.#cards.values()].find(test);
+  }
+
+  /** @param {{handle: string, name: string, size: number, report: import("../protocol.js").CoverageReport}} adapter */
+  add(adapter) {
+    const card = new AdapterCard(adapter);
+    for (const type of ["strength", "remove", "trigger"]) {
+      card.addEventListener(type, ({ detail }) => this.#emit(type, detail));
+    }
+    this.#cards.set(adapter.handle, card);
+    this.#list.append(card.element);
+    this.#refresh();
+  }
+
+  setReport(handle, report) {
+    this.#cards.get(handle)?.setReport(report);
+  }
+
+  /** @returns {string} the name of the adapter that is gone */
+  remove(handle) {
+    const card = this.#cards.get(handle);
+    this.#cards.delete(handle);
+    card?.element.remove();
+    this.#refresh();
+    return card?.name ?? "";
+  }
+
+  /** Those that act on the picture. @returns {{handle: string, name: string, unet: number, textEncoder: number}[]} */
+  active() {
+    return [...this.#cards.values()].filter((card) => card.acts).map((card) => card.strength);
+  }
+
+  /** Sets the strengths that a picture was made with; adapters it knew nothing of go off. */
+  restore(strengths) {
+    const known = new Map(strengths.map((s) => [s.handle, s]));
+    for (const [handle, card] of this.#cards) card.restore(known.get(handle));
+  }
+
+  #refresh() {
+    for (const button of this.#demo.querySelectorAll("button")) {
+      button.hidden = [...this.#cards.values()].some(({ name }) => name === button.dataset.adapter);
+    }
+    this.#demo.hidden = !this.#demo.dataset.offered || !this.#demo.querySelector("button:not([hidden])");
+    this.#hint.hidden = this.#cards.size > 1;
+  }
+
+  #emit(type, detail) {
+    this.dispatchEvent(new CustomEvent(type, { detail }));
+  }
+}

@@ -1,0 +1,36 @@
+// One line on what this machine offers; the figures behind it folded away.
+
+const NAMES = { webgpu: "WebGPU", cpu: "CPU" };
+
+export class CapabilityLine {
+  #details = document.querySelector("#capability");
+
+  /** @param {import("../protocol.js").Capability} report */
+  show(report) {
+    const { backend, why, gpu, f16, maxBufferSize, maxStorageBufferBindingSize, threads, crossOriginIsolated } = report;
+    this.#details.dataset.backend = backend;
+    const gpuName = gpu && ([gpu.description || [gpu.vendor, gpu.architecture].filter(Boolean).join(" ") || "unnamed GPU", gpu.software && "software"].filter(Boolean).join(", "));
+    const runs = backend === "webgpu" ? `WebGPU on ${gpuName ?? "a GPU"}, ${f16 ? "f16" : "f32 only"}` : `CPU: ${why}`;
+    this.#details.querySelector("summary").textContent = `Runs on ${runs}`;
+    const facts = [
+      ["Backend", `${NAMES[backend]}: ${why}`],
+      ["GPU", gpuName ?? "none"],
+      ["Half precision (shader-f16)", f16 ? "yes" : "no"],
+      ["Largest buffer", size(maxBufferSize)],
+      ["Largest binding", size(maxStorageBufferBindingSize)],
+      ["Processor threads", String(threads)],
+      ["Cross-origin isolated", crossOriginIsolated ? "yes" : "no"],
+    ];
+    this.#details.querySelector("dl").replaceChildren(...facts.filter(([, value]) => value).flatMap(([term, value]) => {
+      const dt = document.createElement("dt");
+      const dd = document.createElement("dd");
+      dt.textContent = term;
+      dd.textContent = value;
+      return [dt, dd];
+    }));
+  }
+}
+
+function size(bytes) {
+  return bytes ? `${Math.round(bytes / 2 ** 20).toLocaleString("en")} MiB` : null;
+}

@@ -1,0 +1,43 @@
+// Files come in here: dropped anywhere on the page, or through the two buttons.
+
+import { filesOfDrop, filesOfInput } from "../files.js";
+
+/** Events: "files" {files}. */
+export class DropTarget extends EventTarget {
+  #overlay = document.querySelector("#drop-overlay");
+
+  constructor() {
+    super();
+    addEventListener("dragover", (event) => {
+      if (!carriesFiles(event)) return;
+      event.preventDefault();
+      event.dataTransfer.dropEffect = "copy";
+      this.#overlay.hidden = false;
+    });
+    addEventListener("dragleave", (event) => {
+      if (!event.relatedTarget) this.#overlay.hidden = true;
+    });
+    addEventListener("drop", async (event) => {
+      this.#overlay.hidden = true;
+      if (!carriesFiles(event)) return;
+      event.preventDefault();
+      this.#take(await filesOfDrop(event.dataTransfer));
+    });
+    for (const [button, input] of [["#add-files", "#file-input"], ["#open-folder", "#folder-input"]]) {
+      const chooser = document.querySelector(input);
+      document.querySelector(button).addEventListener("click", () => chooser.click());
+      chooser.addEventListener("change", () => {
+        this.#take(filesOfInput(chooser));
+        chooser.value = ""; // the same file again is a change again
+      });
+    }
+  }
+
+  #take(files) {
+    if (files.length > 0) this.dispatchEvent(new CustomEvent("files", { detail: { files } }));
+  }
+}
+
+function carriesFiles(event) {
+  return event.dataTransfer?.types.includes("Files");
+}

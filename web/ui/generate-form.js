@@ -1,0 +1,136 @@
+// Prompt, primary button and settings: the settings are the form.
+
+const NUMBERS = ["steps", "guidance", "width", "height"];
+
+/** Events: "generate", "stop", "reset", "change". */
+export class GenerateForm extends EventTarget {
+  #form = document.querySelector("#generate-form");
+  #button = document.querySelector("#generate");
+  #prompt = document.querySelector("#prompt");
+  #seed = document.querySelector("#seed");
+  #lock = document.querySelector("#seed-lock");
+  #settings = document.querySelector("#settings");
+  #chips = document.querySelector("#prompt-chips");
+  #running = false;
+
+  constructor() {
+    super();
+    this.#form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.#emit(this.#running ? "stop" : "generate");
+    });
+    // Enter draws anew, also while another picture is being drawn
+    this.#prompt.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+      event.preventDefault();
+      this.#emit("generate");
+    });
+    document.addEventListener("keydown", (event) => {
+      if (event.key === "Escape" && this.#running && !document.querySelector("dialog[open]")) this.#emit("stop");
+    });
+    document.querySelector("#seed-random").addEventListener("click", () => {
+      this.randomSeed();
+      this.#lock.checked = false;
+      this.#changed();
+    });
+    // a seed typed by hand is meant to be used
+    this.#seed.addEventListener("input", () => { this.#lock.checked = true; });
+    document.querySelector("#settings-reset").addEventListener("click", () => {
+      this.#emit("reset");
+      this.#changed();
+    });
+    for (const control of this.#form.elements) {
+      control.addEventListener("change", () => this.#changed());
+      control.addEventListener("input", () => this.#summarise());
+      // a field inside closed details cannot show what is wrong with it
+      control.addEventListener("invalid", () => { if (this.#settings.contains(control)) this.#settings.open = true; });
+    }
+  }
+
+  /** @returns {import("../protocol.js").Settings} */
+  read() {
+    const settings = Object.fromEntries(new FormData(this.#form));
+    for (const name of NUMBERS) settings[name] = Number(settings[name]);
+    settings.prompt = settings.prompt.trim();
+    settings.negativePrompt = settings.negativePrompt.trim();
+    return settings;
+  }
+
+  /** Sets the fields that `settings` names. */
+  write(settings) {
+    for (const [name, value] of Object.entries(settings)) {
+      const control = this.#form.elements.namedItem(name);
+      if (control) control.value = value;
+    }
+    this.#summarise();
+  }
+
+  /** Whether every field is good; shows the first that is not. */
+  valid() {
+    return this.#form.reportValidity();
+  }
+
+  get seedKept() {
+    return this.#lock.checked;
+  }
+
+  randomSeed() {
+    this.write({ seed: String(crypto.getRandomValues(new Uint32Array(1))[0]) });
+  }
+
+  appendToPrompt(words) {
+    const prompt = this.#prompt.value.trim();
+    if (prompt.toLowerCase().includes(words.toLowerCase())) return;
+    this.write({ prompt: prompt ? `${prompt}, ${words}` : words });
+    this.#changed();
+  }
+
+  setPrompts(prompts) {
+    this.#chips.replaceChildren(...prompts.map((text) => {
+      const chip = document.createElement("button");
+      chip.type = "button";
+      chip.className = "chip";
+      chip.textContent = text;
+      chip.addEventListener("click", () => {
+        this.write({ prompt: text });
+        this.#emit("generate");
+      });
+      return chip;
+    }));
+  }
+
+  showPrompts(shown) {
+    this.#chips.hidden = !shown;
+  }
+
+  /** @param {{id: string, label: string}[]} schedulers */
+  setSchedulers(schedulers) {
+    const select = this.#form.elements.namedItem("scheduler");
+    select.replaceChildren(...schedulers.map(({ id, label }) => new Option(label, id)));
+  }
+
+  setRunning(running) {
+    this.#running = running;
+    this.#button.textContent = running ? "Stop" : "Generate";
+    this.#button.classList.toggle("stop", running);
+  }
+
+  setEnabled(enabled) {
+    this.#button.disabled = !enabled;
+    for (const chip of this.#chips.children) chip.disabled = !enabled;
+  }
+
+  #changed() {
+    this.#summarise();
+    this.#emit("change");
+  }
+
+  #summarise() {
+    const { steps, guidance, width, height } = this.read();
+    document.querySelector("#settings-summary").textContent = `${steps} steps · guidance ${guidance} · ${width}×${height}`;
+  }
+
+  #emit(type) {
+    this.dispatchEvent(new CustomEvent(type));
+  }
+}

@@ -1,0 +1,101 @@
+// Progress of a load or a run, and the line that says what goes on.
+
+/** Events: "cancel" (a load), "save". */
+export class Progress extends EventTarget {
+  #bar = document.querySelector("#progress-bar");
+  #row = document.querySelector("#progress");
+  #status = document.querySelector("#status");
+  #detail = document.querySelector("#progress-detail");
+  #cancel = document.querySelector("#cancel-loading");
+  #save = document.querySelector("#save");
+  #since = 0;
+  #words = "";
+  #left = null;
+  #clock = 0;
+  #summary = "Ready";
+
+  constructor() {
+    super();
+    this.#cancel.addEventListener("click", () => this.dispatchEvent(new CustomEvent("cancel")));
+    this.#save.addEventListener("click", () => this.dispatchEvent(new CustomEvent("save")));
+  }
+
+  /** A line for people and screen readers; not for what changes all the time. */
+  status(text) {
+    if (this.#status.textContent !== text) this.#status.textContent = text;
+  }
+
+  loading(on) {
+    this.#cancel.hidden = !on;
+    if (on) this.#bar.removeAttribute("value");
+    this.#row.toggleAttribute("data-busy", on);
+    this.#detail.textContent = "";
+    if (!on) this.#bar.value = 0;
+  }
+
+  bytes({ done, total, what }) {
+    if (total > 0) this.#bar.value = done / total;
+    const name = what.split("/").slice(-2).join("/");
+    this.#detail.textContent = `${megabytes(done)} of ${megabytes(total)} · ${name}`;
+  }
+
+  /** A run begins. */
+  begin() {
+    clearInterval(this.#clock);
+    this.#since = performance.now();
+    this.#words = "";
+    this.#left = null;
+    this.#bar.value = 0;
+    this.#row.toggleAttribute("data-busy", true);
+    this.#tell();
+    this.#clock = setInterval(() => this.#tell(), 200);
+  }
+
+  step({ phase, step, steps, fraction }) {
+    this.#bar.value = fraction;
+    this.#words = phase === "text" ? "reading the prompt" : phase === "decode" ? "decoding" : `step ${step} of ${steps}`;
+    const elapsed = performance.now() - this.#since;
+    // before that the estimate jumps about
+    this.#left = fraction > 0.08 && elapsed > 700 ? { at: performance.now(), ms: elapsed * (1 - fraction) / fraction } : null;
+    this.#tell();
+  }
+
+  finished({ seconds }, fresh) {
+    this.#summary = fresh ? `Drawn in ${duration(seconds * 1000)}` : "Shown from memory";
+    this.status(this.#summary);
+  }
+
+  /** Nothing runs any more. */
+  end() {
+    clearInterval(this.#clock);
+    this.#bar.value = 0;
+    this.#row.toggleAttribute("data-busy", false);
+    this.#detail.textContent = "";
+  }
+
+  /** What the last picture took. */
+  summary() {
+    return this.#summary;
+  }
+
+  setSavable(savable) {
+    this.#save.disabled = !savable;
+  }
+
+  #tell() {
+    const now = performance.now();
+    const parts = [this.#words, duration(now - this.#since)];
+    if (this.#left) parts.push(`about ${duration(Math.max(0, this.#left.ms - (now - this.#left.at)), 0)} left`);
+    this.#detail.textContent = parts.filter(Boolean).join(" · ");
+  }
+}
+
+function megabytes(bytes) {
+  return bytes < 1e9 ? `${(bytes / 1e6).toFixed(1)} MB` : `${(bytes / 1e9).toFixed(2)} GB`;
+}
+
+function duration(ms, digits = 1) {
+  const seconds = ms / 1000;
+  if (seconds < 60) return `${digits ? seconds.toFixed(digits) : Math.ceil(seconds)} s`;
+  return `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`;
+}

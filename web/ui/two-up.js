@@ -1,0 +1,135 @@
+// The picture: strength 0 to the left of a wiper, now to the right of it; previews while it is drawn.
+
+const KEYS = { ArrowLeft: -2, ArrowDown: -2, ArrowRight: 2, ArrowUp: 2, PageDown: -10, PageUp: 10, Home: -100, End: 100 };
+
+export class TwoUp {
+  #figure = document.querySelector("#two-up");
+  #now = document.querySelector("#canvas-now");
+  #base = document.querySelector("#canvas-base");
+  #wiper = document.querySelector("#wiper");
+  #hint = document.querySelector("#two-up-hint");
+  #tagBase = document.querySelector("#tag-base");
+  #tagNow = document.querySelector("#tag-now");
+  #wipe = 50;
+  /** What is drawn when no run is on: {image, words, base}. */
+  #settled = null;
+
+  constructor() {
+    this.#figure.addEventListener("pointerdown", (event) => {
+      if (this.#wiper.hidden || event.button !== 0) return;
+      this.#figure.setPointerCapture(event.pointerId);
+      this.#wiper.focus({ preventScroll: true });
+      this.#wipeTo(event);
+    });
+    this.#figure.addEventListener("pointermove", (event) => {
+      if (this.#figure.hasPointerCapture(event.pointerId)) this.#wipeTo(event);
+    });
+    this.#wiper.addEventListener("keydown", (event) => {
+      const by = KEYS[event.key];
+      if (by === undefined) return;
+      event.preventDefault();
+      this.#setWipe(this.#wipe + by);
+    });
+    this.#setWipe(50);
+  }
+
+  /** An empty stage of this shape. */
+  clear({ width, height }, hint) {
+    this.#settled = null;
+    this.#setBase(null);
+    this.#resize(this.#now, width, height);
+    this.#shape(width, height);
+    this.#now.setAttribute("aria-label", "No picture yet");
+    this.#hint.textContent = hint;
+    this.#figure.toggleAttribute("data-empty", true);
+  }
+
+  /** A run begins: the old picture stays until previews cover it. */
+  begin({ width, height }, base) {
+    if (this.#now.width !== width || this.#now.height !== height) {
+      this.#resize(this.#now, width, height);
+      this.#shape(width, height);
+    }
+    this.#hint.textContent = "";
+    this.#setBase(base);
+  }
+
+  /**
+   * A small picture of what the run has so far, over what was there.
+   * @param {"now"|"base"} which
+   * @param {import("../protocol.js").Pixels} pixels
+   * @param {number} fraction of the run that is done
+   */
+  async preview(which, { width, height, rgba }, fraction) {
+    if (which === "base") return; // it would hide the picture that is done
+    const small = new OffscreenCanvas(width, height);
+    small.getContext("2d").putImageData(new ImageData(rgba, width, height), 0, 0);
+    const context = this.#now.getContext("2d");
+    const image = this.#settled?.image;
+    const covers = image?.width === this.#now.width && image?.height === this.#now.height;
+    if (covers) context.putImageData(image, 0, 0);
+    context.globalAlpha = covers ? Math.min(1, 0.15 + 1.7 * fraction) : 1;
+    context.imageSmoothingQuality = "high";
+    context.drawImage(small, 0, 0, this.#now.width, this.#now.height);
+    context.globalAlpha = 1;
+    this.#figure.toggleAttribute("data-empty", false);
+  }
+
+  /**
+   * @param {ImageData} image
+   * @param {{alt: string, adapters: string}} words
+   * @param {?ImageData} base
+   */
+  show(image, words, base) {
+    this.#settled = { image, words, base };
+    this.#resize(this.#now, image.width, image.height);
+    this.#shape(image.width, image.height);
+    this.#now.getContext("2d").putImageData(image, 0, 0);
+    this.#now.setAttribute("aria-label", words.adapters ? `${words.alt}, with ${words.adapters}` : words.alt);
+    this.#tagNow.textContent = words.adapters || "now";
+    this.#hint.textContent = "";
+    this.#figure.toggleAttribute("data-empty", false);
+    this.#setBase(base);
+  }
+
+  /** @param {ImageData} base the picture on show, at strength 0 */
+  setBase(base) {
+    if (this.#settled) this.#settled.base = base;
+    this.#setBase(base);
+  }
+
+  /** Back to the last whole picture, after a run that was stopped. */
+  revert() {
+    if (this.#settled) this.show(this.#settled.image, this.#settled.words, this.#settled.base);
+  }
+
+  #setBase(base) {
+    const compare = Boolean(base);
+    for (const part of [this.#base, this.#wiper, this.#tagBase, this.#tagNow]) part.hidden = !compare;
+    this.#figure.toggleAttribute("data-compare", compare);
+    if (!base) return;
+    this.#resize(this.#base, base.width, base.height);
+    this.#base.getContext("2d").putImageData(base, 0, 0);
+  }
+
+  #resize(canvas, width, height) {
+    canvas.width = width;
+    canvas.height = height;
+  }
+
+  #shape(width, height) {
+    this.#figure.style.setProperty("--ratio", width / height);
+  }
+
+  #wipeTo({ clientX }) {
+    const { left, width } = this.#figure.getBoundingClientRect();
+    this.#setWipe(100 * (clientX - left) / width);
+  }
+
+  #setWipe(percent) {
+    this.#wipe = Math.min(100, Math.max(0, percent));
+    this.#figure.style.setProperty("--wipe", `${this.#wipe}%`);
+    this.#wiper.setAttribute("aria-valuenow", Math.round(this.#wipe));
+    this.#wiper.setAttribute("aria-valuetext", `${Math.round(this.#wipe)} % strength 0`);
+  }
+}

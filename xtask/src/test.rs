@@ -1,0 +1,135 @@
+//! The tests: native, in the browser, and the real page end to end.
+
+use crate::browser::{self, Browser};
+use crate::setup::{self, Tools};
+use crate::shell::{Result, cargo, root, run as run_command, say, target_dir};
+use crate::{build, server};
+use std::path::PathBuf;
+
+/// Which tests to run, and what to hand on to each `cargo test`.
+pub struct Options {
+    native: bool,
+    web: bool,
+    e2e: bool,
+    args: Vec<String>,
+}
+
+impl Options {
+    pub fn parse(args: &[String]) -> Result<Self> {
+        let split = args.iter().position(|a| a == "--").unwrap_or(args.len());
+        let mut options = Self { native: false, web: false, e2e: false, args: Vec::new() };
+        for arg in &args[..split] {
+            match arg.as_str() {
+                "--native" => options.native = true,
+                "--web" => options.web = true,
+                "--e2e" => options.e2e = true,
+                other => {
+                    return Err(format!("test: unknown option `{other}`; see cargo xtask --help"));
+                }
+            }
+        }
+        options.args = args.iter().skip(split + 1).cloned().collect();
+        if !(options.native || options.web || options.e2e) {
+            (options.native, options.web, options.e2e) = (true, true, true);
+        }
+        Ok(options)
+    }
+}
+
+/// Runs the tests. Those that are quick to start come first, what needs a browser after them.
+pub fn run(options: &Options) -> Result<()> {
+    if options.native {
+        say("native tests");
+        let mut test = cargo();
+        run_command({
+            test.args(["test", "--workspace"]).args(&options.args);
+            test
+        })?;
+    }
+    if options.web || options.e2e {
+        let tools = setup::page()?;
+        let browser = browser::find_or_install()?;
+        if options.web {
+            web(&tools, &browser, &options.args)?;
+        }
+        if options.e2e {
+            end_to_end(&tools, &browser, &options.args)?;
+        }
+    }
+    say("all these tests passed");
+    Ok(())
+}
+
+/// `tests/web.rs`, compiled to wasm, in headless Chromium.
+fn web(tools: &Tools, browser: &Browser, args: &[String]) -> Result<()> {
+    say("tests in the browser");
+    let mut words: Vec<String> = ["test", "--test", "web"].map(String::from).to_vec();
+    words.extend_from_slice(args);
+    let mut test = tools.toolchain.cargo_for_page(&words)?;
+    test.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER", tools.test_runner())
+        .env("CHROMEDRIVER", &browser.driver)
+        .env("WASM_BINDGEN_TEST_WEBDRIVER_JSON", capabilities(browser)?)
+        // A software GPU takes its time; the runner's own limit is 20 seconds.
+        .env("WASM_BINDGEN_TEST_TIMEOUT", "900")
+        .env("WASM_BINDGEN_TEST_DRIVER_TIMEOUT", "60");
+    run_command(test)
+}
+
+/// `tests/e2e.rs` drives the built page. It is told where everything is by these variables, and is
+/// ignored in a plain `cargo test`, which has no page to offer.
+fn end_to_end(tools: &Tools, browser: &Browser, args: &[String]) -> Result<()> {
+    let dist = build::page(tools)?;
+    say("end-to-end test of the page");
+    let url = server::spawn(server::Site::new(dist))?;
+    let mut test = cargo();
+    test.args(["test", "--test", "e2e"]).args(args);
+    if !args.iter().any(|a| a == "--") {
+        test.arg("--");
+    }
+    test.args(["--ignored", "--nocapture", "--test-threads=1"])
+        .env("LORAKEET_URL", url)
+        .env("LORAKEET_WEBDRIVER_JSON", capabilities(browser)?)
+        .env("CHROMEDRIVER", &browser.driver);
+    run_command(test)
+}
+
+/// `webdriver.json` with the browser that was found, as a file in the target folder.
+fn capabilities(browser: &Browser) -> Result<PathBuf> {
+    let source = root().join("webdriver.json");
+    let text =
+        std::fs::read_to_string(&source).map_err(|e| format!("{}: {e}", source.display()))?;
+    let options = "\"goog:chromeOptions\": {";
+    if !text.contains(options) {
+        return Err(format!("{}: no {options}", source.display()));
+    }
+    let chrome = browser.chrome.display().to_string().replace('\\', "\\\\").replace('"', "\\\"");
+    let text = text.replacen(options, &format!("{options} \"binary\": \"{chrome}\","), 1);
+    let file = target_dir().join("webdriver.json");
+    std::fs::create_dir_all(target_dir())
+        .and_then(|()| std::fs::write(&file, text))
+        .map_err(|e| format!("{}: {e}", file.display()))?;
+    Ok(file)
+}
+
+/// What every change has to pass.
+pub fn ci() -> Result<()> {
+    say("formatting");
+    let mut fmt = cargo();
+    fmt.args(["fmt", "--all", "--check"]);
+    run_command(fmt)?;
+
+    say("clippy");
+    let mut clippy = cargo();
+    clippy.args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]);
+    run_command(clippy)?;
+
+    let tools = setup::page()?;
+    if tools.toolchain.has_clippy() {
+        say("clippy for the page");
+        let words = ["clippy", "--lib", "--test", "web", "--", "-D", "warnings"].map(String::from);
+        run_command(tools.toolchain.cargo_for_page(&words)?)?;
+    } else {
+        say("the page's compiler comes without clippy: skipped for wasm");
+    }
+    run(&Options::parse(&[])?)
+}
