@@ -285,3 +285,82 @@ fn write_png(path: &str, pixels: &Rgba) -> Result<()> {
         .and_then(|mut writer| writer.write_image_data(&pixels.bytes))
         .map_err(|error| failed(format!("can't be written: {error}")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/web/demo-model/model");
+    const INK: &str =
+        concat!(env!("CARGO_MANIFEST_DIR"), "/web/demo-model/lora/ink.kohya.safetensors");
+    const REFERENCE: &str =
+        concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/demo-model/reference");
+
+    fn call(arguments: &[&str]) -> Result<()> {
+        let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
+        run(&parse(&arguments)?)
+    }
+
+    /// A path in the temporary folder, of this process and name.
+    fn temporary(name: &str) -> String {
+        let file = format!("lorakeet-cli-{}-{name}", std::process::id());
+        std::env::temp_dir().join(file).to_str().unwrap().into()
+    }
+
+    #[test]
+    fn strengths_are_taken_from_the_right() {
+        assert_eq!(adapter("a.safetensors"), ("a.safetensors", 1.0, 1.0));
+        assert_eq!(adapter("a.safetensors:0.5"), ("a.safetensors", 0.5, 0.5));
+        assert_eq!(adapter("C:/a.safetensors:-1:0"), ("C:/a.safetensors", -1.0, 0.0));
+        assert_eq!(adapter("a:b:2"), ("a:b", 2.0, 2.0));
+    }
+
+    #[test]
+    fn bad_arguments_and_files_are_named() {
+        let message = |arguments: &[&str]| call(arguments).unwrap_err().to_string();
+        assert!(message(&[]).starts_with("--model: is missing"));
+        assert!(message(&["--what", "x"]).starts_with("--what: is not an option"));
+        assert!(message(&["--seed"]).starts_with("--seed: needs a value"));
+        assert!(message(&["--seed", "-1"]).starts_with("--seed: is not a whole number"));
+        assert!(message(&["--size", "512"]).starts_with("--size: is not of the form"));
+        assert!(message(&["--model", "no/such"]).starts_with("no/such: "));
+        // A LoRA is no model, and a model is no LoRA.
+        assert!(message(&["--model", INK]).contains("adapter"));
+        let unet = format!("{MODEL}/unet/diffusion_pytorch_model.fp16.safetensors");
+        let error = message(&["--model", MODEL, "--quiet", "--adapter", &unet]);
+        assert!(error.contains("not an adapter"), "{error}");
+        let strong = format!("{INK}:3");
+        let error = message(&["--model", MODEL, "--quiet", "--adapter", &strong]);
+        assert!(error.contains("3 is not between -2 and 2"), "{error}");
+        let noise = format!("{REFERENCE}/text.safetensors");
+        let error = message(&["--model", MODEL, "--quiet", "--noise", &noise]);
+        assert!(error.starts_with("noise: has"), "{error}");
+    }
+
+    #[test]
+    fn the_reference_run_is_met_and_written() {
+        let (picture, latents) = (temporary("picture.png"), temporary("latents.safetensors"));
+        let noise = format!("{REFERENCE}/noise.safetensors");
+        let ink = format!("{INK}:0.5");
+        let reference = ["--prompt", "smiling face with sunglasses", "--guidance", "4"];
+        let files = ["--noise", &noise, "--out", &picture, "--latents", &latents, "--quiet"];
+        let model = ["--model", MODEL, "--adapter", &ink, "--scheduler", "euler"];
+        call(&[&reference[..], &files, &model].concat()).unwrap();
+
+        let read = |file: &str, key: &str| {
+            let source = FileSource::open(file).unwrap();
+            Index::read(&source).unwrap().read_f32(&source, key).unwrap()
+        };
+        let expected = read(&format!("{REFERENCE}/final-latents.safetensors"), "euler.ink_0.5");
+        let got = read(&latents, "latents");
+        let error =
+            got.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(got.len() == 1024 && error < 1e-3, "{error}");
+        let decoder =
+            png::Decoder::new(std::io::BufReader::new(std::fs::File::open(&picture).unwrap()));
+        assert_eq!(decoder.read_info().unwrap().info().size(), (128, 128));
+        for file in [picture, latents] {
+            std::fs::remove_file(file).unwrap();
+        }
+    }
+}
