@@ -327,8 +327,12 @@ impl Module<'_> {
             return Err(self.misfit(Role::Up, &up.shape, &up_wanted));
         }
         if let Some(mid) = &mid {
+            if kernel.is_empty() {
+                let problem = "is the core of a convolution, but the layer is linear".into();
+                return Err(self.error(Role::Mid, problem, OTHER_MODEL));
+            }
             let mid_wanted = wanted(rank, rank, kernel);
-            if mid.shape != mid_wanted || kernel.is_empty() {
+            if mid.shape != mid_wanted {
                 return Err(self.misfit(Role::Mid, &mid.shape, &mid_wanted));
             }
         }

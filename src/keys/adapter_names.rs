@@ -89,7 +89,7 @@ const SUFFIXES: [(&str, Role); 20] = [
 ];
 
 /// Marks of the kinds that aren't plain LoRA or LoCon, by name.
-const OTHER_KINDS: [(&str, &str); 16] = [
+const OTHER_KINDS: [(&str, &str); 10] = [
     ("hada_", "LoHa"),
     ("lokr_", "LoKr"),
     ("dora_scale", "DoRA"),
@@ -99,18 +99,24 @@ const OTHER_KINDS: [(&str, &str); 16] = [
     (".oft_R", "OFT"),
     ("on_input", "IA3"),
     ("ia3_l", "IA3"),
+    ("lora_embedding_", "embedding LoRA"),
+];
+
+/// As above, but only at a key's end: `.diff` is in `model.diffusion_model.` too.
+const OTHER_ENDINGS: [(&str, &str); 6] = [
     (".a1.weight", "GLoRA"),
     (".b1.weight", "GLoRA"),
     (".diff_b", "full-difference"),
     (".diff", "full-difference"),
     (".w_norm", "norm-difference"),
     (".b_norm", "norm-difference"),
-    ("lora_embedding_", "embedding LoRA"),
 ];
 
 /// The kind that a key belongs to, if it is one that isn't LoRA or LoCon.
 pub fn other_kind(key: &str) -> Option<&'static str> {
-    OTHER_KINDS.iter().find(|(mark, _)| key.contains(mark)).map(|(_, kind)| *kind)
+    let within = OTHER_KINDS.iter().find(|(mark, _)| key.contains(mark));
+    let at_end = || OTHER_ENDINGS.iter().find(|(ending, _)| key.ends_with(ending));
+    within.or_else(at_end).map(|(_, kind)| *kind)
 }
 
 /// Splits a key into its module's name and the tensor's role in it.

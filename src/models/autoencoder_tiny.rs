@@ -102,8 +102,8 @@ impl Block {
 
 #[derive(Debug)]
 enum Layer {
-    Conv(Conv2d),
-    Block(Block),
+    Conv(Box<Conv2d>),
+    Block(Box<Block>),
     Relu,
     Upsample,
 }
@@ -128,13 +128,13 @@ struct Sequence<'a> {
 impl Sequence<'_> {
     fn conv(&mut self, input: usize, output: usize, config: Conv2dConfig) {
         let place = self.parameters.at(self.layers.len());
-        self.layers.push(Layer::Conv(Conv2d::load(&place, input, output, config)));
+        self.layers.push(Layer::Conv(Box::new(Conv2d::load(&place, input, output, config))));
     }
 
     fn blocks(&mut self, count: usize, channels: usize) {
         for _ in 0..count {
             let place = self.parameters.at(self.layers.len());
-            self.layers.push(Layer::Block(Block::load(&place, channels)));
+            self.layers.push(Layer::Block(Box::new(Block::load(&place, channels))));
         }
     }
 }

@@ -58,7 +58,7 @@ impl CLIPTextConfig {
             return Err(unsupported(component, "hidden_act", config.hidden_act));
         }
         let heads = config.num_attention_heads;
-        if heads == 0 || config.hidden_size % heads != 0 {
+        if heads == 0 || !config.hidden_size.is_multiple_of(heads) {
             return Err(unsupported(component, "num_attention_heads", heads));
         }
         Ok(config)

@@ -100,7 +100,7 @@ pub struct MidBlock2D {
 }
 
 impl MidBlock2D {
-    /// Two residual blocks with a transformer between them.
+    /// One residual block, then a transformer and a residual block for each layer.
     pub fn load(parameters: &Parameters, channels: usize, config: BlockConfig) -> Self {
         let resnets = parameters.at("resnets");
         Self {

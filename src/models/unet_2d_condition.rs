@@ -309,7 +309,9 @@ impl UNet2DConditionModel {
             let resnet =
                 ResnetConfig { output_scale_factor: config.mid_block_scale_factor, ..resnet };
             let attention = (name == "UNetMidBlock2DCrossAttn").then(|| attention(levels - 1));
-            let config = BlockConfig { layers: 1, resnet, attention, resample: false };
+            // Without attention diffusers leaves one residual block (`get_mid_block`, num_layers=0).
+            let layers = usize::from(attention.is_some());
+            let config = BlockConfig { layers, resnet, attention, resample: false };
             MidBlock2D::load(&parameters.at("mid_block"), channels[levels - 1], config)
         };
 

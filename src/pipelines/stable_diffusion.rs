@@ -22,7 +22,7 @@ use crate::weights::{Checkpoint, Component, Source};
 #[derive(Debug)]
 pub enum Vae {
     /// The full one.
-    Kl(AutoencoderKL),
+    Kl(Box<AutoencoderKL>),
     /// TAESD.
     Tiny(AutoencoderTiny),
 }
@@ -152,11 +152,8 @@ impl StableDiffusion {
             )
         } else {
             let config = AutoencoderKLConfig::parse(&checkpoint.vae)?;
-            Vae::Kl(
-                loader
-                    .load(&checkpoint.vae, |parameters| AutoencoderKL::load(&config, parameters))?
-                    .0,
-            )
+            let load = |parameters: &Parameters| AutoencoderKL::load(&config, parameters);
+            Vae::Kl(Box::new(loader.load(&checkpoint.vae, load)?.0))
         };
 
         let mut notes = Vec::new();

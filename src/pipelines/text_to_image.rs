@@ -223,7 +223,7 @@ impl TextToImage {
     fn denoise_block(&mut self) -> Option<Tensor<4>> {
         let model = self.model.clone();
         let unet = &model.unet;
-        let step = self.schedule.steps[self.step].clone();
+        let step = self.schedule.steps[self.step];
         let pass = match &mut self.pass {
             Some(pass) => pass,
             none => {
