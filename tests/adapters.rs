@@ -593,8 +593,8 @@ fn every_peft_naming_reads_the_same() {
     let config = json!({"lora_alpha": alone[0].alpha, "alpha_pattern": null});
     assert_same("text encoder alone", &read(&values, &config), &expected(&alone));
 
-    // A pattern names a module by the end of its path; what none names has `lora_alpha`.
-    let config = json!({"lora_alpha": 3, "alpha_pattern": {"attn2.to_k": 8, "proj_in": 2}});
+    // A pattern is a regular expression for the end of a path; what none names has `lora_alpha`.
+    let config = json!({"lora_alpha": 3, "alpha_pattern": {r"attn2\.to_(k|x)": 8, "proj_in": 2}});
     let special: Vec<Module> = unet
         .iter()
         .cloned()

@@ -474,6 +474,7 @@ fn unsupported_configs_are_refused_by_field() {
         ("class_embed_type", json!("timestep")),
         ("conv_in_kernel", json!(5)),
         ("down_block_types", json!(["DownBlock2D"])),
+        ("down_block_types", json!(["UpBlock2D", "DownBlock2D"])),
         ("down_block_types", json!(["SimpleCrossAttnDownBlock2D", "DownBlock2D"])),
         ("downsample_padding", json!(0)),
         ("encoder_hid_dim_type", json!("image_proj")),
@@ -482,6 +483,8 @@ fn unsupported_configs_are_refused_by_field() {
         ("mid_block_type", json!("UNetMidBlock2DSimpleCrossAttn")),
         ("norm_num_groups", json!(5)),
         ("only_cross_attention", json!(true)),
+        ("resnet_skip_time_act", json!(true)),
+        ("time_embedding_type", json!("fourier")),
         ("resnet_time_scale_shift", json!("scale_shift")),
         ("up_block_types", json!(["UpBlock2D", "AttnUpBlock2D"])),
     ] {

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::CoverageReport;
+use super::settings::Settings;
 use crate::error::{Error, Result};
 use crate::keys::adapter_names::{self, ModuleNames, Naming, Role};
 use crate::keys::detect::{self, FileKind};
@@ -67,7 +68,7 @@ pub struct AdapterFile {
 }
 
 const OTHER_MODEL: &str = "Use an adapter made for the model that is loaded";
-const BROKEN: &str = "The adapter's file is broken: get another copy";
+pub(super) const BROKEN: &str = "The adapter's file is broken: get another copy";
 
 /// Reads a LoRA or LoCon for a model with these sites. `config` is an `adapter_config.json` that
 /// came with it; `layout` that of the model's UNet, where ldm has names for it.
@@ -83,7 +84,7 @@ pub fn read(
 ) -> Result<AdapterFile> {
     let index = Index::read(source)?;
     let file = index.file.as_str();
-    refuse(&index)?;
+    refuse(&index, sites)?;
 
     let shapes: BTreeMap<(Part, &str), &[usize]> =
         sites.iter().map(|site| ((site.part, site.path.as_str()), &site.shape[..])).collect();
@@ -118,7 +119,7 @@ pub fn read(
         return Err(no_module_fits(&index));
     }
 
-    let settings = Settings { config, metadata: header_config(&index)? };
+    let settings = Settings::new(&index, config)?;
     let mut read = Vec::with_capacity(modules.len());
     for ((part, path), keys) in &modules {
         let shape = shapes.get(&(*part, path.as_str())).copied().unwrap_or_default();
@@ -152,10 +153,12 @@ pub fn read(
 }
 
 /// Refuses what is no adapter, an adapter for another base, or of a kind not supported.
-fn refuse(index: &Index) -> Result<()> {
+fn refuse(index: &Index, sites: &[Site]) -> Result<()> {
     let file = index.file.as_str();
     let keys = || index.tensors.keys().map(String::as_str);
-    if let Some((key, base)) = keys().find_map(|key| Some((key, adapter_names::other_base(key)?))) {
+    let deep = sites.iter().any(|site| site.path.contains(".transformer_blocks.1."));
+    let other_base = |key| Some((key, adapter_names::other_base(key, deep)?));
+    if let Some((key, base)) = keys().find_map(other_base) {
         let problem = format!("belongs to an adapter for {base}, not for this model");
         return Err(Error::key(file, key, problem, OTHER_MODEL));
     }
@@ -199,52 +202,6 @@ fn no_module_fits(index: &Index) -> Error {
         format!("neither this nor any other key names a layer of the loaded model{made}"),
         OTHER_MODEL,
     )
-}
-
-/// Rank and alpha that stand outside the tensors.
-struct Settings<'a> {
-    config: Option<&'a Value>,
-    metadata: Option<Value>,
-}
-
-/// diffusers' `lora_adapter_metadata`, `{"unet.r": 8, "unet.lora_alpha": 16, ...}`
-/// (`loaders/lora_base.py`).
-fn header_config(index: &Index) -> Result<Option<Value>> {
-    const KEY: &str = "lora_adapter_metadata";
-    let parse = |text: &String| {
-        serde_json::from_str(text)
-            .map_err(|error| Error::key(&index.file, KEY, format!("isn't JSON ({error})"), BROKEN))
-    };
-    index.metadata.get(KEY).map(parse).transpose()
-}
-
-impl Settings<'_> {
-    fn get(&self, part: Part, field: &str) -> Option<&Value> {
-        let prefix = match part {
-            Part::UNet => "unet",
-            Part::TextEncoder => "text_encoder",
-        };
-        let header = self.metadata.as_ref();
-        header
-            .and_then(|json| json.get(format!("{prefix}.{field}")).or_else(|| json.get(field)))
-            .or_else(|| self.config?.get(field))
-            .filter(|value| !value.is_null())
-    }
-
-    /// PEFT's alpha of a module: `alpha_pattern` wins over `lora_alpha`. A pattern's key names a
-    /// module or the end of its path (`peft/utils/other.py`, `get_pattern_key`).
-    fn alpha(&self, part: Part, path: &str) -> Option<f32> {
-        let patterns = self.get(part, "alpha_pattern").and_then(Value::as_object);
-        let special = patterns.and_then(|patterns| {
-            let fits = |key: &str| path == key || path.ends_with(&format!(".{key}"));
-            patterns.iter().find(|(key, _)| fits(key)).map(|(_, alpha)| alpha)
-        });
-        Some(special.or_else(|| self.get(part, "lora_alpha"))?.as_f64()? as f32)
-    }
-
-    fn rank_stabilised(&self, part: Part) -> bool {
-        self.get(part, "use_rslora") == Some(&Value::Bool(true))
-    }
 }
 
 struct Module<'a> {

@@ -3,6 +3,7 @@
 pub mod file;
 pub mod report;
 mod set;
+mod settings;
 
 pub use file::{AdapterFile, HostTensor, LoraWeights, Part};
 pub use report::CoverageReport;

@@ -63,7 +63,8 @@ impl Naming {
     }
 }
 
-/// Suffixes of the LoRA family; `*` stands for PEFT's adapter name. Longer ones come first where
+/// Suffixes of the LoRA family; `default` and `default_0` are the names that PEFT and diffusers give
+/// an adapter unless told another. Longer ones come first where
 /// one ends with another.
 const SUFFIXES: [(&str, Role); 20] = [
     (".lora_linear_layer.down.weight", Role::Down),
@@ -147,8 +148,9 @@ pub fn naming(key: &str) -> Naming {
     }
 }
 
-/// The model that a key can only belong to, if it isn't Stable Diffusion 1 or 2.
-pub fn other_base(key: &str) -> Option<&'static str> {
+/// The model that a key can only belong to, if it isn't Stable Diffusion 1 or 2. `deep`: the loaded
+/// model itself has transformers of more than one block, as SDXL's are.
+pub fn other_base(key: &str, deep: bool) -> Option<&'static str> {
     let has = |parts: &[&str]| parts.iter().any(|part| key.contains(part));
     if key.starts_with("lora_te2_") || key.starts_with("text_encoder_2.") {
         Some("Stable Diffusion XL")
@@ -158,7 +160,9 @@ pub fn other_base(key: &str) -> Option<&'static str> {
         Some("Stable Diffusion 3")
     } else if key.starts_with("transformer.") || key.starts_with("lora_transformer_") {
         Some("a diffusion transformer (Flux, Stable Diffusion 3 or the like)")
-    } else if has(&["attentions_0_transformer_blocks_1_", "attentions.0.transformer_blocks.1."]) {
+    } else if !deep
+        && has(&["attentions_0_transformer_blocks_1_", "attentions.0.transformer_blocks.1."])
+    {
         Some("Stable Diffusion XL")
     } else {
         None

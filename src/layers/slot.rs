@@ -29,7 +29,10 @@ impl Strength {
 
 /// The low-rank factors of one branch, laid out as the forward pass wants them.
 #[derive(Debug, Clone)]
-#[allow(clippy::large_enum_variant, reason = "a few hundred exist; a tensor handle is what is large")]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a few hundred exist; a tensor handle is what is large"
+)]
 pub enum Factors {
     /// `x [.., in] -> x @ down [in, r] @ up [r, out]`.
     Linear {

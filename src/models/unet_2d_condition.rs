@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 use burn::tensor::activation::silu;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::embeddings::{TimestepEmbedding, timestep_embedding};
 use super::resnet::ResnetConfig;
@@ -78,28 +78,6 @@ pub struct UNet2DConditionConfig {
     pub time_cond_proj_dim: Option<usize>,
     /// What the mid block's sums are divided by.
     pub mid_block_scale_factor: f64,
-    /// Only `silu`.
-    pub act_fn: String,
-    /// Only `default`.
-    pub resnet_time_scale_shift: String,
-    /// Only none.
-    pub class_embed_type: Option<String>,
-    /// Only none (SDXL has one).
-    pub addition_embed_type: Option<String>,
-    /// Only none.
-    pub encoder_hid_dim_type: Option<String>,
-    /// Only false.
-    pub dual_cross_attention: bool,
-    /// Only false.
-    pub only_cross_attention: Value,
-    /// Only 3.
-    pub conv_in_kernel: usize,
-    /// Only 3.
-    pub conv_out_kernel: usize,
-    /// Only false.
-    pub center_input_sample: bool,
-    /// Only 1.
-    pub downsample_padding: usize,
 }
 
 impl Default for UNet2DConditionConfig {
@@ -127,17 +105,6 @@ impl Default for UNet2DConditionConfig {
             freq_shift: 0.0,
             time_cond_proj_dim: None,
             mid_block_scale_factor: 1.0,
-            act_fn: "silu".into(),
-            resnet_time_scale_shift: "default".into(),
-            class_embed_type: None,
-            addition_embed_type: None,
-            encoder_hid_dim_type: None,
-            dual_cross_attention: false,
-            only_cross_attention: Value::Bool(false),
-            conv_in_kernel: 3,
-            conv_out_kernel: 3,
-            center_input_sample: false,
-            downsample_padding: 1,
         }
     }
 }
@@ -155,11 +122,10 @@ impl UNet2DConditionConfig {
         if blocks == 0 || config.block_out_channels.contains(&0) {
             return bad("block_out_channels", format!("{:?}", config.block_out_channels));
         }
-        for (field, names) in [
-            ("down_block_types", &config.down_block_types),
-            ("up_block_types", &config.up_block_types),
+        for (field, names, known) in [
+            ("down_block_types", &config.down_block_types, ["CrossAttnDownBlock2D", "DownBlock2D"]),
+            ("up_block_types", &config.up_block_types, ["CrossAttnUpBlock2D", "UpBlock2D"]),
         ] {
-            let known = ["CrossAttnDownBlock2D", "DownBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"];
             if names.len() != blocks || !names.iter().all(|name| known.contains(&name.as_str())) {
                 return bad(field, format!("{names:?} (for {blocks} levels)"));
             }
@@ -186,41 +152,10 @@ impl UNet2DConditionConfig {
                 }
             }
         }
-        let fixed = [
-            ("act_fn", config.act_fn == "silu" || config.act_fn == "swish", &config.act_fn),
-            (
-                "resnet_time_scale_shift",
-                config.resnet_time_scale_shift == "default",
-                &config.resnet_time_scale_shift,
-            ),
-        ];
-        for (field, good, value) in fixed {
-            if !good {
-                return bad(field, value.clone());
-            }
-        }
-        let absent = [
-            ("class_embed_type", &config.class_embed_type),
-            ("addition_embed_type", &config.addition_embed_type),
-            ("encoder_hid_dim_type", &config.encoder_hid_dim_type),
-        ];
-        for (field, value) in absent {
-            if let Some(value) = value {
-                return bad(field, value.clone());
-            }
-        }
-        if config.only_cross_attention != Value::Bool(false) {
-            return bad("only_cross_attention", config.only_cross_attention.to_string());
-        }
-        for (field, good) in [
-            ("dual_cross_attention", !config.dual_cross_attention),
-            ("center_input_sample", !config.center_input_sample),
-            ("conv_in_kernel", config.conv_in_kernel == 3),
-            ("conv_out_kernel", config.conv_out_kernel == 3),
-            ("downsample_padding", config.downsample_padding == 1),
-        ] {
-            if !good {
-                return bad(field, component.config[field].to_string());
+        for (field, good) in only().as_object().into_iter().flatten() {
+            let value = &component.config[field];
+            if !value.is_null() && !good.as_array().is_some_and(|good| good.contains(value)) {
+                return bad(field, value.to_string());
             }
         }
         Ok(config)
@@ -235,6 +170,37 @@ impl UNet2DConditionConfig {
     pub fn layers(&self, level: usize) -> usize {
         self.layers_per_block.get(level).unwrap_or(1)
     }
+}
+
+/// Fields that have one value throughout this family, each with the values that mean it: another
+/// would be another network. (An empty list: only null.)
+fn only() -> Value {
+    json!({
+        "act_fn": ["silu", "swish"],
+        "addition_embed_type": [],
+        "attention_type": ["default"],
+        "center_input_sample": [false],
+        "class_embed_type": [],
+        "class_embeddings_concat": [false],
+        "conv_in_kernel": [3],
+        "conv_out_kernel": [3],
+        "cross_attention_norm": [],
+        "downsample_padding": [1],
+        "dropout": [0, 0.0],
+        "dual_cross_attention": [false],
+        "encoder_hid_dim": [],
+        "encoder_hid_dim_type": [],
+        "mid_block_only_cross_attention": [false],
+        "num_class_embeds": [],
+        "only_cross_attention": [false],
+        "resnet_out_scale_factor": [1, 1.0],
+        "resnet_skip_time_act": [false],
+        "resnet_time_scale_shift": ["default"],
+        "time_embedding_act_fn": [],
+        "time_embedding_dim": [],
+        "time_embedding_type": ["positional"],
+        "timestep_post_act": []
+    })
 }
 
 /// `UNet2DConditionModel`: noise (or velocity) in noisy latents, told by time and text.

@@ -1,0 +1,382 @@
+//! The real page, from end to end: headless Chromium is driven through WebDriver and does what a
+//! person would. `cargo xtask test --e2e` builds and serves the page and says by environment
+//! variables where it is; `LORAKEET_SCREENSHOTS` names a folder for pictures of the page.
+#![cfg(not(target_arch = "wasm32"))]
+
+#[path = "e2e/files.rs"]
+mod files;
+#[path = "e2e/page.rs"]
+mod page;
+#[path = "e2e/webdriver.rs"]
+mod webdriver;
+
+use page::{Page, Picture};
+use serde_json::json;
+
+/// A run that PyTorch and diffusers made too (`tests/fixtures/demo-model/recipe/reference.py`).
+const PROMPT: &str = "smiling face with sunglasses";
+const SEED: u32 = 11;
+
+const RANGE: &str = ".card .strength input[type=range]";
+
+fn reference(run: &str) -> Picture {
+    Picture::read(&files::here(&format!("tests/fixtures/demo-model/reference/{run}.png")))
+}
+
+/// 3 levels at the worst pixel: sums in another order, then 20 steps and rounding to 255 levels.
+#[track_caller]
+fn assert_reference(picture: &Picture, run: &str) {
+    picture.assert_close(&reference(run), 3, 0.2, run);
+}
+
+/// Opens the page and asks for the reference run.
+#[track_caller]
+fn open(test: &str, query: &str) -> Page {
+    let page = Page::new(test);
+    page.open(query);
+    page.step("the page is open and has loaded the demo model");
+    ask_for_reference_run(&page);
+    page
+}
+
+#[track_caller]
+fn ask_for_reference_run(page: &Page) {
+    page.set("#prompt", PROMPT);
+    page.set("#seed", SEED);
+    page.set("#scheduler", "ddim");
+    page.set("#steps", 20);
+    page.set("#guidance", 4);
+}
+
+#[track_caller]
+fn drop_ink(page: &Page) {
+    let file = page.file("ink.kohya.safetensors", &files::ink());
+    page.drop_files(&[&file]);
+    page.wait("the adapter's card", "return document.querySelector('.card') !== null");
+}
+
+#[test]
+#[ignore = "needs the built page: cargo xtask test --e2e"]
+fn picture_adapter_slider_stop_and_save() {
+    let page = open("pictures", "");
+    let capability = page.text("#capability summary");
+    assert!(capability.starts_with("Runs on CPU: "), "the capability line: {capability}");
+    assert_eq!(page.text("#model-name"), "Emoji Diffusion");
+    page.screenshot("1-opened");
+
+    page.generate();
+    page.step("Generate draws");
+    let base = page.now();
+    assert_reference(&base, "ddim.base.0");
+    let compares = "return document.querySelector('#two-up').hasAttribute('data-compare')";
+    assert!(!page.is(compares), "two pictures to compare without an adapter");
+    page.screenshot("2-generated");
+
+    drop_ink(&page);
+    let coverage = page.text(".card .coverage");
+    let expected = "84 of 84 modules: UNet 84, text encoder 0; rank 8, alpha 8";
+    assert!(coverage.starts_with(expected), "the card says: {coverage}");
+    page.wait_for_strength("1");
+    page.step("a dropped adapter is on at strength 1");
+    let ink = page.now();
+    ink.assert_differs(&base, "with the adapter");
+    assert_reference(&ink, "ddim.ink_1.0.0");
+    page.base().assert_same(&base, "the left side is the picture without the adapter");
+    page.screenshot("3-adapter");
+
+    page.slide_to("0.5");
+    page.step("the slider draws anew at 0.5");
+    let half = page.now();
+    assert_reference(&half, "ddim.ink_0.5.0");
+    page.base().assert_same(&base, "the left side is still the picture without the adapter");
+    page.screenshot("4-strength-half");
+
+    let drawn = page.drawn();
+    page.slide_to("0");
+    page.now().assert_same(&base, "strength 0");
+    page.slide_to("0.5");
+    page.now().assert_same(&half, "back at 0.5");
+    page.slide_to("1");
+    page.now().assert_same(&ink, "back at 1");
+    assert_eq!(page.drawn(), drawn, "pictures that were there already were drawn again");
+    page.step("the slider goes back without drawing");
+
+    // Another spelling is another picture to the page and the same to the tokenizer: now the
+    // adapter is attached and really runs at strength 0.
+    page.slide_to("0");
+    page.set("#prompt", PROMPT.to_uppercase());
+    page.generate();
+    assert_eq!(page.drawn(), drawn + 1, "a new picture was to be drawn");
+    page.now().assert_same(&base, "drawn at strength 0");
+    page.step("strength 0, drawn with the adapter attached, is the base bit for bit");
+
+    page.set("#prompt", PROMPT);
+    page.set(RANGE, "0.5");
+    page.wait_for_strength("0.5");
+    compare_by_wiper(&page);
+    stop(&page);
+    save(&page);
+    remove_adapter(&page, &base);
+    page.assert_no_console_errors();
+}
+
+fn compare_by_wiper(page: &Page) {
+    let at = || page.browser.run("return wiper.getAttribute('aria-valuenow')", json!([]));
+    assert_eq!(at(), "50");
+    page.browser.type_into("#wiper", "\u{E012}\u{E012}"); // arrow to the left, twice
+    assert_eq!(at(), "46", "the wiper follows the arrow keys");
+    let place = page.browser.run(
+        "const figure = document.querySelector('#two-up');
+         const { left, top, width, height } = figure.getBoundingClientRect();
+         return [left + width * 0.75, top + height / 2]",
+        json!([]),
+    );
+    for kind in ["mousePressed", "mouseReleased"] {
+        let mut mouse = json!({ "type": kind, "x": place[0], "y": place[1], "button": "left" });
+        mouse["clickCount"] = json!(1);
+        page.browser.devtools("Input.dispatchMouseEvent", mouse);
+    }
+    assert_eq!(at(), "75", "the wiper follows the pointer");
+    page.step("the wiper moves by keys and pointer");
+    page.screenshot("5-wiper");
+}
+
+fn stop(page: &Page) {
+    let (before, base) = (page.now(), page.base());
+    page.set("#steps", 150);
+    page.browser.click("#generate");
+    page.wait(
+        "the long run to be under way",
+        "return /step [2-9]/.test(document.querySelector('#progress-detail').textContent)",
+    );
+    assert_eq!(page.text("#generate"), "Stop");
+    page.screenshot("6-running");
+    page.browser.click("#generate");
+    page.wait_until_ready();
+    assert_eq!(page.text("#status"), "Stopped");
+    assert_eq!(page.text("#generate"), "Generate");
+    page.now().assert_same(&before, "the picture before stays after Stop");
+    page.base().assert_same(&base, "the one beside it stays too");
+    page.step("Stop stops");
+
+    page.set("#steps", 20);
+    page.set("#seed", 12);
+    page.set("#prompt", "blue cat face");
+    page.generate();
+    page.wait_for_strength("0.5");
+    assert_reference(&page.now(), "ddim.ink_0.5.1");
+    assert_reference(&page.base(), "ddim.base.1");
+    page.step("the next picture after Stop is whole");
+    page.screenshot("7-another");
+}
+
+fn save(page: &Page) {
+    let folder = json!({ "behavior": "allow", "downloadPath": page.folder });
+    page.browser.devtools("Browser.setDownloadBehavior", folder);
+    page.browser.click("#save");
+    let saved = page.folder.join("blue-cat-face-12.png");
+    // Chromium gives a file its name when it is whole.
+    for _ in 0..600 {
+        if saved.exists() {
+            Picture::read(&saved).assert_same(&page.now(), "the saved file");
+            page.step("Save PNG saves what is shown");
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    panic!("nothing was saved as {}", saved.display());
+}
+
+fn remove_adapter(page: &Page, base: &Picture) {
+    page.set("#prompt", PROMPT);
+    page.set("#seed", SEED);
+    page.browser.click(".card .remove");
+    page.wait("the card to go", "return document.querySelector('.card') === null");
+    page.wait_for_strength("0");
+    page.now().assert_same(base, "without the adapter");
+    page.step("the adapter goes without a trace");
+}
+
+#[test]
+#[ignore = "needs the built page: cargo xtask test --e2e"]
+fn files_that_cannot_be_used_are_refused_by_name() {
+    let page = open("refused", "");
+    drop_ink(&page);
+    page.generate();
+    page.wait_for_strength("1");
+    let before = page.now();
+
+    let (with_nan, nan_key) = files::with_nan();
+    let text = "This is a text, whatever it is called. ".repeat(30).into_bytes();
+    let xl = "lora_te2_text_model_encoder_layers_0_self_attn_q_proj.lora_down.weight";
+    let loha = "lora_unet_mid_block_attentions_0_proj_in.hada_w1_a";
+    let checkpoint = "model.diffusion_model.input_blocks.0.0.weight";
+    let again = "download or copy it again";
+    let lora = "Use a LoRA or LoCon file";
+    let picture = std::fs::read(files::here("web/demo-model/training-set/house.png")).unwrap();
+    let refused: [(&str, Vec<u8>, &[&str]); 10] = [
+        ("cut-short.safetensors", files::truncated(), &["lora_unet_", "out of the file's", again]),
+        ("empty.safetensors", Vec::new(), &["is empty", again]),
+        ("letter.safetensors", text, &["no safetensors file", "Only .safetensors files are read"]),
+        ("burnt.safetensors", with_nan, &[&nan_key, "NaN", "get another copy"]),
+        ("large.safetensors", files::named(&[xl]), &[xl, "Stable Diffusion XL", "Use an adapter"]),
+        ("product.safetensors", files::named(&[loha]), &[loha, "LoHa", lora]),
+        (
+            "other.safetensors",
+            files::named(&["layer.weight"]),
+            &["no tensor with an adapter's name", lora],
+        ),
+        ("half.safetensors", files::named(&[checkpoint]), &["model.diffusion_model", "is missing"]),
+        ("old.ckpt", b"\x80\x02}q\0.".to_vec(), &["can run code", ".safetensors"]),
+        ("house.png", picture, &["This is a picture", ".safetensors"]),
+    ];
+    for (name, bytes, says) in refused {
+        page.drop_files(&[&page.file(name, &bytes)]);
+        let message = page.take_message();
+        println!("           {message}");
+        for part in [&[name], says].concat() {
+            assert!(message.contains(part), "{name}: the message lacks {part:?}: {message}");
+        }
+        let cards = "return document.querySelectorAll('.card').length === 1";
+        assert!(page.is(cards), "{name}: the adapter before it is to stay, alone");
+    }
+    page.step("bad files are refused");
+    page.drop_files(&[&page.file("cut-short.safetensors", &files::truncated())]);
+    page.wait("a message", "return document.querySelector('.message') !== null");
+    page.screenshot("8-refused");
+    page.take_message();
+
+    page.set("#prompt", PROMPT.to_uppercase());
+    let drawn = page.drawn();
+    page.generate();
+    page.wait_for_strength("1");
+    assert!(page.drawn() > drawn, "a new picture was to be drawn");
+    page.now().assert_same(&before, "after all the refusals");
+    page.step("model and adapter work as before");
+    page.assert_no_console_errors();
+}
+
+#[test]
+#[ignore = "needs the built page: cargo xtask test --e2e"]
+fn a_checkpoint_in_one_file_and_a_model_folder_and_back() {
+    let page = open("models", "");
+    page.generate();
+    let base = page.now();
+    drop_ink(&page);
+    page.wait_for_strength("1");
+
+    let file = page.file("tiny-sd.safetensors", &files::single_file());
+    page.browser.type_into("#file-input", file.to_str().unwrap());
+    page.wait(
+        "the checkpoint to be there",
+        "return document.querySelector('#model-name').textContent === 'tiny-sd'
+           && document.body.dataset.state === 'ready'",
+    );
+    page.step("a single-file checkpoint is loaded by the button");
+    assert_eq!(page.messages(), "");
+    let report = page.text("#model-notes");
+    assert!(report.contains("configuration was told from"), "the load report: {report}");
+    page.set("#steps", 2);
+    page.set("#width", 64);
+    page.set("#height", 64);
+    page.set("#prompt", "a cat on a mat, ".repeat(20));
+    page.browser.click("#generate");
+    let message = page.take_message();
+    assert!(message.contains("Left out: ") && message.contains("cat on a mat"), "{message}");
+    page.wait_for_strength("1");
+    assert_eq!((page.now().width, page.now().height), (64, 64));
+    page.now().assert_differs(&page.base(), "the adapter went over to the new model");
+    page.step("it draws, with the adapter, and says what it had no room to read");
+
+    page.browser.click("#demo-back");
+    page.wait(
+        "the demo model to be back",
+        "return document.querySelector('#demo-back').hidden
+           && document.body.dataset.state === 'ready'",
+    );
+    ask_for_reference_run(&page);
+    page.set("#prompt", PROMPT.to_uppercase()); // the other spelling is still in memory
+    page.generate();
+    page.wait_for_strength("1");
+    assert_reference(&page.now(), "ddim.ink_1.0.0");
+    page.base().assert_same(&base, "the demo model's picture as it was");
+    page.step("the demo model is back, and the adapter on it");
+
+    page.drop_files(&[&files::here("web/demo-model/model")]);
+    page.wait(
+        "the folder to be loaded",
+        "return !document.querySelector('#demo-back').hidden
+           && document.body.dataset.state === 'ready'",
+    );
+    ask_for_reference_run(&page);
+    page.generate();
+    page.wait_for_strength("1");
+    assert_reference(&page.now(), "ddim.ink_1.0.0");
+    page.step("a dropped model folder draws the same");
+    page.assert_no_console_errors();
+}
+
+/// The two backends sum in other orders, and SwiftShader's functions are within WGSL's bounds only.
+#[test]
+#[ignore = "needs the built page: cargo xtask test --e2e"]
+fn webgpu_draws_what_the_cpu_draws() {
+    let page = Page::new("backends");
+    let pictures = ["cpu", "webgpu"].map(|backend| {
+        page.open(&format!("?backend={backend}"));
+        let line = page.text("#capability summary");
+        let name = if backend == "cpu" { "Runs on CPU: " } else { "Runs on WebGPU on " };
+        assert!(line.starts_with(name), "the capability line with ?backend={backend}: {line}");
+        ask_for_reference_run(&page);
+        page.set("#steps", 4);
+        page.generate();
+        let base = page.now();
+        page.step(&format!("{backend} draws"));
+        drop_ink(&page);
+        page.wait_for_strength("1");
+        page.step(&format!("{backend} draws with the adapter"));
+        page.base().assert_same(&base, "the picture without the adapter");
+        page.assert_no_console_errors();
+        page.screenshot(&format!("9-{backend}"));
+        [base, page.now()]
+    });
+    let [[cpu, cpu_ink], [gpu, gpu_ink]] = &pictures;
+    cpu_ink.assert_differs(cpu, "with the adapter");
+    gpu.assert_close(cpu, 4, 0.3, "WebGPU and CPU");
+    gpu_ink.assert_close(cpu_ink, 4, 0.3, "WebGPU and CPU with the adapter");
+}
+
+#[test]
+#[ignore = "needs the built page: cargo xtask test --e2e"]
+fn everything_is_in_reach_on_a_phone() {
+    let page = Page::new("phone");
+    page.be_a_phone();
+    page.open("");
+    ask_for_reference_run(&page);
+    page.set("#steps", 4);
+    page.screenshot("phone-1-opened");
+    let fits = "return document.documentElement.scrollWidth <= innerWidth && innerWidth === 390";
+    assert!(page.is(fits), "the page is wider than the phone");
+    page.generate();
+    page.screenshot("phone-2-generated");
+    drop_ink(&page);
+    page.wait_for_strength("1");
+    assert!(page.is(fits), "the page with an adapter is wider than the phone");
+    for selector in ["#prompt", "#generate", "#canvas-now", "#wiper", RANGE, "#save", "#add-files"]
+    {
+        let reached = page.browser.run(
+            "const element = document.querySelector(arguments[0]);
+             element.scrollIntoView({ block: 'center' });
+             const { left, right, top, bottom } = element.getBoundingClientRect();
+             const hit = document.elementFromPoint((left + right) / 2, (top + bottom) / 2);
+             return left >= 0 && right <= innerWidth
+               && (element.contains(hit) || element.parentElement === hit?.parentElement);",
+            json!([selector]),
+        );
+        assert_eq!(reached, true, "{selector} is out of reach");
+    }
+    page.browser.run("document.querySelector('.card').scrollIntoView({ block: 'end' })", json!([]));
+    page.screenshot("phone-3-adapter");
+    page.browser.run("scrollTo(0, 0)", json!([]));
+    page.screenshot("phone-4-compare");
+    page.assert_no_console_errors();
+}
