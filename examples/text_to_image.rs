@@ -353,8 +353,7 @@ mod tests {
         };
         let expected = read(&format!("{REFERENCE}/final-latents.safetensors"), "euler.ink_0.5");
         let got = read(&latents, "latents");
-        let error =
-            got.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        let error = got.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         assert!(got.len() == 1024 && error < 1e-3, "{error}");
         let decoder =
             png::Decoder::new(std::io::BufReader::new(std::fs::File::open(&picture).unwrap()));

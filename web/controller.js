@@ -13,7 +13,7 @@ export class Controller {
   #engine;
   #ui;
   #maker;
-  /** @type {?{key: string, name: string, isDemo: boolean, report: import("./protocol.js").ModelReport}} */
+  /** @type {?{key: string, title: string, isDemo: boolean, report: import("./protocol.js").ModelReport}} */
   #model = null;
   #modelsLoaded = 0;
   #adaptersAdded = 0;
@@ -106,15 +106,16 @@ export class Controller {
   // ---- model -------------------------------------------------------------------------------------
 
   loadDemo() {
-    return this.#load({ key: DEMO_KEY, name: "the demo model", isDemo: true }, (options) => this.#engine.fetchFiles(DEMO_MODEL, options));
+    return this.#load({ key: DEMO_KEY, name: "the demo model", title: "Emoji Diffusion", isDemo: true }, (options) => this.#engine.fetchFiles(DEMO_MODEL, options));
   }
 
   loadModel({ name, files, hasTokenizer }) {
-    return this.#load({ key: `model ${++this.#modelsLoaded}`, name, isDemo: false }, async (options) =>
+    const title = name.replace(/\.safetensors$/i, "");
+    return this.#load({ key: `model ${++this.#modelsLoaded}`, name, title, isDemo: false }, async (options) =>
       hasTokenizer ? files : [...files, ...await this.#engine.fetchFiles([CLIP_MERGES], options)]);
   }
 
-  #load({ key, name, isDemo }, getFiles) {
+  #load({ key, name, title, isDemo }, getFiles) {
     return this.#inTurn(async () => {
       this.#stop();
       this.#state("loading", `Loading ${name}…`);
@@ -124,14 +125,14 @@ export class Controller {
         const onProgress = (progress) => this.#ui.progress.bytes(progress);
         const files = await getFiles({ signal: abort.signal, onProgress });
         const { report, adapters } = await this.#engine.loadModel(files, { signal: abort.signal, onProgress });
-        this.#model = { key, name: report.name || name, isDemo, report };
+        this.#model = { key, title, isDemo, report };
         this.#modelChanged();
-        this.#adaptersRefitted(adapters, `does not fit ${this.#model.name}`);
+        this.#adaptersRefitted(adapters, `does not fit ${title}`);
         this.#state("ready", "Ready");
       } catch (error) {
         if (error.name === CRASH) return; // told by #recover
         if (error.name !== "AbortError") this.#ui.messages.error(`${name} was not loaded`, error.message);
-        this.#state(this.#model ? "ready" : "empty", this.#model ? `${this.#model.name} stays loaded` : "No model is loaded");
+        this.#state(this.#model ? "ready" : "empty", this.#model ? `${this.#model.title} stays loaded` : "No model is loaded");
       } finally {
         this.#loading = null;
         this.#ui.progress.loading(false);
@@ -142,13 +143,13 @@ export class Controller {
 
   #modelChanged() {
     const { form, model, twoUp, adapters } = this.#ui;
-    const { report, isDemo } = this.#model;
-    model.show(report, isDemo);
+    const { title, report, isDemo } = this.#model;
+    model.show(title, report, isDemo);
     adapters.showDemoAdapters(isDemo);
     form.showPrompts(isDemo);
     form.setSchedulers(report.schedulers);
     const remembered = recall("settings");
-    const known = remembered?.model === report.name && report.schedulers.some(({ id }) => id === remembered.scheduler);
+    const known = remembered?.model === title && report.schedulers.some(({ id }) => id === remembered.scheduler);
     const { prompt, ...settings } = { ...this.#defaults(), ...(known ? remembered : {}) };
     form.write(settings);
     this.#shown = null;
@@ -166,7 +167,7 @@ export class Controller {
   #rememberSettings() {
     const { prompt, seed, ...settings } = this.#ui.form.read();
     remember("prompt", prompt);
-    if (this.#model) remember("settings", { model: this.#model.report.name, ...settings });
+    if (this.#model) remember("settings", { model: this.#model.title, ...settings });
   }
 
   // ---- adapters ----------------------------------------------------------------------------------
@@ -234,7 +235,7 @@ export class Controller {
   /** A picture that is known shows at once; another is drawn when the slider rests. */
   #strengthMoved() {
     if (!this.#shown && !this.#maker.running) return;
-    clearTimeout(this.#rest);
+    this.#endRest();
     const job = this.#job();
     if (!job) return;
     if (this.#maker.cached(job)) {
@@ -256,7 +257,7 @@ export class Controller {
   }
 
   #remake() {
-    clearTimeout(this.#rest);
+    this.#endRest();
     const job = this.#job();
     if (job) this.#maker.make(job);
   }
@@ -285,8 +286,11 @@ export class Controller {
   }
 
   #show(picture, fresh) {
-    const { twoUp, history, progress } = this.#ui;
+    const { twoUp, history, progress, messages } = this.#ui;
     this.#shown = picture;
+    if (fresh && picture.truncated.length > 0) {
+      messages.info("The prompt is too long to be read whole", `Left out: ${picture.truncated.join(" … ")}`);
+    }
     const base = this.#baseOf(picture.job);
     twoUp.show(picture.image, describe(picture.job), base?.image ?? null);
     history.show(picture, label(picture.job));
@@ -312,7 +316,8 @@ export class Controller {
     form.setRunning(false);
     progress.end();
     if (stopped) twoUp.revert();
-    if (document.body.dataset.state === "running") this.#state("ready", stopped ? "Stopped" : progress.summary());
+    const stopStatus = this.#rest ? "Ready" : "Stopped"; // a slider that moves stops nothing for good
+    if (document.body.dataset.state === "running") this.#state("ready", stopped ? stopStatus : progress.summary());
   }
 
   #restore(picture) {
@@ -349,8 +354,13 @@ export class Controller {
   }
 
   #stop() {
-    clearTimeout(this.#rest);
+    this.#endRest();
     this.#maker.stop();
+  }
+
+  #endRest() {
+    clearTimeout(this.#rest);
+    this.#rest = 0;
   }
 
   /** @param {"loading"|"ready"|"running"|"empty"|"error"} state */
@@ -388,8 +398,8 @@ export class Controller {
   }
 }
 
-function strengthText({ name, unet, textEncoder }) {
-  return unet === textEncoder ? `${name} ${unet}` : `${name} ${unet} / ${textEncoder}`;
+function strengthText({ name, unet, textEncoder, onePart }) {
+  return unet === textEncoder || onePart ? `${name} ${unet || textEncoder}` : `${name} ${unet} / ${textEncoder}`;
 }
 
 function describe({ adapters, settings }) {

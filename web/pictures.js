@@ -6,7 +6,14 @@ import { CRASH } from "./protocol.js";
  * @typedef {object} Job
  * @property {string} model      key of the model
  * @property {import("./protocol.js").Settings} settings
- * @property {{handle: string, name: string, unet: number, textEncoder: number}[]} adapters  those that act
+ * @property {Strength[]} adapters  those that act
+ *
+ * @typedef {object} Strength
+ * @property {string} handle
+ * @property {string} name
+ * @property {number} unet
+ * @property {number} textEncoder
+ * @property {boolean} onePart   the adapter sits on one of the two alone
  *
  * @typedef {object} Picture
  * @property {string} fingerprint
@@ -14,6 +21,7 @@ import { CRASH } from "./protocol.js";
  * @property {ImageData} image
  * @property {Job} job
  * @property {number} seconds
+ * @property {string[]} truncated   what the text encoder had no room for
  */
 
 /** Equal fingerprints mean equal pictures: everything the arithmetic depends on. */
@@ -123,7 +131,7 @@ export class PictureMaker extends EventTarget {
 
   async #draw(job, which, signal) {
     this.#emit("start", { job, which });
-    const { width, height, rgba, seconds } = await this.#engine.generate(job.settings, job.adapters, {
+    const { width, height, rgba, seconds, truncated } = await this.#engine.generate(job.settings, job.adapters, {
       signal,
       onProgress: (progress) => !signal.aborted && this.#emit("progress", { ...progress, which }),
     });
@@ -133,6 +141,7 @@ export class PictureMaker extends EventTarget {
       image: new ImageData(rgba, width, height),
       job,
       seconds,
+      truncated,
     };
     this.#cache.put(picture);
     return picture;

@@ -72,7 +72,7 @@ export const Action = Object.freeze({
   addAdapter: "addAdapter",
   /** { adapter: id } */
   removeAdapter: "removeAdapter",
-  /** { settings, adapters: AdapterStrength[] } -> { ...Pixels, seconds }; progress { phase, step, steps, fraction, preview } */
+  /** { settings, adapters: AdapterStrength[] } -> { ...Pixels, seconds, truncated: string[] }; progress { phase, step, steps, fraction, preview } */
   generate: "generate",
 });
 

@@ -40,8 +40,8 @@ const actions = {
     for (;;) {
       const event = await engine.pull();
       if (event.kind === "done") {
-        const { width, height, rgba, seconds } = event;
-        return { width, height, rgba: own(rgba), seconds };
+        const { width, height, rgba, seconds, truncated } = event;
+        return { width, height, rgba: own(rgba), seconds, truncated };
       }
       tick(event);
       // a whole turn of the event loop, or no abort message could ever arrive

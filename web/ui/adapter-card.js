@@ -53,12 +53,14 @@ export class AdapterCard extends EventTarget {
   }
 
   get strength() {
+    const { unet_modules, text_encoder_modules } = this.#report;
     // a strength on nothing is 0, so that it makes no difference to a fingerprint
     return {
       handle: this.handle,
       name: this.name,
-      unet: this.#report.unet_modules > 0 ? this.#unet : 0,
-      textEncoder: this.#report.text_encoder_modules > 0 ? this.#textEncoder : 0,
+      unet: unet_modules > 0 ? this.#unet : 0,
+      textEncoder: text_encoder_modules > 0 ? this.#textEncoder : 0,
+      onePart: unet_modules === 0 || text_encoder_modules === 0,
     };
   }
 

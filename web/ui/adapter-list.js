@@ -60,7 +60,7 @@ export class AdapterList extends EventTarget {
     return card?.name ?? "";
   }
 
-  /** Those that act on the picture. @returns {{handle: string, name: string, unet: number, textEncoder: number}[]} */
+  /** Those that act on the picture. @returns {import("../pictures.js").Strength[]} */
   active() {
     return [...this.#cards.values()].filter((card) => card.acts).map((card) => card.strength);
   }

@@ -1,5 +1,7 @@
 // The model in use, its load report, and the dialog with the licences.
 
+const NAMES = { unet: "UNet", vae: "VAE" };
+
 /** Events: "demo". */
 export class ModelPanel extends EventTarget {
   #name = document.querySelector("#model-name");
@@ -18,17 +20,21 @@ export class ModelPanel extends EventTarget {
     about.addEventListener("click", (event) => event.target === about && about.close());
   }
 
-  /** @param {import("../protocol.js").ModelReport} report */
-  show(report, isDemo) {
+  /**
+   * @param {string} title
+   * @param {import("../protocol.js").ModelReport} report
+   * @param {boolean} isDemo
+   */
+  show(title, report, isDemo) {
     const { components, unused, notes, native, predictionType } = report;
     const parameters = components.reduce((sum, c) => sum + c.parameters, 0);
     const bytes = components.reduce((sum, c) => sum + c.bytes, 0);
-    this.#name.textContent = report.name;
+    this.#name.textContent = title;
     this.#detail.textContent = `${millions(parameters)} parameters, ${(bytes / 1e6).toFixed(1)} MB, ${native.width}×${native.height}`;
     this.#demoLine.hidden = !isDemo;
 
     const lines = [
-      ...components.map((c) => `${c.name}: ${c.tensors} tensors, ${millions(c.parameters)} parameters`),
+      ...components.map((c) => `${NAMES[c.name] ?? c.name}: ${c.tensors} tensors, ${millions(c.parameters)} parameters`),
       predictionType && `predicts ${predictionType}`,
       ...notes,
       ...listed("not used", unused),

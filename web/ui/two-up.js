@@ -3,6 +3,7 @@
 const KEYS = { ArrowLeft: -2, ArrowDown: -2, ArrowRight: 2, ArrowUp: 2, PageDown: -10, PageUp: 10, Home: -100, End: 100 };
 
 export class TwoUp {
+  #stage = document.querySelector("#stage");
   #figure = document.querySelector("#two-up");
   #now = document.querySelector("#canvas-now");
   #base = document.querySelector("#canvas-base");
@@ -118,7 +119,7 @@ export class TwoUp {
   }
 
   #shape(width, height) {
-    this.#figure.style.setProperty("--ratio", width / height);
+    this.#stage.style.setProperty("--ratio", width / height);
   }
 
   #wipeTo({ clientX }) {
