@@ -50,8 +50,12 @@ fn ask_for_reference_run(page: &Page) {
 
 #[track_caller]
 fn drop_ink(page: &Page) {
-    let file = page.file("ink.kohya.safetensors", &files::ink());
-    page.drop_files(&[&file]);
+    drop_ink_as(page, "ink.kohya.safetensors");
+}
+
+#[track_caller]
+fn drop_ink_as(page: &Page, name: &str) {
+    page.drop_files(&[&page.file(name, &files::ink())]);
     page.wait("the adapter's card", "return document.querySelector('.card') !== null");
 }
 
@@ -316,6 +320,46 @@ fn a_checkpoint_in_one_file_and_a_model_folder_and_back() {
     page.assert_no_console_errors();
 }
 
+#[test]
+#[ignore = "needs the built page: cargo xtask test --e2e"]
+fn an_engine_that_breaks_is_replaced() {
+    let page = Page::new("crash");
+    let keep_worker = "window.Worker = class extends Worker {
+        constructor(...words) { super(...words); window.lastWorker = this; }
+    };";
+    let source = json!({ "source": keep_worker });
+    page.browser.devtools("Page.addScriptToEvaluateOnNewDocument", source);
+    page.open("");
+    ask_for_reference_run(&page);
+    page.set("#steps", 4);
+    drop_ink(&page);
+    page.generate();
+    page.wait_for_strength("1");
+    let before = page.now();
+
+    page.set("#steps", 150);
+    page.browser.click("#generate");
+    page.wait("the run to begin", "return document.body.dataset.state === 'running'");
+    page.browser.run(
+        "window.lastWorker.dispatchEvent(new ErrorEvent('error', { message: 'out of bounds' }))",
+        json!([]),
+    );
+    let message = page.take_message();
+    for part in ["was started again", "Your model and adapters are back", "out of bounds"] {
+        assert!(message.contains(part), "the message lacks {part:?}: {message}");
+    }
+    page.now().assert_same(&before, "the picture before stays");
+    page.step("a broken engine is replaced");
+
+    page.set("#steps", 4);
+    page.set("#prompt", PROMPT.to_uppercase());
+    page.generate();
+    page.wait_for_strength("1");
+    page.now().assert_same(&before, "drawn by the new engine");
+    page.step("model and adapter are in the new one");
+    page.assert_no_console_errors();
+}
+
 /// The two backends sum in other orders, and SwiftShader's functions are within WGSL's bounds only.
 #[test]
 #[ignore = "needs the built page: cargo xtask test --e2e"]
@@ -324,7 +368,7 @@ fn webgpu_draws_what_the_cpu_draws() {
     let pictures = ["cpu", "webgpu"].map(|backend| {
         page.open(&format!("?backend={backend}"));
         let line = page.text("#capability summary");
-        let name = if backend == "cpu" { "Runs on CPU: " } else { "Runs on WebGPU on " };
+        let name = if backend == "cpu" { "Runs on CPU: " } else { "Runs on WebGPU: " };
         assert!(line.starts_with(name), "the capability line with ?backend={backend}: {line}");
         ask_for_reference_run(&page);
         page.set("#steps", 4);
@@ -358,7 +402,7 @@ fn everything_is_in_reach_on_a_phone() {
     assert!(page.is(fits), "the page is wider than the phone");
     page.generate();
     page.screenshot("phone-2-generated");
-    drop_ink(&page);
+    drop_ink_as(&page, "an adapter with a long name, version 2.1 (epoch 10, rank 8).safetensors");
     page.wait_for_strength("1");
     assert!(page.is(fits), "the page with an adapter is wider than the phone");
     for selector in ["#prompt", "#generate", "#canvas-now", "#wiper", RANGE, "#save", "#add-files"]

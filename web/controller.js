@@ -32,33 +32,35 @@ export class Controller {
     this.#wire();
   }
 
-  async start(forcedBackend) {
-    const { form, adapters, capability } = this.#ui;
+  start(forcedBackend) {
+    const { form, adapters, progress } = this.#ui;
     form.setPrompts(DEMO_PROMPTS);
     adapters.setDemoAdapters(DEMO_ADAPTERS);
     form.write({ prompt: recall("prompt", DEMO_PROMPTS[0]) });
     form.randomSeed();
     this.#state("loading", "Looking at this machine…");
+    progress.loading(true, false);
+    // in turn, so that what is dropped meanwhile waits for the demo model
+    this.#inTurn(() => this.#open(forcedBackend));
+    return this.loadDemo();
+  }
+
+  async #open(forcedBackend) {
+    const { capability } = this.#ui;
     try {
       const report = await this.#engine.capability(forcedBackend);
       capability.show(report);
       this.#state("loading", "Starting the engine…");
-      await this.#open(report, forcedBackend);
+      try {
+        await this.#engine.open();
+      } catch (error) {
+        if (report.backend === "cpu" || forcedBackend) throw error;
+        this.#engine.restart();
+        await this.#engine.open("cpu");
+        capability.show({ ...report, backend: "cpu", why: `the GPU could not be opened (${error.message})` });
+      }
     } catch (error) {
       this.#fail("Lorakeet could not start", error, "Reload the page; a current Chrome, Edge, Firefox or Safari is needed.");
-      return;
-    }
-    await this.loadDemo();
-  }
-
-  async #open(report, forcedBackend) {
-    try {
-      await this.#engine.open();
-    } catch (error) {
-      if (report.backend === "cpu" || forcedBackend) throw error;
-      this.#engine.restart();
-      await this.#engine.open("cpu");
-      this.#ui.capability.show({ ...report, backend: "cpu", why: `the GPU could not be opened (${error.message})` });
     }
   }
 
@@ -117,6 +119,7 @@ export class Controller {
 
   #load({ key, name, title, isDemo }, getFiles) {
     return this.#inTurn(async () => {
+      if (document.body.dataset.state === "error") return; // there is no engine
       this.#stop();
       this.#state("loading", `Loading ${name}…`);
       const abort = this.#loading = new AbortController();
@@ -133,6 +136,7 @@ export class Controller {
         if (error.name === CRASH) return; // told by #recover
         if (error.name !== "AbortError") this.#ui.messages.error(`${name} was not loaded`, error.message);
         this.#state(this.#model ? "ready" : "empty", this.#model ? `${this.#model.title} stays loaded` : "No model is loaded");
+        if (!this.#model) this.#ui.twoUp.hint("Load a model to draw with.");
       } finally {
         this.#loading = null;
         this.#ui.progress.loading(false);
@@ -394,6 +398,8 @@ export class Controller {
 
   #fail(title, error, remedy) {
     this.#ui.messages.error(title, `${error.message.replace(/\.?$/, ".")} ${remedy}`);
+    this.#ui.progress.loading(false);
+    if (!this.#model) this.#ui.twoUp.hint("");
     this.#state("error", title);
   }
 }

@@ -43,11 +43,11 @@ pub fn named(names: &[&str]) -> Vec<u8> {
     serialize(&names.iter().map(matrix).collect())
 }
 
-/// The demo model in one file, in ldm names, as a model for CLIP's own vocabulary: such a file
-/// brings no tokenizer. The tokens that the demo model lacks get nothing. Its pictures are no
-/// longer pictures, since numbers of groups and heads are not in such a file either.
+/// The demo model in one file, in ldm names, for CLIP's own vocabulary, since such a file brings no
+/// tokenizer; tokens that the demo model lacks get nothing. Its pictures are no longer pictures:
+/// numbers of groups and heads are not in such a file either.
 pub fn single_file() -> Vec<u8> {
-    const VOCABULARY: usize = 49408;
+    const TOKENS: usize = 49408;
     let folder = here("web/demo-model/model");
     let part = |path: &str| parse(&std::fs::read(folder.join(path)).unwrap());
     let config = std::fs::read_to_string(folder.join("unet/config.json")).unwrap();
@@ -64,8 +64,8 @@ pub fn single_file() -> Vec<u8> {
     }
     for (key, (dtype, mut shape, mut bytes)) in part("text_encoder/model.fp16.safetensors") {
         if key.ends_with("token_embedding.weight") {
-            bytes.resize(bytes.len() / shape[0] * VOCABULARY, 0);
-            shape[0] = VOCABULARY;
+            bytes.resize(bytes.len() / shape[0] * TOKENS, 0);
+            shape[0] = TOKENS;
         }
         whole.insert(format!("cond_stage_model.transformer.{key}"), (dtype, shape, bytes));
     }

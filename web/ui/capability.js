@@ -10,7 +10,7 @@ export class CapabilityLine {
     const { backend, why, gpu, f16, maxBufferSize, maxStorageBufferBindingSize, threads, crossOriginIsolated } = report;
     this.#details.dataset.backend = backend;
     const gpuName = gpu && ([gpu.description || [gpu.vendor, gpu.architecture].filter(Boolean).join(" ") || "unnamed GPU", gpu.software && "software"].filter(Boolean).join(", "));
-    const runs = backend === "webgpu" ? `WebGPU on ${gpuName ?? "a GPU"}, ${f16 ? "f16" : "f32 only"}` : `CPU: ${why}`;
+    const runs = backend === "webgpu" ? `WebGPU: ${gpuName ?? "a GPU"}, ${f16 ? "f16" : "f32 only"}` : `CPU: ${why}`;
     this.#details.querySelector("summary").textContent = `Runs on ${runs}`;
     const facts = [
       ["Backend", `${NAMES[backend]}: ${why}`],

@@ -25,8 +25,8 @@ export class Progress extends EventTarget {
     if (this.#status.textContent !== text) this.#status.textContent = text;
   }
 
-  loading(on) {
-    this.#cancel.hidden = !on;
+  loading(on, cancellable = on) {
+    this.#cancel.hidden = !cancellable;
     if (on) this.#bar.removeAttribute("value");
     this.#row.toggleAttribute("data-busy", on);
     this.#detail.textContent = "";
@@ -35,15 +35,15 @@ export class Progress extends EventTarget {
 
   bytes({ done, total, what }) {
     if (total > 0) this.#bar.value = done / total;
-    const name = what.split("/").slice(-2).join("/");
-    this.#detail.textContent = `${megabytes(done)} of ${megabytes(total)} · ${name}`;
+    const [part] = what.split("/"); // a component's folder, or the one file's name
+    this.#detail.textContent = `${megabytes(done)} of ${megabytes(total)} · ${part}`;
   }
 
   /** A run begins. */
   begin() {
     clearInterval(this.#clock);
     this.#since = performance.now();
-    this.#words = "";
+    this.#words = "reading the prompt";
     this.#left = null;
     this.#bar.value = 0;
     this.#row.toggleAttribute("data-busy", true);
@@ -51,9 +51,10 @@ export class Progress extends EventTarget {
     this.#clock = setInterval(() => this.#tell(), 200);
   }
 
-  step({ phase, step, steps, fraction }) {
+  /** Some work is done; the words tell what comes next, since that is what is waited for. */
+  step({ step, steps, fraction }) {
     this.#bar.value = fraction;
-    this.#words = phase === "text" ? "reading the prompt" : phase === "decode" ? "decoding" : `step ${step} of ${steps}`;
+    this.#words = step < steps ? `step ${step + 1} of ${steps}` : "decoding";
     const elapsed = performance.now() - this.#since;
     // before that the estimate jumps about
     this.#left = fraction > 0.08 && elapsed > 700 ? { at: performance.now(), ms: elapsed * (1 - fraction) / fraction } : null;

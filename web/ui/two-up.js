@@ -45,6 +45,11 @@ export class TwoUp {
     this.#figure.toggleAttribute("data-empty", true);
   }
 
+  /** Words on an empty stage. */
+  hint(words) {
+    this.#hint.textContent = words;
+  }
+
   /** A run begins: the old picture stays until previews cover it. */
   begin({ width, height }, base) {
     if (this.#now.width !== width || this.#now.height !== height) {
