@@ -1,60 +1,18 @@
 //! Opening models: every layout, and what goes wrong with each.
 
+#[path = "support/sd15.rs"]
+mod sd15;
+
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use lorakeet::weights::{Bytes, Checkpoint, Component, Source};
 use safetensors::tensor::{Dtype, TensorView, serialize};
-use serde::Deserialize;
+use sd15::{Row, Tables};
 use serde_json::{Value, json};
 
-/// diffusers name and shape, ldm name and shape.
-type Row = (String, Vec<usize>, String, Vec<usize>);
 /// Shapes by name: a file to be.
 type Shapes = BTreeMap<String, Vec<usize>>;
-
-#[derive(Deserialize)]
-struct Tables {
-    unet: Vec<Row>,
-    vae: Vec<Row>,
-    text_encoder: Vec<Row>,
-    open_clip_ldm: Vec<(String, Vec<usize>)>,
-}
-
-/// SD 1.5's tensors with a tenth of the UNet's channels, a quarter of the VAE's, 128 text channels.
-fn small_sd15() -> Tables {
-    let mut tables: Tables =
-        serde_json::from_str(include_str!("fixtures/sd15-keys/keys.json")).unwrap();
-    let text = |dim: &mut usize| {
-        *dim = match *dim {
-            49408 => 50,
-            768 | 1024 => 128,
-            3072 => 384,
-            4096 => 512,
-            other => other,
-        }
-    };
-    for row in &mut tables.unet {
-        for dim in row.1.iter_mut().chain(&mut row.3) {
-            if *dim % 320 == 0 { *dim /= 10 } else { text(dim) }
-        }
-    }
-    for row in &mut tables.vae {
-        for dim in row.1.iter_mut().chain(&mut row.3) {
-            *dim = if *dim % 128 == 0 { *dim / 4 } else { *dim };
-        }
-    }
-    for row in &mut tables.text_encoder {
-        row.1.iter_mut().chain(&mut row.3).for_each(text);
-    }
-    for (_, shape) in &mut tables.open_clip_ldm {
-        shape.iter_mut().for_each(|dim| match *dim % 1024 {
-            0 => *dim /= 8,
-            _ => text(dim),
-        });
-    }
-    tables
-}
 
 fn ldm(rows: &[Row]) -> Shapes {
     rows.iter().map(|row| (row.2.clone(), row.3.clone())).collect()
@@ -380,7 +338,7 @@ fn check_tensors(checkpoint: &Checkpoint, component: &Component, rows: &[Row]) {
 
 #[test]
 fn a_single_file_opens_with_every_key_under_its_diffusers_name() {
-    let tables = small_sd15();
+    let tables = sd15::small(50);
     let mut shapes = single_file(&tables);
     let junk = [
         ("alphas_cumprod", "noise schedule"),
@@ -487,7 +445,7 @@ fn a_single_file_opens_with_every_key_under_its_diffusers_name() {
 
 #[test]
 fn a_single_file_opens_with_each_known_variant_of_its_names() {
-    let tables = small_sd15();
+    let tables = sd15::small(50);
     let rename = |from: &str, to: &str| -> Shapes {
         single_file(&tables)
             .into_iter()
@@ -519,7 +477,7 @@ fn a_single_file_opens_with_each_known_variant_of_its_names() {
 
 #[test]
 fn stable_diffusion_2s_fused_projections_are_cut_in_three() {
-    let tables = small_sd15();
+    let tables = sd15::small(50);
     let mut shapes = ldm(&tables.unet);
     for (key, shape) in &mut shapes {
         if key.ends_with(".proj_in.weight") || key.ends_with("1.proj_out.weight") {
@@ -565,7 +523,7 @@ fn stable_diffusion_2s_fused_projections_are_cut_in_three() {
 
 #[test]
 fn v_prediction_is_read_from_the_header() {
-    let shapes = single_file(&small_sd15());
+    let shapes = single_file(&sd15::small(50));
     let prediction = |metadata: &[(&str, &str)], shapes: &Shapes| {
         let file = source("a.safetensors", safetensors_with(shapes, metadata));
         Checkpoint::open(vec![file]).unwrap().scheduler_config["prediction_type"].clone()
@@ -584,7 +542,7 @@ fn v_prediction_is_read_from_the_header() {
 
 #[test]
 fn names_nobody_knows_stay_for_the_load_report() {
-    let mut shapes = single_file(&small_sd15());
+    let mut shapes = single_file(&sd15::small(50));
     let odd = [
         "model.diffusion_model.input_blocks.1.0.surprise.weight",
         "first_stage_model.surprise.weight",
@@ -598,7 +556,7 @@ fn names_nobody_knows_stay_for_the_load_report() {
     assert!(checkpoint.vae.tensors.contains_key(odd[1]));
     assert!(checkpoint.text_encoder.tensors.contains_key(odd[2]));
     // The same tensor under two names: one is taken, the other named.
-    let mut shapes = single_file(&small_sd15());
+    let mut shapes = single_file(&sd15::small(50));
     shapes.insert("cond_stage_model.transformer.final_layer_norm.bias".into(), vec![128]);
     let checkpoint = open_one("a.safetensors", &shapes).unwrap();
     assert_eq!(checkpoint.ignored.len(), 1);
@@ -611,7 +569,7 @@ fn names_nobody_knows_stay_for_the_load_report() {
 
 #[test]
 fn a_single_file_that_lacks_a_component_says_which() {
-    let tables = small_sd15();
+    let tables = sd15::small(50);
     let mut shapes = ldm(&tables.unet);
     let error = |shapes: &Shapes| open_one("a.safetensors", shapes).unwrap_err().to_string();
     assert!(error(&shapes).starts_with("a.safetensors: holds no text encoder"));
@@ -625,7 +583,7 @@ fn a_single_file_that_lacks_a_component_says_which() {
 
 #[test]
 fn what_is_no_checkpoint_is_refused_with_a_remedy() {
-    let tables = small_sd15();
+    let tables = sd15::small(50);
     for (keys, problem, remedy) in [
         (
             vec!["lora_unet_down_blocks_0_attentions_0_proj_in.lora_down.weight"],
@@ -672,7 +630,7 @@ fn a_wrong_selection_of_files_is_refused() {
     let message = error(vec![source("a.ckpt", b"PK\x03\x04\0\0\0\0\0\0".to_vec())]);
     assert!(message.starts_with("a.ckpt: is a zip archive"), "{message}");
     // One model among other files is the model.
-    let shapes = single_file(&small_sd15());
+    let shapes = single_file(&sd15::small(50));
     let files = vec![source("README.md", "x"), source("m.safetensors", safetensors(&shapes))];
     assert_eq!(Checkpoint::open(files).unwrap().name, "m");
     let message = Checkpoint::open_path("/there/is/no/such.safetensors").unwrap_err().to_string();
@@ -681,7 +639,7 @@ fn a_wrong_selection_of_files_is_refused() {
 
 #[test]
 fn a_component_opens_from_one_file_in_diffusers_names() {
-    let rows = small_sd15().vae;
+    let rows = sd15::small(50).vae;
     let file = source("vae.safetensors", safetensors(&diffusers(&rows)));
     let config = json!({"latent_channels": 4});
     let component = Component::from_safetensors("vae", file.as_ref(), config.clone()).unwrap();

@@ -1,6 +1,8 @@
 //! Whole runs of the demo model against diffusers' (`fixtures/demo-model/recipe/reference.py`), and
 //! what a run promises: steps that can be pulled, settings that are checked, bits that repeat.
 
+#[path = "support/sd15.rs"]
+mod sd15;
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,29 +14,12 @@ use lorakeet::pipelines::{Phase, StableDiffusion, TextToImage};
 use lorakeet::weights::{Bytes, Checkpoint, FileSource, Source};
 use safetensors::tensor::{Dtype, TensorView, serialize};
 use support::{
-    Tensors, demo_model, distance, latents, load, path, picture, read, reference_settings, values,
+    demo_model, distance, fixture, latents, load, parse, path, picture, settings, values,
 };
 
 /// f32 against f32 in another order of summation, through 20 steps with guidance 4; what the CPU
 /// backend is held to (measured: README, "Tests").
 const TOLERANCE: f32 = 1e-3;
-
-/// `SCHEDULER.ADAPTER_STRENGTH+ADAPTER_STRENGTH`, as in `final-latents.safetensors`: our name of
-/// the scheduler, adapters with their strengths.
-fn parse(tag: &str) -> (&'static str, Vec<(&str, f32)>) {
-    let (scheduler, adapters) = tag.split_once('.').unwrap();
-    let scheduler = match scheduler {
-        "ddim" => "ddim",
-        "euler" => "euler",
-        "dpmpp2m-karras" => "dpmpp_2m_karras",
-        other => panic!("{other}"),
-    };
-    let adapters = adapters.split('+').filter(|part| *part != "base").map(|part| {
-        let (name, strength) = part.split_once('_').unwrap();
-        (name, strength.parse().unwrap())
-    });
-    (scheduler, adapters.collect())
-}
 
 fn attach(model: &StableDiffusion, adapters: &[(&str, f32)]) -> Vec<u64> {
     let attach = |(name, strength): &(&str, f32)| {
@@ -49,8 +34,8 @@ fn attach(model: &StableDiffusion, adapters: &[(&str, f32)]) -> Vec<u64> {
 #[test]
 fn every_reference_run_is_met_from_the_seed_and_from_the_noise() {
     let model = Rc::new(demo_model());
-    let reference = Tensors::fixture("demo-model/reference/final-latents.safetensors");
-    let noise = Tensors::fixture("demo-model/reference/noise.safetensors").values("noise");
+    let reference = fixture("demo-model/reference/final-latents.safetensors");
+    let noise = fixture("demo-model/reference/noise.safetensors").values("noise");
     let tags: Vec<&str> = reference.keys().collect();
     assert_eq!(tags.len(), 11);
     for tag in tags {
@@ -58,7 +43,7 @@ fn every_reference_run_is_met_from_the_seed_and_from_the_noise() {
         let ids = attach(&model, &adapters);
         let expected = reference.values(tag);
         for row in 0..2 {
-            let settings = reference_settings(row, scheduler);
+            let settings = settings(row, scheduler);
             let expected = &expected[row * 1024..][..1024];
             let given = noise[row * 1024..][..1024].to_vec();
             let from_seed = latents(&model, settings.clone(), None);
@@ -78,7 +63,7 @@ fn every_reference_run_is_met_from_the_seed_and_from_the_noise() {
 fn the_picture_is_diffusers_picture() {
     let model = Rc::new(demo_model());
     attach(&model, &[("ink", 1.0)]);
-    let pixels = to_rgba(&picture(&model, reference_settings(1, "ddim")), 128, 128);
+    let pixels = to_rgba(&picture(&model, settings(1, "ddim")), 128, 128);
     let file = path("tests/fixtures/demo-model/reference/ddim.ink_1.0.1.png");
     let decoder = png::Decoder::new(std::io::BufReader::new(std::fs::File::open(file).unwrap()));
     let mut reader = decoder.read_info().unwrap();
@@ -98,7 +83,7 @@ fn the_picture_is_diffusers_picture() {
 #[test]
 fn one_pull_is_a_small_piece_of_work_and_tells_how_far_it_came() {
     let model = Rc::new(demo_model());
-    let mut settings = reference_settings(0, "euler");
+    let mut settings = settings(0, "euler");
     settings.steps = 3;
     let mut work = TextToImage::new(model.clone(), settings, None).unwrap();
     let mut phases = BTreeMap::new();
@@ -126,7 +111,7 @@ fn one_pull_is_a_small_piece_of_work_and_tells_how_far_it_came() {
 #[test]
 fn guidance_of_one_leaves_the_negative_prompt_and_half_the_work_out() {
     let model = Rc::new(demo_model());
-    let mut settings = reference_settings(0, "ddim");
+    let mut settings = settings(0, "ddim");
     settings.steps = 4;
     settings.guidance = 1.0;
     let plain = latents(&model, settings.clone(), None);
@@ -145,7 +130,7 @@ fn guidance_of_one_leaves_the_negative_prompt_and_half_the_work_out() {
 #[test]
 fn settings_out_of_range_are_named() {
     let model = Rc::new(demo_model());
-    let good = reference_settings(0, "ddim");
+    let good = settings(0, "ddim");
     let error = |change: &dyn Fn(&mut lorakeet::pipelines::Settings), noise: Option<Vec<f32>>| {
         let mut settings = good.clone();
         change(&mut settings);
@@ -169,7 +154,7 @@ fn settings_out_of_range_are_named() {
 #[test]
 fn other_sizes_run_and_long_prompts_say_what_was_cut() {
     let model = Rc::new(demo_model());
-    let mut settings = reference_settings(0, "ddim");
+    let mut settings = settings(0, "ddim");
     // 14 x 10 latents: halving twice is uneven, as it is for 512 x 360.
     (settings.width, settings.height, settings.steps) = (112, 80, 2);
     settings.prompt = "red apple ".repeat(60) + "zebra";
@@ -185,38 +170,6 @@ fn other_sizes_run_and_long_prompts_say_what_was_cut() {
 }
 
 // ---- a checkpoint in both layouts ------------------------------------------------------------------
-
-/// diffusers name and shape, ldm name and shape (`fixtures/sd15-keys/generate.py`).
-type Row = (String, Vec<usize>, String, Vec<usize>);
-
-#[derive(serde::Deserialize)]
-struct Tables {
-    unet: Vec<Row>,
-    vae: Vec<Row>,
-    text_encoder: Vec<Row>,
-}
-
-/// SD 1.5's tensors with a tenth of the UNet's channels, a quarter of the VAE's, 128 text channels.
-fn small_sd15() -> Tables {
-    let mut tables: Tables =
-        serde_json::from_slice(&read("tests/fixtures/sd15-keys/keys.json")).unwrap();
-    let text = |dim: usize| match dim {
-        768 => 128,
-        3072 => 384,
-        other => other,
-    };
-    let shrink = |rows: &mut Vec<Row>, small: &dyn Fn(usize) -> usize| {
-        for row in rows {
-            for dim in row.1.iter_mut().chain(&mut row.3) {
-                *dim = small(*dim);
-            }
-        }
-    };
-    shrink(&mut tables.unet, &|dim| if dim % 320 == 0 { dim / 10 } else { text(dim) });
-    shrink(&mut tables.vae, &|dim| if dim % 128 == 0 { dim / 4 } else { dim });
-    shrink(&mut tables.text_encoder, &text);
-    tables
-}
 
 /// Random tensors that keep activations lively: unit variance after each layer, norms near 1.
 fn random(name: &str, shape: &[usize], generator: &mut TorchGenerator) -> Vec<u8> {
@@ -239,7 +192,7 @@ fn file<'a>(tensors: impl Iterator<Item = (&'a str, &'a [usize], &'a [u8])>) -> 
 /// numbers as a diffusers folder.
 #[test]
 fn a_single_file_and_a_folder_of_the_same_weights_are_the_same_model() {
-    let tables = small_sd15();
+    let tables = sd15::small(49408);
     let mut generator = TorchGenerator::new(15);
     let mut data = BTreeMap::new();
     for row in tables.unet.iter().chain(&tables.vae).chain(&tables.text_encoder) {
@@ -271,7 +224,7 @@ fn a_single_file_and_a_folder_of_the_same_weights_are_the_same_model() {
 
     // `load` asserts that every key is used.
     let (single, folder) = (Rc::new(load(&single)), Rc::new(load(&folder)));
-    let mut settings = reference_settings(0, "ddim");
+    let mut settings = settings(0, "ddim");
     (settings.steps, settings.width, settings.height) = (1, 64, 64);
     let a = picture(&single, settings.clone());
     let b = picture(&folder, settings);

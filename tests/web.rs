@@ -2,12 +2,16 @@
 //! WebGPU on whatever adapter there is (SwiftShader, where there is no GPU).
 #![cfg(target_arch = "wasm32")]
 
+#[path = "support/reference.rs"]
+mod reference;
+
 use std::rc::Rc;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use lorakeet::layers::Storage;
-use lorakeet::pipelines::{Phase, Settings, StableDiffusion, TextToImage};
-use lorakeet::weights::{Bytes, Checkpoint, Index, Source};
+use lorakeet::pipelines::{Phase, StableDiffusion, TextToImage};
+use lorakeet::weights::{Bytes, Checkpoint, Source};
+use reference::{Tensors, distance, parse, settings};
 use wasm_bindgen_test::{console_log, wasm_bindgen_test, wasm_bindgen_test_configure};
 
 wasm_bindgen_test_configure!(run_in_dedicated_worker);
@@ -41,41 +45,18 @@ fn model(device: &Device) -> StableDiffusion {
     StableDiffusion::load(&checkpoint, None, device, Storage::F32, &mut |_| {}).unwrap().0
 }
 
-/// A file of `tests/fixtures/demo-model/reference`, made by PyTorch and diffusers.
-struct Reference(Bytes, Index);
-
-impl Reference {
-    fn new(bytes: &[u8]) -> Self {
-        let source = Bytes::new("reference", bytes);
-        let index = Index::read(&source).unwrap();
-        Self(source, index)
-    }
-
-    fn tensor<const D: usize>(&self, key: &str, device: &Device) -> Tensor<D> {
-        let shape = self.1.info(key).unwrap().shape.clone();
-        Tensor::from_data(TensorData::new(self.values(key), shape), device)
-    }
-
-    fn values(&self, key: &str) -> Vec<f32> {
-        self.1.read_f32(&self.0, key).unwrap()
-    }
+fn unet_reference() -> Tensors {
+    let bytes = include_bytes!("fixtures/demo-model/reference/unet.safetensors");
+    Tensors::new("unet.safetensors", bytes.as_slice())
 }
 
-fn unet_reference() -> Reference {
-    Reference::new(include_bytes!("fixtures/demo-model/reference/unet.safetensors"))
-}
-
-fn latents_reference() -> Reference {
-    Reference::new(include_bytes!("fixtures/demo-model/reference/final-latents.safetensors"))
+fn latents_reference() -> Tensors {
+    let bytes = include_bytes!("fixtures/demo-model/reference/final-latents.safetensors");
+    Tensors::new("final-latents.safetensors", bytes.as_slice())
 }
 
 async fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.into_data_async().await.unwrap().convert::<f32>().try_into_vec().unwrap()
-}
-
-fn distance(a: &[f32], b: &[f32]) -> f32 {
-    assert_eq!(a.len(), b.len());
-    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
 }
 
 /// One UNet step against diffusers', at the same place.
@@ -89,17 +70,7 @@ async fn unet_step(model: &StableDiffusion) -> Vec<f32> {
 
 /// A whole run of a reference prompt; the latents before decoding.
 async fn run(model: &Rc<StableDiffusion>, scheduler: &str, row: usize) -> Vec<f32> {
-    let settings = Settings {
-        prompt: ["smiling face with sunglasses", "blue cat face"][row].into(),
-        negative_prompt: String::new(),
-        steps: 20,
-        guidance: 4.0,
-        seed: [11, 12][row],
-        scheduler: Some(scheduler.into()),
-        width: 128,
-        height: 128,
-    };
-    let mut work = TextToImage::new(model.clone(), settings, None).unwrap();
+    let mut work = TextToImage::new(model.clone(), settings(row, scheduler), None).unwrap();
     while work.phase() != Phase::Decode {
         work.advance().unwrap();
     }
@@ -112,6 +83,7 @@ fn add(model: &StableDiffusion, bytes: &[u8], strength: f32) -> u64 {
     id
 }
 
+const SOFT: &[u8] = include_bytes!("../web/demo-model/lora/soft.kohya.safetensors");
 const INK: &[u8] = include_bytes!("../web/demo-model/lora/ink.kohya.safetensors");
 
 /// Base step, step with a LoRA, strength 0 and detached: what is asked of both backends.
@@ -145,9 +117,37 @@ async fn cpu_backend_follows_diffusers() {
     steps_agree(Device::flex(), 1e-3).await;
 }
 
-/// 5e-3: a GPU sums in another order, and SwiftShader's exp and sqrt are within WGSL's bounds only.
+/// A GPU sums in another order, and SwiftShader's exp and sqrt are within WGSL's bounds only.
+const WEBGPU: f32 = 5e-3;
+
 #[wasm_bindgen_test]
 async fn webgpu_backend_follows_diffusers() {
     let device = Device::wgpu_options().init_async().await.unwrap();
-    steps_agree(device, 5e-3).await;
+    steps_agree(device, WEBGPU).await;
+}
+
+/// Whole runs against diffusers: 11 of them, each prompt in turn. Two minutes and more for each on
+/// a software GPU, so on demand: `cargo xtask test --web -- -- --include-ignored --nocapture`.
+#[wasm_bindgen_test]
+#[ignore = "takes half an hour on a software GPU"]
+async fn webgpu_meets_every_reference_run() {
+    let device = Device::wgpu_options().init_async().await.unwrap();
+    let model = Rc::new(model(&device));
+    let reference = latents_reference();
+    for (i, tag) in reference.keys().enumerate() {
+        let (scheduler, adapters) = parse(tag);
+        let ids: Vec<u64> = adapters
+            .into_iter()
+            .map(|(name, strength)| add(&model, if name == "ink" { INK } else { SOFT }, strength))
+            .collect();
+        let row = i % 2;
+        let latents = run(&model, scheduler, row).await;
+        let error =
+            distance(&latents, &reference.values(tag)[row * latents.len()..][..latents.len()]);
+        console_log!("{tag} {row}: {error:e}");
+        assert!(error < WEBGPU, "{tag}, row {row}: {error}");
+        for id in ids {
+            model.remove_adapter(id).unwrap();
+        }
+    }
 }
