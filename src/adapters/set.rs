@@ -85,7 +85,9 @@ impl AdapterSet {
             })?;
             let factors = upload(&file.name, module, site, device)?;
             let strength = strengths[index(module.part)].clone();
-            branches.push((site, Branch { adapter: id, strength, scale: module.scale, factors }));
+            let scale = module.scale;
+            let branch = Branch { adapter: id, strength, scale, factors, dropout: None };
+            branches.push((site, branch));
         }
         for (site, branch) in branches {
             site.slot.attach(branch);

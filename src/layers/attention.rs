@@ -2,6 +2,11 @@ use burn::tensor::Tensor;
 use burn::tensor::module;
 use burn::tensor::ops::AttentionModuleOptions;
 
+/// The most bytes of scores that one piece of attention may have in a graph that is differentiated:
+/// such a graph keeps them whole, and half of WebGPU's default limit of 128 MiB for one binding
+/// leaves room for what the backward pass makes of them.
+const MOST_SCORES: usize = 64 << 20;
+
 /// Multi-head scaled dot-product attention, `softmax(q k^T / sqrt(d)) v`.
 ///
 /// `q [n, lq, heads * d]`, `k` and `v [n, lk, heads * d]` `-> [n, lq, heads * d]`. With `causal`
@@ -13,13 +18,68 @@ pub fn attention(
     heads: usize,
     causal: bool,
 ) -> Tensor<3> {
+    let [n, length, _] = q.dims();
+    let row = 4 * n * heads * k.dims()[1];
+    let graph = q.is_autodiff() || k.is_autodiff() || v.is_autodiff();
+    let rows = if graph && !causal { (MOST_SCORES / row).max(1) } else { length };
+    attention_by_rows(q, k, v, heads, causal, rows)
+}
+
+/// The same, `rows` queries at a time (rows of the scores are independent of each other).
+fn attention_by_rows(
+    q: Tensor<3>,
+    k: Tensor<3>,
+    v: Tensor<3>,
+    heads: usize,
+    causal: bool,
+    rows: usize,
+) -> Tensor<3> {
     let [n, length, width] = q.dims();
     let split = |x: Tensor<3>| {
         let [n, length, width] = x.dims();
         x.reshape([n, length, heads, width / heads]).swap_dims(1, 2)
     };
     let options = AttentionModuleOptions { is_causal: causal, ..Default::default() };
-    module::attention(split(q), split(k), split(v), None, None, options)
-        .swap_dims(1, 2)
-        .reshape([n, length, width])
+    let (q, k, v) = (split(q), split(k), split(v));
+    let piece = |q| module::attention(q, k.clone(), v.clone(), None, None, options);
+    let mixed = if rows >= length {
+        piece(q)
+    } else {
+        let starts = (0..length).step_by(rows);
+        let pieces =
+            starts.map(|start| piece(q.clone().narrow(2, start, rows.min(length - start))));
+        Tensor::cat(pieces.collect(), 2)
+    };
+    mixed.swap_dims(1, 2).reshape([n, length, width])
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Device, Distribution};
+
+    use super::*;
+
+    /// T17: by rows or at once, forward and backward.
+    #[test]
+    fn pieces_make_the_whole() {
+        let device = Device::flex();
+        device.seed(3);
+        let draw = |length| {
+            Tensor::<3>::random([2, length, 12], Distribution::Normal(0.0, 1.0), &device)
+        };
+        let (q, k, v, g) = (draw(7), draw(5), draw(5), draw(7));
+        let run = |rows| {
+            let leaves = [&q, &k, &v].map(|x| x.clone().autodiff().require_grad());
+            let [q, k, v] = leaves.clone();
+            let y = attention_by_rows(q, k, v, 3, false, rows);
+            let gradients = (y.clone() * g.clone()).sum().backward();
+            let mut all = vec![y.inner()];
+            all.extend(leaves.iter().map(|leaf| leaf.grad(&gradients).unwrap()));
+            all
+        };
+        for (whole, pieces) in run(7).into_iter().zip(run(3)) {
+            let difference = (whole.clone() - pieces).abs().max() / whole.abs().max();
+            assert!(difference.into_scalar::<f32>() < 1e-5);
+        }
+    }
 }

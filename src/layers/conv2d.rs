@@ -54,12 +54,13 @@ impl Conv2d {
         let shape = [output, input, config.kernel, config.kernel];
         let weight = parameters.tensor("weight", shape);
         let bias = config.bias.then(|| parameters.tensor("bias", [output]));
-        Self { weight, bias, config, slot: parameters.slot(&shape) }
+        let slot = parameters.slot(&weight);
+        Self { weight, bias, config, slot }
     }
 
     /// `[n, in, h, w] -> [n, out, h', w']`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let weight = self.weight.clone().cast(x.dtype());
+        let weight = self.slot.weight(self.weight.clone().cast(x.dtype()));
         let bias = self.bias.clone().map(|bias| bias.cast(x.dtype()));
         let point = || Conv2dConfig::POINT.options();
         let mut y = conv2d(x.clone(), weight, bias, self.config.options());
@@ -74,7 +75,8 @@ impl Conv2d {
                         conv2d(hidden, mid.clone(), None, self.config.options())
                     }
                 };
-                y = y + conv2d(hidden.mul_scalar(factor), up.clone(), None, point());
+                let hidden = branch.drop(hidden, 1).mul_scalar(factor);
+                y = y + conv2d(hidden, up.clone(), None, point());
             }
         }
         y

@@ -18,12 +18,13 @@ impl Linear {
     pub fn load(parameters: &Parameters, input: usize, output: usize, bias: bool) -> Self {
         let weight = parameters.tensor("weight", [output, input]);
         let bias = bias.then(|| parameters.tensor("bias", [output]));
-        Self { weight, bias, slot: parameters.slot(&[output, input]) }
+        let slot = parameters.slot(&weight);
+        Self { weight, bias, slot }
     }
 
     /// `[.., in] -> [.., out]`.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        let weight = self.weight.clone().cast(x.dtype()).transpose();
+        let weight = self.slot.weight(self.weight.clone().cast(x.dtype())).transpose();
         let bias = self.bias.clone().map(|bias| bias.cast(x.dtype()));
         let mut y = linear(x.clone(), weight, bias);
         for branch in self.slot.branches().iter() {
@@ -31,8 +32,8 @@ impl Linear {
             let Factors::Linear { down, up } = &branch.factors else { continue };
             // Strength 0 is the base model bit for bit, not the base plus zeros.
             if factor != 0.0 {
-                let hidden = linear(x.clone(), down.clone(), None).mul_scalar(factor);
-                y = y + linear(hidden, up.clone(), None);
+                let hidden = branch.drop(linear(x.clone(), down.clone(), None), D - 1);
+                y = y + linear(hidden.mul_scalar(factor), up.clone(), None);
             }
         }
         y

@@ -3,6 +3,8 @@
 
 mod attention;
 mod conv2d;
+mod dense;
+mod dropout;
 mod linear;
 mod norm;
 mod parameters;
@@ -10,6 +12,8 @@ mod slot;
 
 pub use attention::attention;
 pub use conv2d::{Conv2d, Conv2dConfig};
+pub use dense::{Dense, KroneckerFactor};
+pub use dropout::Dropout;
 pub use linear::Linear;
 pub use norm::{GroupNorm, LayerNorm};
 pub use parameters::{LoadReport, Parameters, Progress, Storage};

@@ -175,10 +175,16 @@ impl<'a> Parameters<'a> {
         self.bytes(name, &shape).unwrap_or((Dtype::F32, vec![0; shape[0] * shape[1] * 4]))
     }
 
-    /// An attach point for the layer here; the loader lists it under this path.
-    pub fn slot(&self, shape: &[usize]) -> Slot {
+    /// An attach point for the layer here, of weight `[out, in]` or `[out, in, kh, kw]`; the loader
+    /// lists it under this path.
+    pub fn slot<const D: usize>(&self, weight: &Tensor<D>) -> Slot {
         let slot = Slot::default();
-        let site = Site { path: self.path.clone(), shape: shape.to_vec(), slot: slot.clone() };
+        let site = Site {
+            path: self.path.clone(),
+            shape: weight.dims().to_vec(),
+            weight: weight.clone().flatten(1, D - 1),
+            slot: slot.clone(),
+        };
         self.shared.state.borrow_mut().sites.push(site);
         slot
     }

@@ -5,6 +5,9 @@ use std::rc::Rc;
 
 use burn::tensor::Tensor;
 
+use super::dense::Dense;
+use super::dropout::Dropout;
+
 /// An adapter's strength, shared by all its branches of one model part: moving the slider is
 /// writing this one number.
 #[derive(Debug, Clone)]
@@ -27,7 +30,7 @@ impl Strength {
     }
 }
 
-/// The low-rank factors of one branch, laid out as the forward pass wants them.
+/// What one branch is made of, laid out as the forward pass wants it.
 #[derive(Debug, Clone)]
 #[allow(
     clippy::large_enum_variant,
@@ -51,9 +54,12 @@ pub enum Factors {
         /// `[out, r, 1, 1]`.
         up: Tensor<4>,
     },
+    /// A kind that changes the weight itself.
+    Dense(Box<Dense>),
 }
 
-/// One adapter's part in one layer: `y += strength * scale * up(mid(down(x)))`.
+/// One adapter's part in one layer: `y += strength * scale * up(mid(down(x)))`, or a change of the
+/// layer's weight.
 #[derive(Debug, Clone)]
 pub struct Branch {
     /// Which adapter it belongs to.
@@ -64,12 +70,23 @@ pub struct Branch {
     pub scale: f32,
     /// The factors.
     pub factors: Factors,
+    /// While it is trained: what is left out of this step.
+    pub dropout: Option<Dropout>,
 }
 
 impl Branch {
     /// What the low-rank product is multiplied by.
     pub fn factor(&self) -> f32 {
         self.strength.get() * self.scale
+    }
+
+    /// The low-rank hidden values `[n, .., r]` of one batch, with what dropout leaves of them.
+    /// `channels`: the dimension that the rank lies in.
+    pub(super) fn drop<const D: usize>(&self, hidden: Tensor<D>, channels: usize) -> Tensor<D> {
+        match &self.dropout {
+            None => hidden,
+            Some(dropout) => dropout.apply(hidden, channels),
+        }
     }
 }
 
@@ -92,6 +109,24 @@ impl Slot {
     pub fn branches(&self) -> Ref<'_, Vec<Branch>> {
         self.0.borrow()
     }
+
+    /// The weight `[out, ..]` with what the dense branches make of it; the very same tensor where
+    /// there is none or all strengths are 0. Every branch starts from the base weight, so the order
+    /// in which adapters were attached doesn't matter.
+    pub(super) fn weight<const D: usize>(&self, base: Tensor<D>) -> Tensor<D> {
+        let shape = base.dims();
+        let mut sum: Option<Tensor<2>> = None;
+        for branch in self.branches().iter() {
+            let strength = branch.strength.get();
+            let Factors::Dense(dense) = &branch.factors else { continue };
+            if strength != 0.0 {
+                let flat = base.clone().flatten::<2>(1, D - 1);
+                let change = dense.change(flat.clone(), branch.scale).mul_scalar(strength);
+                sum = Some(sum.unwrap_or(flat) + change);
+            }
+        }
+        sum.map_or(base, |sum| sum.reshape(shape))
+    }
 }
 
 /// An adaptable layer as the loader saw it.
@@ -101,6 +136,9 @@ pub struct Site {
     pub path: String,
     /// The weight's shape: `[out, in]` or `[out, in, kh, kw]`.
     pub shape: Vec<usize>,
+    /// The weight, `[out, in * kh * kw]`, in the type in which it is stored: a second handle to the
+    /// layer's own memory.
+    pub weight: Tensor<2>,
     /// Its slot.
     pub slot: Slot,
 }

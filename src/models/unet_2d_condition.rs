@@ -216,14 +216,19 @@ pub struct UNet2DConditionModel {
     conv_out: Conv2d,
 }
 
-/// A forward pass between two blocks.
-#[derive(Debug)]
+/// A forward pass between two blocks. Training takes it apart, to run a block again by itself.
+#[derive(Debug, Clone)]
 pub struct UNetPass {
-    hidden: Tensor<4>,
-    emb: Tensor<2>,
-    context: Tensor<3>,
-    skips: Vec<Tensor<4>>,
-    stage: usize,
+    /// What the next block gets, `[n, c, h, w]`.
+    pub(crate) hidden: Tensor<4>,
+    /// Time embedding, `[n, 4 c0]`.
+    pub(crate) emb: Tensor<2>,
+    /// Text embeddings, `[n, m, cross_attention_dim]`.
+    pub(crate) context: Tensor<3>,
+    /// What the up blocks still have to take, the last pushed first.
+    pub(crate) skips: Vec<Tensor<4>>,
+    /// The next block.
+    pub(crate) stage: usize,
 }
 
 impl UNet2DConditionModel {

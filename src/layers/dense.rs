@@ -1,0 +1,86 @@
+//! Adapter kinds that need the layer's dense weight: LoHa, LoKr, DoRA and whole differences.
+//! Formulas: `docs/specs/adapter-formats.md`, E3, B.4 and B.5. Every weight is a matrix here,
+//! `[out, in]`, a convolution's being flattened to `[out, in * kh * kw]`.
+
+use burn::tensor::Tensor;
+
+/// One factor of a Kronecker product, whole or as a product of two.
+#[derive(Debug, Clone)]
+pub enum KroneckerFactor {
+    /// The matrix itself.
+    Full(Tensor<2>),
+    /// `a b`.
+    Product(Tensor<2>, Tensor<2>),
+}
+
+impl KroneckerFactor {
+    fn matrix(&self) -> Tensor<2> {
+        match self {
+            Self::Full(matrix) => matrix.clone(),
+            Self::Product(a, b) => a.clone().matmul(b.clone()),
+        }
+    }
+}
+
+/// A change of a layer's weight, given by factors.
+#[derive(Debug, Clone)]
+pub enum Dense {
+    /// `scale * (w1_a w1_b) * (w2_a w2_b)`, elementwise between the products (FedPara).
+    LoHa {
+        /// `[out, r]`.
+        w1_a: Tensor<2>,
+        /// `[r, in * k * k]`.
+        w1_b: Tensor<2>,
+        /// `[out, r]`.
+        w2_a: Tensor<2>,
+        /// `[r, in * k * k]`.
+        w2_b: Tensor<2>,
+    },
+    /// `scale * kron(w1, w2)`; of a convolution w2 carries the kernel.
+    LoKr {
+        /// `[a, c]`.
+        w1: KroneckerFactor,
+        /// `[b, d * k * k]`, with `out = a * b` and `in = c * d`.
+        w2: KroneckerFactor,
+    },
+    /// The weight `V = W + scale * up down`, every output row of it brought to a length of its own:
+    /// `magnitude * V / ||V||`. As in PEFT (and section 4.3 of the paper) no gradient flows through
+    /// the norm.
+    DoRA {
+        /// `[r, in * k * k]`.
+        down: Tensor<2>,
+        /// `[out, r]`.
+        up: Tensor<2>,
+        /// `[out, 1]`, or `[1, in * k * k]` where the norm is that of the input columns.
+        magnitude: Tensor<2>,
+    },
+    /// `scale * difference`: a difference that is stored whole, or had no cheaper form.
+    Difference(Tensor<2>),
+}
+
+impl Dense {
+    /// What is added to the base weight `[out, in * k * k]` at strength 1.
+    pub fn change(&self, base: Tensor<2>, scale: f32) -> Tensor<2> {
+        match self {
+            Self::LoHa { w1_a, w1_b, w2_a, w2_b } => {
+                let first = w1_a.clone().matmul(w1_b.clone()).mul_scalar(scale);
+                first * w2_a.clone().matmul(w2_b.clone())
+            }
+            Self::LoKr { w1, w2 } => {
+                let (w1, w2) = (w1.matrix().mul_scalar(scale), w2.matrix());
+                let [a, c] = w1.dims();
+                let [b, d] = w2.dims();
+                let product = w1.reshape([a, 1, c, 1]) * w2.reshape([1, b, 1, d]);
+                product.reshape([a * b, c * d])
+            }
+            Self::DoRA { down, up, magnitude } => {
+                let moved = up.clone().matmul(down.clone()).mul_scalar(scale) + base.clone();
+                let along = usize::from(magnitude.dims()[1] == 1);
+                let norm = moved.clone().detach().square().sum_dim(along).sqrt();
+                // A row of zeros has no direction; PEFT divides by zero there.
+                moved * (magnitude.clone() / norm.clamp_min(1e-12)) - base
+            }
+            Self::Difference(difference) => difference.clone().mul_scalar(scale),
+        }
+    }
+}
