@@ -22,6 +22,7 @@ pub mod noise;
 pub mod pipelines;
 pub mod schedulers;
 pub mod tokenizer;
+pub mod training;
 #[cfg(target_arch = "wasm32")]
 pub mod web;
 pub mod weights;

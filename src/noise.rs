@@ -39,17 +39,37 @@ impl TorchGenerator {
         if n < 16 {
             return (0..n).map(|_| self.normal_f64() as f32).collect();
         }
-        let mut values: Vec<f32> = (0..n).map(|_| self.uniform_f32()).collect();
+        let mut values: Vec<f32> = (0..n).map(|_| self.uniform()).collect();
         for block in values.chunks_exact_mut(16) {
             box_muller(block);
         }
         // torch draws the last 16 anew where a block would be left incomplete.
         if !n.is_multiple_of(16) {
             let last = &mut values[n - 16..];
-            last.fill_with(|| self.uniform_f32());
+            last.fill_with(|| self.uniform());
             box_muller(last);
         }
         values
+    }
+
+    /// One number of `torch.rand(n, generator=self)`, f32: in [0, 1), of 24 bits.
+    pub fn uniform(&mut self) -> f32 {
+        (self.random() & 0xff_ffff) as f32 / (1u32 << 24) as f32
+    }
+
+    /// One number of `torch.randint(0, n, size, generator=self)`: 0 to n - 1, and 0 for n = 0.
+    pub fn integer(&mut self, n: u32) -> u32 {
+        self.random() % n.max(1)
+    }
+
+    /// `torch.randperm(n, generator=self)`: 0 to n - 1 in random order (`randperm_cpu` in
+    /// `ATen/native/TensorFactories.cpp`).
+    pub fn randperm(&mut self, n: usize) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..n).collect();
+        for i in 0..n.saturating_sub(1) {
+            order.swap(i, i + self.integer((n - i) as u32) as usize);
+        }
+        order
     }
 
     /// The next 32 bits of mt19937 (`ATen/core/MT19937RNGEngine.h`).
@@ -73,11 +93,6 @@ impl TorchGenerator {
             self.state[i] = self.state[(i + M) % N] ^ (mixed >> 1) ^ odd;
         }
         self.next = 0;
-    }
-
-    /// In [0, 1), of 24 bits.
-    fn uniform_f32(&mut self) -> f32 {
-        (self.random() & 0xff_ffff) as f32 / (1u32 << 24) as f32
     }
 
     /// In [0, 1), of 53 bits; the first draw is the high half (`CPUGeneratorImpl::random64`).
