@@ -27,7 +27,8 @@ pub enum PerBlock {
 }
 
 impl PerBlock {
-    fn get(&self, block: usize) -> Option<usize> {
+    /// Of one block, counted from the outermost.
+    pub fn get(&self, block: usize) -> Option<usize> {
         match self {
             Self::All(value) => Some(*value),
             Self::Each(values) => values.get(block).copied(),

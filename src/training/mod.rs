@@ -1,13 +1,39 @@
-//! Fine-tuning: the numbers on the host. The adapter lives here as one flat `Vec<f32>`; per step
-//! the device gives back one flat gradient.
+//! Fine-tuning: pictures in, an adapter out. The UNet stays as it is; an adapter attached to it is
+//! trained.
+//!
+//! The adapter lives on the host as one flat vector ([`adapter`]). For every pass it goes to the
+//! device once and its gradient comes back once ([`pass`]); clipping, optimiser and regularisation
+//! are plain arithmetic on slices ([`trainer`]). All work is pulled: whoever pulls decides how to
+//! wait for the device, so the same code runs in a worker and on the command line.
 
+pub mod adapter;
+mod check;
+pub mod config;
+pub mod dataset;
+mod draws;
+pub mod estimate;
+pub mod evaluation;
 pub mod init;
 pub mod linalg;
 pub mod loss;
 pub mod optimizer;
 pub mod optimizer_config;
+mod pass;
+pub mod picture;
 mod prodigy;
 pub mod random;
+pub mod reference;
 pub mod regularisation;
 pub mod schedule;
+mod state;
 pub mod svd;
+pub mod trainer;
+
+pub use adapter::Adapter;
+pub use config::{Config, Preset};
+pub use dataset::{Dataset, Preparation};
+pub use estimate::{Estimate, estimate};
+pub use evaluation::Evaluation;
+pub use picture::{Picture, Role};
+pub use reference::Reference;
+pub use trainer::{Setup, StepReport, Trainer};

@@ -1,0 +1,164 @@
+//! What can't be trained is said before anything is computed.
+
+use super::config::{Config, Kind};
+use super::dataset::{Dataset, Example};
+use super::draws::Draws;
+use super::init::Init;
+use super::picture::Role;
+use crate::error::{Error, Result};
+
+/// Largest rank, steps, batch and the like: more is a slip of the finger.
+const MOST_RANK: usize = 256;
+const MOST_STEPS: usize = 100_000;
+const MOST_BATCH: usize = 64;
+
+/// Checks every setting by itself and those that exclude each other.
+///
+/// # Errors
+/// Names the setting.
+pub fn config(config: &Config) -> Result<()> {
+    let whole = [
+        ("rank", config.rank, 1, MOST_RANK),
+        ("steps", config.steps, 1, MOST_STEPS),
+        ("batch", config.batch, 1, MOST_BATCH),
+        ("accumulation", config.accumulation, 1, MOST_BATCH),
+    ];
+    for (name, value, least, most) in whole {
+        if !(least..=most).contains(&value) {
+            let problem = format!("{value} is not between {least} and {most}");
+            return Err(Error::setting(name, problem, "Choose a whole number in that range"));
+        }
+    }
+    let shares = [
+        ("captionDropout", config.caption_dropout),
+        ("dropout", config.dropout),
+        ("rankDropout", config.rank_dropout),
+        ("moduleDropout", config.module_dropout),
+    ];
+    for (name, value) in shares {
+        // All captions may be dropped; nothing learns from a layer of which all is dropped.
+        let fits = (0.0..1.0).contains(&value) || (name == "captionDropout" && value == 1.0);
+        if !fits {
+            let problem = format!("{value} is not from 0 to below 1");
+            return Err(Error::setting(name, problem, "Choose a share such as 0.1"));
+        }
+    }
+    let amounts = [
+        ("noiseOffset", config.noise_offset),
+        ("huberC", config.huber_c),
+        ("clip", config.clip),
+        ("l1", config.l1),
+        ("l2", config.l2),
+        ("maxNorm", config.max_norm),
+        ("loraPlus", config.lora_plus),
+        ("prior.weight", config.prior.weight),
+        ("learningRate", config.learning_rate.unwrap_or(0.0)),
+    ];
+    for (name, value) in amounts {
+        if !(value.is_finite() && value >= 0.0) {
+            let problem = format!("{value} is not a number of at least 0");
+            return Err(Error::setting(name, problem, "Choose 0 to switch it off"));
+        }
+    }
+    if !(config.alpha.is_finite() && config.alpha > 0.0) {
+        let problem = format!("{} is not above 0", config.alpha);
+        return Err(Error::setting("alpha", problem, "Choose the rank, or a half of it"));
+    }
+    if let Some(side) = config.resolution
+        && (side < 64 || side > 2048 || side % 64 != 0)
+    {
+        let problem = format!("{side} is not a multiple of 64 from 64 to 2048");
+        return Err(Error::setting("resolution", problem, "Choose 256, 384 or 512"));
+    }
+    if config.lokr_factor == Some(0) {
+        return Err(Error::setting("lokrFactor", "is 0", "Leave it out, or choose 4 to 16"));
+    }
+    let activation = config.kind == Kind::Lora;
+    if !activation && (config.dropout > 0.0 || config.rank_dropout > 0.0) {
+        return Err(Error::setting(
+            "dropout",
+            "leaves out hidden values, which only LoRA and LoCon have",
+            "Set dropout and rankDropout to 0, use moduleDropout, or train a LoRA",
+        ));
+    }
+    if !activation && config.l2 > 0.0 {
+        return Err(Error::setting(
+            "l2",
+            "is that of the product of two factors, which LoRA and LoCon have",
+            "Set it to 0, use weight decay, or train a LoRA",
+        ));
+    }
+    if config.init == Init::Pissa {
+        if !activation {
+            return Err(Error::setting("init", "PiSSA is a start of LoRA alone", "Choose another"));
+        }
+        if config.l2 > 0.0 || config.max_norm > 0.0 {
+            return Err(Error::setting(
+                "init",
+                "with PiSSA the factors' product is not what is added to the weight, so l2 and \
+                 maxNorm would pull at the wrong thing",
+                "Set both to 0, or choose another start",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Checks a data set against the settings.
+///
+/// # Errors
+/// Names the setting or the picture.
+pub fn dataset(config: &Config, dataset: &Dataset) -> Result<()> {
+    if dataset.of(Role::Train).is_empty() {
+        return Err(Error::setting("pictures", "there is none to train on", "Add some"));
+    }
+    if config.prior.weight > 0.0
+        && dataset.of(Role::Class).is_empty()
+        && dataset.class_prompt.is_none()
+    {
+        return Err(Error::setting(
+            "prior",
+            "the pictures were prepared without a class prompt",
+            "Start the run anew with prior preservation on",
+        ));
+    }
+    let [tokens, width] = dataset.text_shape;
+    for example in &dataset.examples {
+        let count: usize = example.latents.shape.iter().product();
+        if example.latents.mean.len() != count || example.text.len() != tokens * width {
+            let problem = "has latents or a text embedding of a wrong size";
+            return Err(Error::file(&example.name, problem, "Prepare the pictures anew"));
+        }
+    }
+    Ok(())
+}
+
+/// Checks what a reference brings: our own draws always fit.
+///
+/// # Errors
+/// Names what doesn't.
+pub fn draws(draws: &Draws, examples: &[&Example], text_shape: [usize; 2]) -> Result<()> {
+    let bad = |problem: String| {
+        Err(Error::setting("reference", problem, "Give the file that belongs to these pictures"))
+    };
+    let n = draws.index.len();
+    if [draws.timesteps.len(), draws.noise.len(), draws.dropped.len()] != [n; 3] || n == 0 {
+        return bad("its tensors are of different lengths".into());
+    }
+    for (j, &i) in draws.index.iter().enumerate() {
+        let Some(example) = examples.get(i) else {
+            return bad(format!("picture {i} of {} is asked for", examples.len()));
+        };
+        if draws.noise[j].len() != example.latents.mean.len() {
+            return bad(format!(
+                "its noise has {} numbers a picture where latents have {}",
+                draws.noise[j].len(),
+                example.latents.mean.len()
+            ));
+        }
+        if example.text.len() != text_shape[0] * text_shape[1] {
+            return bad(format!("the text of {} has another size", example.name));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,324 @@
+//! Every setting of a run: the page's form and the command line's JSON are this one struct.
+
+use serde::{Deserialize, Serialize};
+
+use super::init::Init;
+use super::loss::Weighting;
+use super::optimizer_config::OptimizerConfig;
+use super::random::TimestepSampling;
+use super::schedule::Schedule;
+
+/// What is trained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Low-rank factors in activation form; LoCon where a 3x3 convolution is among the targets.
+    Lora,
+    /// LoRA with a magnitude of its own for every output row.
+    Dora,
+    /// Hadamard product of two low-rank products.
+    Loha,
+    /// Kronecker product.
+    Lokr,
+}
+
+/// Which layers of a block carry the adapter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Targets {
+    /// Query, key, value and output projections of all attention.
+    Attention,
+    /// Those of cross attention alone.
+    CrossAttention,
+    /// Attention, feed-forward, `proj_in` and `proj_out`: kohya's list.
+    Linear,
+    /// All these and the 3x3 convolutions of residual blocks and resampling: LoCon.
+    Convolution,
+}
+
+/// Which third of the UNet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Block {
+    /// The way down.
+    Down,
+    /// The middle.
+    Mid,
+    /// The way up.
+    Up,
+}
+
+/// How the VAE's posterior becomes latents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Posterior {
+    /// Its mean, which is its mode too.
+    Mean,
+    /// Drawn anew in every step, mean and deviation being kept.
+    Sample,
+}
+
+/// How far a sample's error is felt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum LossKind {
+    /// Mean squared error.
+    Mse,
+    /// kohya's pseudo-Huber loss, its threshold following the signal-to-noise ratio.
+    Huber,
+}
+
+/// How far the adapter is meant to go, for those who set no learning rate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Strength {
+    /// A hint of it.
+    Gentle,
+    /// Enough for a style.
+    Normal,
+    /// As far as it can go without breaking.
+    Strong,
+}
+
+impl Strength {
+    /// Growth of the adapter's product over the run (`docs/specs/tuning-sweep.md`, g), in units of
+    /// the RMS of the weights that are adapted. 0.184 on the demo model's attention weights of RMS
+    /// 0.078 is what its reference settings come to.
+    pub fn growth(self) -> f64 {
+        match self {
+            Self::Gentle => 0.8,
+            Self::Normal => 2.36,
+            Self::Strong => 5.0,
+        }
+    }
+}
+
+/// When blocks are run twice to save memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Checkpointing {
+    /// Where the graph of a whole pass would be larger than [`Config::memory_budget`].
+    Auto,
+    /// Always.
+    On,
+    /// Never.
+    Off,
+}
+
+/// Keeping what the base model knows, while the adapter learns something else.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Prior {
+    /// What the prior's loss is multiplied by; 0 switches it off.
+    pub weight: f64,
+    /// Without class pictures: the prompt under which the model with the adapter has to say what it
+    /// says without.
+    pub class_prompt: String,
+    /// Only every so many steps.
+    pub every: usize,
+}
+
+impl Default for Prior {
+    fn default() -> Self {
+        Self { weight: 0.0, class_prompt: String::new(), every: 1 }
+    }
+}
+
+/// A run's settings. The defaults are what did best on the demo model within 100 steps
+/// (`docs/tuning.md`).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Config {
+    /// Adapter architecture.
+    pub kind: Kind,
+    /// Layers.
+    pub targets: Targets,
+    /// Thirds of the UNet.
+    pub blocks: Vec<Block>,
+    /// Low rank r. Of LoKr, that of the larger factor, which stays whole where r is at least half
+    /// its smaller side.
+    pub rank: usize,
+    /// The product is multiplied by alpha / r.
+    pub alpha: f64,
+    /// By alpha / sqrt(r) instead (rsLoRA).
+    pub rank_stabilised: bool,
+    /// LoKr: the smaller factor's size; none: as square as possible.
+    pub lokr_factor: Option<usize>,
+    /// How the factors start.
+    pub init: Init,
+
+    /// Pixels of a square picture's side (a bucket has the same area); none: the model's own.
+    pub resolution: Option<usize>,
+    /// Put before every caption, unless the caption has it.
+    pub trigger: String,
+    /// Whether a sample is mirrored half the time. Off: it is wrong for faces, text and logos.
+    pub flip: bool,
+    /// Share of samples whose caption is left out.
+    pub caption_dropout: f64,
+    /// What latents are made of.
+    pub latents: Posterior,
+    /// Pictures held out to measure with, when none are given apart; taken evenly from the set.
+    pub hold_out: usize,
+
+    /// Weight of a sample by its timestep.
+    pub weighting: Weighting,
+    /// How errors count.
+    pub loss: LossKind,
+    /// `c` of the Huber loss.
+    pub huber_c: f64,
+    /// Of unit normal noise per channel that is added to the noise.
+    pub noise_offset: f64,
+    /// How timesteps are drawn.
+    pub timesteps: TimestepSampling,
+
+    /// Optimiser steps.
+    pub steps: usize,
+    /// Samples at once.
+    pub batch: usize,
+    /// Batches per optimiser step.
+    pub accumulation: usize,
+    /// The optimiser with its settings.
+    pub optimizer: OptimizerConfig,
+    /// None: from [`Self::strength`] by the rule of `docs/specs/tuning-sweep.md`.
+    pub learning_rate: Option<f64>,
+    /// Used where there is no learning rate.
+    pub strength: Strength,
+    /// LoRA+: the up factors' learning rate in units of the down factors'.
+    pub lora_plus: f64,
+    /// How the learning rate goes over the run.
+    pub schedule: Schedule,
+    /// Steps on the way to the full learning rate.
+    pub warmup: usize,
+    /// Largest norm of the whole gradient; 0: any.
+    pub clip: f64,
+
+    /// Of the squared norm of the whole product: exact, by r x r matrices.
+    pub l2: f64,
+    /// Of the sum of absolute values of the factors, by a proximal step.
+    pub l1: f64,
+    /// Share of hidden values left out.
+    pub dropout: f64,
+    /// Share of ranks left out, per sample.
+    pub rank_dropout: f64,
+    /// Probability that a module sits a step out.
+    pub module_dropout: f64,
+    /// Largest norm of a module's product; 0: any.
+    pub max_norm: f64,
+    /// Prior preservation.
+    pub prior: Prior,
+
+    /// Block checkpointing.
+    pub checkpointing: Checkpointing,
+    /// Bytes that the graph of a pass may take before checkpointing is chosen.
+    pub memory_budget: u64,
+    /// Steps between two snapshots of the timeline; 0: only the last.
+    pub snapshot_every: usize,
+    /// Steps between two evaluations; 0: only at the start and the end.
+    pub evaluate_every: usize,
+    /// Steps between two pictures made for looking at; 0: none.
+    pub preview_every: usize,
+    /// All random numbers of the run come from it.
+    pub seed: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            kind: Kind::Lora,
+            targets: Targets::Linear,
+            blocks: vec![Block::Down, Block::Mid, Block::Up],
+            rank: 8,
+            alpha: 8.0,
+            rank_stabilised: false,
+            lokr_factor: None,
+            init: Init::Gaussian,
+            resolution: None,
+            trigger: String::new(),
+            flip: false,
+            caption_dropout: 0.1,
+            latents: Posterior::Mean,
+            hold_out: 0,
+            weighting: Weighting::None,
+            loss: LossKind::Mse,
+            huber_c: 0.1,
+            noise_offset: 0.0,
+            timesteps: TimestepSampling::Stratified,
+            steps: 100,
+            batch: 4,
+            accumulation: 1,
+            optimizer: OptimizerConfig::default(),
+            learning_rate: None,
+            strength: Strength::Normal,
+            lora_plus: 1.0,
+            schedule: Schedule::Constant,
+            warmup: 10,
+            clip: 1.0,
+            l2: 0.0,
+            l1: 0.0,
+            dropout: 0.0,
+            rank_dropout: 0.0,
+            module_dropout: 0.0,
+            max_norm: 0.0,
+            prior: Prior::default(),
+            checkpointing: Checkpointing::Auto,
+            memory_budget: 1 << 30,
+            snapshot_every: 10,
+            evaluate_every: 20,
+            preview_every: 20,
+            seed: 0,
+        }
+    }
+}
+
+/// A named set of settings (`docs/specs/training.md`, B.11).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Preset {
+    /// A minute or less: attention in the middle and on the way up, rank 4.
+    Quick,
+    /// All attention and feed-forward, rank 8.
+    Normal,
+    /// More steps, prior preservation, a learning rate that falls.
+    Careful,
+}
+
+impl Preset {
+    /// Its settings. `native` is the side of the model's own pictures: 512 for SD 1.5, where the
+    /// presets train at 256, 384 and 512; smaller models at their own size.
+    pub fn config(self, native: usize) -> Config {
+        let resolution = |pixels: usize| (native > 256).then_some(pixels.min(native));
+        let base = Config::default();
+        let large = native > 256;
+        match self {
+            Self::Quick => Config {
+                resolution: resolution(256),
+                targets: Targets::Attention,
+                blocks: vec![Block::Mid, Block::Up],
+                rank: 4,
+                alpha: 4.0,
+                steps: 60,
+                batch: if large { 1 } else { 4 },
+                schedule: Schedule::ConstantThenLinear,
+                warmup: 3,
+                caption_dropout: 0.05,
+                ..base
+            },
+            Self::Normal => Config {
+                resolution: resolution(384),
+                steps: if large { 150 } else { 100 },
+                batch: if large { 1 } else { 4 },
+                accumulation: if large { 2 } else { 1 },
+                ..base
+            },
+            Self::Careful => Config {
+                resolution: resolution(512),
+                steps: 300,
+                batch: if large { 1 } else { 4 },
+                accumulation: if large { 2 } else { 1 },
+                schedule: Schedule::Cosine,
+                prior: Prior { weight: 1.0, every: 2, ..Prior::default() },
+                ..base
+            },
+        }
+    }
+}

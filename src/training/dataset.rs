@@ -1,0 +1,369 @@
+//! Pictures and captions as the UNet sees them: latents and text embeddings, computed once. After
+//! that neither VAE nor text encoder is needed any more.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use burn::tensor::{Tensor, TensorData};
+use serde::{Deserialize, Serialize};
+
+use super::config::{Config, Posterior};
+use super::picture::{Buckets, Picture, Role};
+use crate::error::{Error, Result};
+use crate::pipelines::{StableDiffusion, Vae};
+use crate::weights::save::{Named, Precision, write};
+use crate::weights::{Bytes, Index};
+
+/// Latents of one picture: the posterior's mean and deviation, times the VAE's scaling factor.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Latents {
+    /// `[4, h, w]`.
+    pub shape: [usize; 3],
+    /// Row-major.
+    pub mean: Vec<f32>,
+    /// Of the same shape, where latents are to be drawn.
+    pub deviation: Option<Vec<f32>>,
+}
+
+/// One picture with its caption.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Example {
+    /// The picture's name.
+    pub name: String,
+    /// The caption as it was encoded, trigger phrase included.
+    pub caption: String,
+    /// What it is for.
+    pub role: Role,
+    /// Its latents.
+    pub latents: Latents,
+    /// Those of the mirrored picture: a VAE doesn't commute with mirrors.
+    pub mirrored: Option<Latents>,
+    /// Text embedding, `[tokens, width]`.
+    pub text: Vec<f32>,
+}
+
+/// All that training needs of pictures and words.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Dataset {
+    /// Every picture, in the order in which they came.
+    pub examples: Vec<Example>,
+    /// Embedding of the empty prompt, `[tokens, width]`.
+    pub empty: Vec<f32>,
+    /// That of the class prompt, for prior preservation without class pictures.
+    pub class_prompt: Option<Vec<f32>>,
+    /// Tokens and width of every text embedding.
+    pub text_shape: [usize; 2],
+}
+
+impl Dataset {
+    /// The examples of a role, in order.
+    pub fn of(&self, role: Role) -> Vec<&Example> {
+        self.examples.iter().filter(|example| example.role == role).collect()
+    }
+
+    /// A safetensors file with everything in it, to resume a run without VAE and text encoder.
+    ///
+    /// # Errors
+    /// When it can't be written, which nothing in it should bring about.
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        let [tokens, width] = self.text_shape;
+        let mut tensors = Vec::new();
+        let mut add = |name: String, shape: Vec<usize>, values: &[f32]| {
+            tensors.push(Named::new(name, shape, values, Precision::F32));
+        };
+        add("text_empty".into(), vec![tokens, width], &self.empty);
+        if let Some(prompt) = &self.class_prompt {
+            add("class_prompt".into(), vec![tokens, width], prompt);
+        }
+        let mut rows = Vec::new();
+        for (i, example) in self.examples.iter().enumerate() {
+            add(format!("{i}.text"), vec![tokens, width], &example.text);
+            let both = [("latents", Some(&example.latents)), ("mirrored", example.mirrored.as_ref())];
+            for (name, latents) in both {
+                let Some(latents) = latents else { continue };
+                add(format!("{i}.{name}"), latents.shape.to_vec(), &latents.mean);
+                if let Some(deviation) = &latents.deviation {
+                    add(format!("{i}.{name}.deviation"), latents.shape.to_vec(), deviation);
+                }
+            }
+            let Example { name, caption, role, .. } = example;
+            rows.push(Row { name: name.clone(), caption: caption.clone(), role: *role });
+        }
+        let json = serde_json::to_string(&rows)
+            .map_err(|error| Error::file(FILE, error.to_string(), BROKEN))?;
+        write(&tensors, &BTreeMap::from([("examples".to_string(), json)]))
+    }
+
+    /// Reads what [`Self::to_bytes`] wrote.
+    ///
+    /// # Errors
+    /// Names what is missing or broken.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let source = Bytes::new(FILE, bytes);
+        let index = Index::read(&source)?;
+        let values = |key: &str| index.read_f32(&source, key);
+        let broken = |problem: String| Error::file(FILE, problem, BROKEN);
+        let [tokens, width] = index.info("text_empty")?.shape[..] else {
+            return Err(broken("has a text embedding that is no matrix".into()));
+        };
+        let json = index.metadata.get("examples").map_or("", String::as_str);
+        let rows: Vec<Row> =
+            serde_json::from_str(json).map_err(|error| broken(error.to_string()))?;
+        let latents = |key: &str| -> Result<Option<Latents>> {
+            if !index.tensors.contains_key(key) {
+                return Ok(None);
+            }
+            let shape = index.info(key)?.shape.clone().try_into();
+            let shape = shape.map_err(|_| broken(format!("{key} has no three dimensions")))?;
+            let deviation = format!("{key}.deviation");
+            let deviation =
+                index.tensors.contains_key(&deviation).then(|| values(&deviation)).transpose()?;
+            Ok(Some(Latents { shape, mean: values(key)?, deviation }))
+        };
+        let mut examples = Vec::with_capacity(rows.len());
+        for (i, Row { name, caption, role }) in rows.into_iter().enumerate() {
+            let missing = || broken(format!("lacks the latents of {name}"));
+            examples.push(Example {
+                latents: latents(&format!("{i}.latents"))?.ok_or_else(missing)?,
+                mirrored: latents(&format!("{i}.mirrored"))?,
+                text: values(&format!("{i}.text"))?,
+                name,
+                caption,
+                role,
+            });
+        }
+        let has_prompt = index.tensors.contains_key("class_prompt");
+        Ok(Self {
+            examples,
+            empty: values("text_empty")?,
+            class_prompt: has_prompt.then(|| values("class_prompt")).transpose()?,
+            text_shape: [tokens, width],
+        })
+    }
+}
+
+const FILE: &str = "the run's pictures";
+const BROKEN: &str = "The run's stored pictures are broken: start it anew from the picture files";
+
+#[derive(Serialize, Deserialize)]
+struct Row {
+    name: String,
+    caption: String,
+    role: Role,
+}
+
+/// Pictures on their way to latents, one at a time. Who pulls it reads each tensor back and hands
+/// its numbers in.
+pub struct Preparation {
+    model: Rc<StableDiffusion>,
+    pictures: Vec<Picture>,
+    buckets: Buckets,
+    flip: bool,
+    sample: bool,
+    trigger: String,
+    class_prompt: Option<String>,
+    /// The picture in hand; those after the last are the empty prompt and the class prompt.
+    next: usize,
+    texts: Vec<Vec<f32>>,
+    text_shape: [usize; 2],
+    examples: Vec<Example>,
+    notes: Vec<String>,
+}
+
+impl Preparation {
+    /// Takes the pictures; those to hold out are taken evenly from the set where none are given.
+    ///
+    /// # Errors
+    /// When there is nothing to train on.
+    pub fn new(
+        model: Rc<StableDiffusion>,
+        mut pictures: Vec<Picture>,
+        config: &Config,
+    ) -> Result<Self> {
+        let count = |pictures: &[Picture], role| {
+            pictures.iter().filter(|picture| picture.role == role).count()
+        };
+        let training = count(&pictures, Role::Train);
+        if config.hold_out > 0 && count(&pictures, Role::HeldOut) == 0 {
+            if config.hold_out >= training {
+                return Err(Error::setting(
+                    "holdOut",
+                    format!("{} of {training} pictures leave none to train on", config.hold_out),
+                    "Hold out fewer, or add pictures",
+                ));
+            }
+            let mut seen = 0;
+            for picture in pictures.iter_mut().filter(|picture| picture.role == Role::Train) {
+                // Every n-th, from the middle of each stretch.
+                let before = seen * config.hold_out / training;
+                seen += 1;
+                if seen * config.hold_out / training > before {
+                    picture.role = Role::HeldOut;
+                }
+            }
+        }
+        if count(&pictures, Role::Train) == 0 {
+            return Err(Error::setting(
+                "pictures",
+                "there is none to train on",
+                "Add at least one picture that isn't held out",
+            ));
+        }
+        let side = config.resolution.unwrap_or(model.native_size());
+        let class = count(&pictures, Role::Class);
+        let class_prompt = (config.prior.weight > 0.0 && class == 0)
+            .then(|| config.prior.class_prompt.trim().to_string());
+        Ok(Self {
+            model,
+            buckets: Buckets::new(side),
+            flip: config.flip,
+            sample: config.latents == Posterior::Sample,
+            trigger: config.trigger.trim().to_string(),
+            class_prompt,
+            next: 0,
+            texts: Vec::new(),
+            text_shape: [0; 2],
+            examples: Vec::with_capacity(pictures.len()),
+            pictures,
+            notes: Vec::new(),
+        })
+    }
+
+    /// Pictures and prompts done, and how many there are.
+    pub fn progress(&self) -> (usize, usize) {
+        (self.next, self.pictures.len() + 1 + usize::from(self.class_prompt.is_some()))
+    }
+
+    /// What is in hand, by name.
+    pub fn current(&self) -> &str {
+        self.pictures.get(self.next).map_or("prompts", |picture| &picture.name)
+    }
+
+    /// Things worth knowing, as sentences.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// Encodes the next picture with its caption: text embedding, then the posterior's mean and
+    /// deviation, then those of the mirrored picture, in one flat tensor. None: all are done.
+    ///
+    /// # Errors
+    /// When the text encoder refuses a caption.
+    pub fn advance(&mut self) -> Result<Option<Tensor<1>>> {
+        let (next, total) = self.progress();
+        if next == total {
+            return Ok(None);
+        }
+        let model = self.model.clone();
+        let prompt = match self.pictures.get(next) {
+            Some(picture) if picture.role == Role::Class => picture.caption.clone(),
+            Some(picture) => caption(&self.trigger, &picture.caption),
+            None if next == self.pictures.len() => String::new(),
+            None => self.class_prompt.clone().unwrap_or_default(),
+        };
+        let encoding = model.tokenizer.encode(&prompt)?;
+        if let Some(lost) = encoding.truncated {
+            self.notes.push(format!("Caption too long, left out of {}: {lost}", self.current()));
+        }
+        let text = model.text_encoder.forward(&[encoding.ids])?;
+        let [_, tokens, width] = text.dims();
+        self.text_shape = [tokens, width];
+        let mut parts: Vec<Tensor<1>> = vec![text.flatten(0, 2)];
+        if let Some(picture) = self.pictures.get(next) {
+            let [width, height] = self.buckets.nearest(picture.size());
+            let planes = picture.planes([width, height]);
+            let data = TensorData::new(planes, [1, 3, height, width]);
+            let pixels = Tensor::<4>::from_data(data, model.device());
+            parts.extend(self.posterior(pixels.clone()));
+            if self.flip {
+                parts.extend(self.posterior(pixels.flip([3])));
+            }
+        }
+        Ok(Some(Tensor::cat(parts, 0)))
+    }
+
+    fn posterior(&self, pixels: Tensor<4>) -> Vec<Tensor<1>> {
+        let vae = &self.model.vae;
+        let scale = vae.scaling_factor();
+        match vae {
+            Vae::Kl(kl) => {
+                let posterior = kl.encode(pixels);
+                let deviation = (posterior.logvar * 0.5).exp();
+                vec![
+                    posterior.mean.mul_scalar(scale).flatten(0, 3),
+                    deviation.mul_scalar(scale).flatten(0, 3),
+                ]
+            }
+            // TAESD has no deviation.
+            Vae::Tiny(tiny) => {
+                let latents: Tensor<1> = tiny.encode(pixels).mul_scalar(scale).flatten(0, 3);
+                vec![latents.clone(), latents.mul_scalar(0.0)]
+            }
+        }
+    }
+
+    /// Takes the numbers of what [`Self::advance`] gave last.
+    ///
+    /// # Errors
+    /// When a picture's latents aren't finite.
+    pub fn conclude(&mut self, values: &[f32]) -> Result<()> {
+        let (text, rest) = values.split_at(self.text_shape[0] * self.text_shape[1]);
+        if let Some(picture) = self.pictures.get(self.next) {
+            if rest.iter().any(|value| !value.is_finite()) {
+                return Err(Error::file(
+                    &picture.name,
+                    "became NaN or infinity in the VAE",
+                    "Leave it out, or use another model",
+                ));
+            }
+            let [width, height] = self.buckets.nearest(picture.size());
+            let shape = [4, height / 8, width / 8];
+            let count: usize = shape.iter().product();
+            let latents = |values: &[f32]| Latents {
+                shape,
+                mean: values[..count].to_vec(),
+                deviation: self.sample.then(|| values[count..2 * count].to_vec()),
+            };
+            let role = picture.role;
+            let caption = match role {
+                Role::Class => picture.caption.clone(),
+                _ => caption(&self.trigger, &picture.caption),
+            };
+            self.examples.push(Example {
+                name: picture.name.clone(),
+                caption,
+                role,
+                latents: latents(rest),
+                mirrored: self.flip.then(|| latents(&rest[2 * count..])),
+                text: text.to_vec(),
+            });
+        } else {
+            self.texts.push(text.to_vec());
+        }
+        self.next += 1;
+        Ok(())
+    }
+
+    /// The data set, once [`Self::advance`] gave none.
+    pub fn finish(self) -> Dataset {
+        let mut texts = self.texts.into_iter();
+        Dataset {
+            examples: self.examples,
+            empty: texts.next().unwrap_or_default(),
+            class_prompt: texts.next(),
+            text_shape: self.text_shape,
+        }
+    }
+}
+
+/// The trigger phrase before the caption, unless it is in there already.
+pub fn caption(trigger: &str, caption: &str) -> String {
+    let caption = caption.trim();
+    if trigger.is_empty() || caption.to_lowercase().contains(&trigger.to_lowercase()) {
+        caption.into()
+    } else if caption.is_empty() {
+        trigger.into()
+    } else {
+        format!("{trigger}, {caption}")
+    }
+}

@@ -1,0 +1,105 @@
+//! Everything that a run needs to go on as if nothing had happened: a safetensors file.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::evaluation::Evaluated;
+use super::optimizer::{Optimizer, Scalars};
+use super::trainer::Trainer;
+use crate::error::{Error, Result};
+use crate::weights::save::{Named, Precision, write};
+use crate::weights::{Bytes, Index};
+
+const FILE: &str = "the run's state";
+const REMEDY: &str = "Go back to an earlier snapshot, or start the run anew";
+
+/// What isn't a tensor.
+#[derive(Serialize, Deserialize)]
+struct Numbers {
+    step: usize,
+    skipped: usize,
+    bad: usize,
+    optimizer: Scalars,
+    history: Vec<Evaluated>,
+    /// The layers and factors that the vector is made of.
+    layout: String,
+}
+
+impl Trainer {
+    /// The state between two steps. There is no random generator in it: draws are functions of seed
+    /// and step.
+    ///
+    /// # Errors
+    /// When it can't be written, which nothing in it should bring about.
+    pub fn state(&self) -> Result<Vec<u8>> {
+        let tensor = |name: &str, values: &[f32]| {
+            Named::new(name.into(), vec![values.len()], values, Precision::F32)
+        };
+        let mut tensors = vec![tensor("parameters", &self.adapter.parameters)];
+        for (name, values) in self.optimizer.state() {
+            tensors.push(tensor(&format!("optimizer.{name}"), values));
+        }
+        if let Some(baseline) = &self.baseline {
+            tensors.push(tensor("baseline", baseline));
+        }
+        let numbers = Numbers {
+            step: self.step,
+            skipped: self.skipped,
+            bad: self.bad,
+            optimizer: self.optimizer.scalars(),
+            history: self.history.clone(),
+            layout: self.layout(),
+        };
+        let json = serde_json::to_string(&numbers)
+            .map_err(|error| Error::file(FILE, error.to_string(), REMEDY))?;
+        write(&tensors, &BTreeMap::from([("run".to_string(), json)]))
+    }
+
+    /// Goes to a state that [`Self::state`] wrote: back in time, or on after a pause.
+    ///
+    /// # Errors
+    /// Names what is missing, broken, or of another run; the trainer stays as it is then.
+    pub fn restore(&mut self, bytes: &[u8]) -> Result<()> {
+        let source = Bytes::new(FILE, bytes);
+        let index = Index::read(&source)?;
+        let json = index.metadata.get("run").map_or("", String::as_str);
+        let numbers: Numbers = serde_json::from_str(json)
+            .map_err(|error| Error::file(FILE, format!("can't be read ({error})"), REMEDY))?;
+        if numbers.layout != self.layout() {
+            let problem = "is of a run with another adapter or another model";
+            return Err(Error::file(FILE, problem, "Open it with the settings it was made with"));
+        }
+        let values = |name: &str| index.read_f32(&source, name);
+        let parameters = values("parameters")?;
+        if parameters.len() != self.adapter.parameters.len() {
+            return Err(Error::key(FILE, "parameters", "is of another length", REMEDY));
+        }
+        if parameters.iter().any(|value| !value.is_finite()) {
+            return Err(Error::key(FILE, "parameters", "holds NaN or infinity", REMEDY));
+        }
+        let optimizer = Optimizer::restore(
+            &self.config.optimizer,
+            parameters.len(),
+            numbers.optimizer,
+            |name| values(&format!("optimizer.{name}")).ok(),
+        )?;
+        let has_baseline = index.tensors.contains_key("baseline");
+        self.baseline = has_baseline.then(|| values("baseline")).transpose()?;
+        self.adapter.parameters = parameters;
+        self.optimizer = optimizer;
+        self.history = numbers.history;
+        self.step = numbers.step;
+        self.skipped = numbers.skipped;
+        self.bad = numbers.bad;
+        self.forget_pass();
+        Ok(())
+    }
+
+    fn layout(&self) -> String {
+        let pieces = self.adapter.modules.iter().flat_map(|module| {
+            module.pieces.iter().map(move |p| format!("{}.{} {:?}\n", module.path, p.name, p.shape))
+        });
+        crate::weights::save::sha256(pieces.collect::<String>().as_bytes())
+    }
+}
