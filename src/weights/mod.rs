@@ -3,6 +3,7 @@
 mod checkpoint;
 mod folder;
 mod index;
+pub mod save;
 mod single_file;
 mod source;
 
