@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 use burn::tensor::Device;
 use lorakeet::adapters::file::{self, Site};
-use lorakeet::adapters::{AdapterFile, AdapterSet, HostTensor, LoraWeights, Part};
+use lorakeet::adapters::{AdapterFile, AdapterModule, AdapterSet, HostFactors, HostTensor, Part};
 use lorakeet::error::{Error, Result};
 use lorakeet::keys::ldm::UNetLayout;
 use lorakeet::layers::{Conv2d, Conv2dConfig, Linear, Storage};
@@ -170,15 +170,17 @@ impl Module {
     }
 
     /// What reading it must give; alpha aside, which not every naming has.
-    fn expected(&self) -> LoraWeights {
+    fn expected(&self) -> AdapterModule {
         let tensor =
             |host: &Host| HostTensor { shape: host.shape.clone(), data: host.data.clone() };
-        LoraWeights {
+        AdapterModule {
             part: self.part,
             path: self.path.clone(),
-            down: tensor(&self.down),
-            mid: self.mid.as_ref().map(tensor),
-            up: tensor(&self.up),
+            factors: HostFactors::LowRank {
+                down: tensor(&self.down),
+                mid: self.mid.as_ref().map(tensor),
+                up: tensor(&self.up),
+            },
             scale: self.alpha / self.rank as f32,
             rank: self.rank,
             alpha: None,
@@ -317,8 +319,8 @@ fn read_adapter(model: &Model, bytes: Vec<u8>, config: Option<&Value>) -> Result
 }
 
 /// Factors bit for bit, scales to the rounding of a division.
-fn assert_same(what: &str, read: &[LoraWeights], expected: &[LoraWeights]) {
-    let key = |module: &LoraWeights| (module.part, module.path.clone());
+fn assert_same(what: &str, read: &[AdapterModule], expected: &[AdapterModule]) {
+    let key = |module: &AdapterModule| (module.part, module.path.clone());
     let expected: BTreeMap<_, _> = expected.iter().map(|module| (key(module), module)).collect();
     assert_eq!(read.len(), expected.len(), "{what}");
     for ours in read {
@@ -327,14 +329,14 @@ fn assert_same(what: &str, read: &[LoraWeights], expected: &[LoraWeights]) {
         assert!(off < 1e-6, "{what}: {}: {} for {}", ours.path, ours.scale, theirs.scale);
         let (scale, alpha) = (theirs.scale, theirs.alpha);
         assert!(
-            LoraWeights { scale, alpha, ..ours.clone() } == *theirs,
+            AdapterModule { scale, alpha, ..ours.clone() } == *theirs,
             "{what}: {} has other factors",
             ours.path
         );
     }
 }
 
-fn expected(modules: &[Module]) -> Vec<LoraWeights> {
+fn expected(modules: &[Module]) -> Vec<AdapterModule> {
     modules.iter().map(Module::expected).collect()
 }
 
@@ -1015,7 +1017,9 @@ fn refused() -> Vec<(&'static str, Vec<u8>, Vec<&'static str>)> {
         values.insert(format!("{TO_K}.{more}"), one(shape));
         tiny::file(&values)
     };
-    let kind = |kind: &'static str| vec![kind, "isn't supported yet. Use a LoRA or LoCon file"];
+    let kind = |kind: &'static str| {
+        vec![kind, "isn't supported yet. Use a LoRA, LoCon, DoRA, LoHa or LoKr file"]
+    };
     let base = |base: &'static str| {
         vec![base, "not for this model. Use an adapter made for the model that is loaded"]
     };
@@ -1088,16 +1092,15 @@ fn refused() -> Vec<(&'static str, Vec<u8>, Vec<&'static str>)> {
     let garbage = b"not a safetensors file at all".to_vec();
 
     vec![
-        ("loha", beside("hada_w1_a", &[8, 2]), kind("to_k.hada_w1_a: belongs to a LoHa adapter")),
-        ("lokr", beside("lokr_w1", &[2, 2]), kind("to_k.lokr_w1: belongs to a LoKr adapter")),
-        ("dora", beside("dora_scale", &[1, 20]), kind("belongs to a DoRA adapter")),
         (
-            "dora of PEFT",
-            file(&[
-                ("base_model.model.mid_block.attentions.0.proj_in.lora_A.weight", &[2, 32]),
-                ("base_model.model.mid_block.attentions.0.proj_in.lora_magnitude_vector", &[32]),
-            ]),
-            kind("proj_in.lora_magnitude_vector: belongs to a DoRA adapter"),
+            "loha beside lora",
+            beside("hada_w1_a", &[8, 2]),
+            broken("to_k.hada_w1_a: belongs to a LoHa, where others of its layer belong to a LoRA"),
+        ),
+        (
+            "lokr beside lora",
+            beside("lokr_w1", &[2, 2]),
+            broken("to_k.lokr_w1: belongs to a LoKr, where others of its layer belong to a LoRA"),
         ),
         (
             "ia3",
@@ -1286,7 +1289,7 @@ fn a_set_attaches_all_of_an_adapter_or_nothing() {
     let good = read_adapter(&model, bytes, None).unwrap();
     let (unet, text) = (model.model.sites(Part::UNet), model.model.sites(Part::TextEncoder));
     let mut set = AdapterSet::default();
-    let mut attach = |change: &dyn Fn(&mut LoraWeights)| {
+    let mut attach = |change: &dyn Fn(&mut AdapterModule)| {
         let mut file = good.clone();
         change(file.modules.last_mut().unwrap());
         set.attach(file, unet, text, &Device::flex())

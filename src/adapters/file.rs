@@ -6,12 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::CoverageReport;
+use super::module::{AdapterModule, Kind};
+use super::reader::Reader;
 use super::settings::Settings;
 use crate::error::{Error, Result};
 use crate::keys::adapter_names::{self, ModuleNames, Naming, Role};
 use crate::keys::detect::{self, FileKind};
 use crate::keys::ldm::UNetLayout;
-use crate::weights::{Dtype, Index, Source};
+use crate::weights::{Index, Source};
 
 pub use crate::keys::adapter_names::Part;
 
@@ -26,51 +28,22 @@ pub struct Site {
     pub shape: Vec<usize>,
 }
 
-/// A tensor in host memory.
-#[derive(Debug, Clone, PartialEq)]
-pub struct HostTensor {
-    /// Outermost dimension first.
-    pub shape: Vec<usize>,
-    /// Row-major.
-    pub data: Vec<f32>,
-}
-
-/// One module of an adapter: `y += strength * scale * up(mid(down(x)))`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct LoraWeights {
-    /// Which part of the model it is for.
-    pub part: Part,
-    /// Its layer's path in diffusers' names.
-    pub path: String,
-    /// `[r, in]`, or for a convolution `[r, in, kh, kw]` (`[r, in, 1, 1]` with `mid`).
-    pub down: HostTensor,
-    /// `[r, r, kh, kw]`, Tucker form only.
-    pub mid: Option<HostTensor>,
-    /// `[out, r]`, or for a convolution `[out, r, 1, 1]`.
-    pub up: HostTensor,
-    /// alpha / rank, alpha / sqrt(rank) (rank-stabilised), or the file's own `.scale`.
-    pub scale: f32,
-    /// The low rank.
-    pub rank: usize,
-    /// What the file says of it.
-    pub alpha: Option<f32>,
-}
-
 /// A whole adapter, read and checked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AdapterFile {
     /// The file's name.
     pub name: String,
     /// Its modules, by part and path.
-    pub modules: Vec<LoraWeights>,
+    pub modules: Vec<AdapterModule>,
     /// How it fits the model.
     pub report: CoverageReport,
 }
 
-const OTHER_MODEL: &str = "Use an adapter made for the model that is loaded";
+pub(super) const OTHER_MODEL: &str = "Use an adapter made for the model that is loaded";
+pub(super) const READABLE: &str = "Use a LoRA, LoCon, DoRA, LoHa or LoKr file";
 pub(super) const BROKEN: &str = "The adapter's file is broken: get another copy";
 
-/// Reads a LoRA or LoCon for a model with these sites. `config` is an `adapter_config.json` that
+/// Reads a LoRA, LoCon, DoRA, LoHa or LoKr for a model with these sites. `config` is an `adapter_config.json` that
 /// came with it; `layout` that of the model's UNet, where ldm has names for it.
 ///
 /// # Errors
@@ -123,29 +96,32 @@ pub fn read(
     let mut read = Vec::with_capacity(modules.len());
     for ((part, path), keys) in &modules {
         let shape = shapes.get(&(*part, path.as_str())).copied().unwrap_or_default();
-        let module = Module { index: &index, source, part: *part, path, keys, shape };
+        let module = Reader { index: &index, source, part: *part, path, keys, shape };
         read.push(module.read(&settings)?);
     }
 
-    let count = |part| read.iter().filter(|module: &&LoraWeights| module.part == part).count();
-    let ranks = || read.iter().map(|module| module.rank);
-    let alphas = || read.iter().map(|module| module.alpha.unwrap_or(module.rank as f32));
-    let convolution = |module: &LoraWeights| {
-        module.mid.is_some() || module.down.shape[2..].iter().any(|&k| k > 1)
-    };
+    let count = |part| read.iter().filter(|module: &&AdapterModule| module.part == part).count();
+    // A LoKr of whole factors has no rank.
+    let ranked = || read.iter().filter(|module| module.rank > 0);
+    let ranks = || ranked().map(|module| module.rank);
+    let alphas = || ranked().map(|module| module.alpha.unwrap_or(module.rank as f32));
+    let kinds: Vec<&str> = Kind::of(&read).into_iter().map(Kind::label).collect();
     let mut report = CoverageReport {
-        kind: if read.iter().any(convolution) { "LoCon" } else { "LoRA" }.into(),
+        kind: kinds.join(" + "),
         naming: naming.map_or("", Naming::label).into(),
         modules_used: read.len(),
         modules_in_file: in_file.len(),
         unet_modules: count(Part::UNet),
         text_encoder_modules: count(Part::TextEncoder),
         ranks: [ranks().min().unwrap_or(0), ranks().max().unwrap_or(0)],
-        alphas: [alphas().fold(f32::MAX, f32::min), alphas().fold(0.0, f32::max)],
+        alphas: [
+            alphas().reduce(f32::min).unwrap_or_default(),
+            alphas().reduce(f32::max).unwrap_or_default(),
+        ],
         unused,
         ..CoverageReport::default()
     };
-    if read.iter().all(|module| module.up.data.iter().all(|&value| value == 0.0)) {
+    if read.iter().all(AdapterModule::is_zero) {
         report.notes.push("All its up weights are zero: it changes nothing.".into());
     }
     let report = report.finish(&index.metadata);
@@ -166,7 +142,7 @@ fn refuse(index: &Index, sites: &[Site]) -> Result<()> {
         let article = if kind.starts_with(['I', 'O', 'e']) { "an" } else { "a" };
         let problem =
             format!("belongs to {article} {kind} adapter, a kind that isn't supported yet");
-        return Err(Error::key(file, key, problem, "Use a LoRA or LoCon file"));
+        return Err(Error::key(file, key, problem, READABLE));
     }
     if keys().any(|key| adapter_names::split(key).is_some_and(|(_, role)| role != Role::Scale)) {
         return Ok(());
@@ -180,10 +156,10 @@ fn refuse(index: &Index, sites: &[Site]) -> Result<()> {
         FileKind::OtherModel(_) => ("is a model of another kind, not an adapter", OTHER_MODEL),
         FileKind::Embedding => (
             "is a textual-inversion embedding, not an adapter",
-            "Use a LoRA or LoCon file; embeddings aren't supported yet",
+            "Use a LoRA, LoCon, DoRA, LoHa or LoKr file; embeddings aren't supported yet",
         ),
         FileKind::Adapter | FileKind::Unknown => {
-            ("holds no tensor with an adapter's name", "Use a LoRA or LoCon file")
+            ("holds no tensor with an adapter's name", READABLE)
         }
     };
     Err(Error::file(file, problem, remedy))
@@ -202,157 +178,4 @@ fn no_module_fits(index: &Index) -> Error {
         format!("neither this nor any other key names a layer of the loaded model{made}"),
         OTHER_MODEL,
     )
-}
-
-struct Module<'a> {
-    index: &'a Index,
-    source: &'a dyn Source,
-    part: Part,
-    path: &'a str,
-    keys: &'a BTreeMap<Role, &'a str>,
-    /// Of the layer's weight.
-    shape: &'a [usize],
-}
-
-impl Module<'_> {
-    fn read(&self, settings: &Settings) -> Result<LoraWeights> {
-        let down = self.factor(Role::Down)?;
-        let up = self.factor(Role::Up)?;
-        let mid = self.keys.contains_key(&Role::Mid).then(|| self.factor(Role::Mid)).transpose()?;
-        let rank = down.shape[0];
-        if rank == 0 {
-            return Err(self.error(Role::Down, "has rank 0".into(), BROKEN));
-        }
-        let alpha = match self.number(Role::Alpha)? {
-            Some(alpha) => Some(alpha),
-            None => settings.alpha(self.part, self.path),
-        };
-        let scale = match (self.number(Role::Scale)?, alpha) {
-            (Some(scale), _) => scale,
-            // kohya: an alpha of 0 or none stands for the rank.
-            (None, None | Some(0.0)) => 1.0,
-            (None, Some(alpha)) if settings.rank_stabilised(self.part) => {
-                alpha / (rank as f32).sqrt()
-            }
-            (None, Some(alpha)) => alpha / rank as f32,
-        };
-        let (down, mid, up) = self.fit(down, mid, up, rank)?;
-        Ok(LoraWeights {
-            part: self.part,
-            path: self.path.into(),
-            down,
-            mid,
-            up,
-            scale,
-            rank,
-            alpha,
-        })
-    }
-
-    /// Gives the factors the shapes that the layer wants: a 1x1 convolution's and a linear layer's
-    /// differ by trailing ones.
-    fn fit(
-        &self,
-        mut down: HostTensor,
-        mid: Option<HostTensor>,
-        mut up: HostTensor,
-        rank: usize,
-    ) -> Result<(HostTensor, Option<HostTensor>, HostTensor)> {
-        let squeeze = |shape: &[usize], length: usize| -> Vec<usize> {
-            let mut shape = shape.to_vec();
-            while shape.len() > length && shape.last() == Some(&1) {
-                shape.pop();
-            }
-            shape.resize(length.max(shape.len()), 1);
-            shape
-        };
-        let length = self.shape.len();
-        down.shape = squeeze(&down.shape, length);
-        up.shape = squeeze(&up.shape, length);
-        let (output, input) = (self.shape[0], self.shape[1]);
-        let kernel = &self.shape[2..];
-        let ones = vec![1; kernel.len()];
-        let wanted =
-            |first: usize, second: usize, kernel: &[usize]| [&[first, second], kernel].concat();
-        let down_kernel = if mid.is_some() { &ones } else { kernel };
-        let down_wanted = wanted(rank, input, down_kernel);
-        if down.shape != down_wanted {
-            return Err(self.misfit(Role::Down, &down.shape, &down_wanted));
-        }
-        let up_wanted = wanted(output, rank, &ones);
-        if up.shape != up_wanted {
-            return Err(self.misfit(Role::Up, &up.shape, &up_wanted));
-        }
-        if let Some(mid) = &mid {
-            if kernel.is_empty() {
-                let problem = "is the core of a convolution, but the layer is linear".into();
-                return Err(self.error(Role::Mid, problem, OTHER_MODEL));
-            }
-            let mid_wanted = wanted(rank, rank, kernel);
-            if mid.shape != mid_wanted {
-                return Err(self.misfit(Role::Mid, &mid.shape, &mid_wanted));
-            }
-        }
-        Ok((down, mid, up))
-    }
-
-    fn misfit(&self, role: Role, found: &[usize], wanted: &[usize]) -> Error {
-        let cross = self.path.ends_with("attn2.to_k") || self.path.ends_with("attn2.to_v");
-        if role == Role::Down && cross && found.len() == wanted.len() && found[1] != wanted[1] {
-            let name = |width| match width {
-                768 => "Stable Diffusion 1",
-                1024 => "Stable Diffusion 2",
-                2048 => "Stable Diffusion XL",
-                _ => "a model of its own kind",
-            };
-            let problem = format!(
-                "reads text embeddings {} wide ({}), the loaded model's are {} wide ({})",
-                found[1],
-                name(found[1]),
-                wanted[1],
-                name(wanted[1])
-            );
-            return self.error(role, problem, OTHER_MODEL);
-        }
-        let problem = format!("has the shape {found:?} where the layer needs {wanted:?}");
-        self.error(role, problem, OTHER_MODEL)
-    }
-
-    fn factor(&self, role: Role) -> Result<HostTensor> {
-        let Some(&key) = self.keys.get(&role) else {
-            let partner = self.keys.values().next().copied().unwrap_or(self.path);
-            let missing = if role == Role::Up { "up" } else { "down" };
-            let problem = format!("has no {missing} factor beside it");
-            return Err(Error::key(&self.index.file, partner, problem, BROKEN));
-        };
-        let info = self.index.info(key)?;
-        if !matches!(info.dtype, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16) {
-            let problem = format!("is of type {}, not a float", info.dtype.name());
-            return Err(self.error(role, problem, BROKEN));
-        }
-        if !(2..=4).contains(&info.shape.len()) {
-            let problem = format!("has the shape {:?}, not that of a matrix or kernel", info.shape);
-            return Err(self.error(role, problem, BROKEN));
-        }
-        let data = self.index.read_f32(self.source, key)?;
-        if data.iter().any(|value| !value.is_finite()) {
-            return Err(self.error(role, "holds NaN or infinity".into(), BROKEN));
-        }
-        Ok(HostTensor { shape: info.shape.clone(), data })
-    }
-
-    fn number(&self, role: Role) -> Result<Option<f32>> {
-        let Some(key) = self.keys.get(&role) else { return Ok(None) };
-        let values = self.index.read_f32(self.source, key)?;
-        match values[..] {
-            [value] if value.is_finite() => Ok(Some(value)),
-            [_] => Err(self.error(role, "is NaN or infinity".into(), BROKEN)),
-            _ => Err(self.error(role, format!("has {} numbers, not one", values.len()), BROKEN)),
-        }
-    }
-
-    fn error(&self, role: Role, problem: String, remedy: &str) -> Error {
-        let key = self.keys.get(&role).copied().unwrap_or(self.path);
-        Error::key(&self.index.file, key, problem, remedy)
-    }
 }

@@ -1,10 +1,17 @@
-//! Adapters: files on disk ([`file`]), and the set of those attached to a model ([`AdapterSet`]).
+//! Adapters: files read ([`file`]) and written ([`save`]), and the set of those attached to a model
+//! ([`AdapterSet`]).
 
 pub mod file;
+mod module;
+mod peft;
+mod reader;
 pub mod report;
+pub mod save;
 mod set;
 mod settings;
+mod verify;
 
-pub use file::{AdapterFile, HostTensor, LoraWeights, Part};
+pub use file::{AdapterFile, Part};
+pub use module::{AdapterModule, HostFactors, HostKroneckerFactor, HostTensor, Kind};
 pub use report::CoverageReport;
 pub use set::{AdapterSet, Attached};

@@ -8,7 +8,7 @@ use serde_json::Value;
 /// How an adapter's file fits the model. Serialised for the page.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct CoverageReport {
-    /// `LoRA` or `LoCon`.
+    /// `LoRA`, `LoCon`, `DoRA`, `LoHa` or `LoKr`; several with ` + ` between them.
     pub kind: String,
     /// The tool whose names the file uses.
     pub naming: String,
@@ -22,7 +22,7 @@ pub struct CoverageReport {
     pub unet_modules: usize,
     /// Of those attached, how many sit in the text encoder.
     pub text_encoder_modules: usize,
-    /// Smallest and largest rank.
+    /// Smallest and largest rank; 0 where every module is a LoKr of whole factors.
     pub ranks: [usize; 2],
     /// Smallest and largest alpha; the rank where the file says none.
     pub alphas: [f32; 2],
@@ -50,14 +50,17 @@ impl CoverageReport {
             if low == high { low } else { format!("{low} to {high}") }
         };
         self.summary = format!(
-            "{} of {} modules: UNet {}, text encoder {}; rank {}, alpha {}",
-            self.modules_used,
-            self.modules_in_file,
-            self.unet_modules,
-            self.text_encoder_modules,
-            range(self.ranks.map(|rank| rank.to_string())),
-            range(self.alphas.map(|alpha| alpha.to_string())),
+            "{} of {} modules: UNet {}, text encoder {}; ",
+            self.modules_used, self.modules_in_file, self.unet_modules, self.text_encoder_modules,
         );
+        self.summary += &match self.ranks {
+            [_, 0] => "whole factors".to_string(),
+            ranks => format!(
+                "rank {}, alpha {}",
+                range(ranks.map(|rank| rank.to_string())),
+                range(self.alphas.map(|alpha| alpha.to_string())),
+            ),
+        };
         if let Some(base) = &self.base_model {
             self.summary += &format!("; trained on {base}");
         }

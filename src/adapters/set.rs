@@ -1,11 +1,14 @@
-//! The adapters attached to a model. One place decides how each runs: LoRA and LoCon unmerged, so
-//! that a strength is one number and nothing is uploaded when it moves.
+//! The adapters attached to a model. One place decides how each runs: LoRA and LoCon unmerged, the
+//! kinds that change the weight from its base at every pass. Either way a strength is one number and
+//! nothing is uploaded when it moves.
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-use super::{AdapterFile, CoverageReport, HostTensor, LoraWeights, Part};
+use super::{
+    AdapterFile, AdapterModule, CoverageReport, HostFactors, HostKroneckerFactor, HostTensor, Part,
+};
 use crate::error::{Error, Result};
-use crate::layers::{Branch, Factors, Site, Strength};
+use crate::layers::{Branch, Dense, Factors, KroneckerFactor, Site, Strength};
 
 /// An adapter that is attached.
 #[derive(Debug)]
@@ -147,43 +150,98 @@ fn unknown(id: u64) -> Error {
     Error::setting("adapter", format!("there is no adapter {id}"), "Add the adapter's file again")
 }
 
-fn upload(file: &str, module: &LoraWeights, site: &Site, device: &Device) -> Result<Factors> {
-    let LoraWeights { down, mid, up, path, .. } = module;
+fn upload(file: &str, module: &AdapterModule, site: &Site, device: &Device) -> Result<Factors> {
     let misfit = || {
-        let shapes = format!("down {:?} and up {:?}", down.shape, up.shape);
-        let problem = format!("{shapes} don't fit the layer's {:?}", site.shape);
-        Error::key(file, path, problem, "Use an adapter made for this model")
+        let shapes: Vec<_> = module.factors.tensors().map(|tensor| &tensor.shape).collect();
+        let problem = format!("factors of {shapes:?} don't fit the layer's {:?}", site.shape);
+        Error::key(file, &module.path, problem, "Use an adapter made for this model")
     };
-    let rank = module.rank;
-    match site.shape[..] {
-        [output, input] => {
-            if mid.is_some() || down.shape != [rank, input] || up.shape != [output, rank] {
-                return Err(misfit());
-            }
-            let down = tensor(down, [rank, input], device).transpose();
-            let up = tensor(up, [output, rank], device).transpose();
-            Ok(Factors::Linear { down, up })
+    let factors = match &module.factors {
+        HostFactors::LowRank { down, mid, up } => {
+            low_rank([down, up], mid.as_ref(), module.rank, &site.shape, device)
         }
+        dense => {
+            dense_factors(dense, &site.shape, device).map(|dense| Factors::Dense(dense.into()))
+        }
+    };
+    factors.ok_or_else(misfit)
+}
+
+/// None where a shape doesn't fit the layer's.
+fn low_rank(
+    [down, up]: [&HostTensor; 2],
+    mid: Option<&HostTensor>,
+    rank: usize,
+    shape: &[usize],
+    device: &Device,
+) -> Option<Factors> {
+    match *shape {
+        [output, input] if mid.is_none() => Some(Factors::Linear {
+            down: tensor(down, [rank, input], device)?.transpose(),
+            up: tensor(up, [output, rank], device)?.transpose(),
+        }),
         [output, input, height, width] => {
             let kernel = if mid.is_some() { [1, 1] } else { [height, width] };
-            let down_shape = [rank, input, kernel[0], kernel[1]];
-            let mid_shape = [rank, rank, height, width];
-            let fits = down.shape == down_shape
-                && up.shape == [output, rank, 1, 1]
-                && mid.as_ref().is_none_or(|mid| mid.shape == mid_shape);
-            if !fits {
-                return Err(misfit());
-            }
-            Ok(Factors::Conv2d {
-                down: tensor(down, down_shape, device),
-                mid: mid.as_ref().map(|mid| tensor(mid, mid_shape, device)),
-                up: tensor(up, [output, rank, 1, 1], device),
+            let core = |mid| tensor(mid, [rank, rank, height, width], device);
+            Some(Factors::Conv2d {
+                down: tensor(down, [rank, input, kernel[0], kernel[1]], device)?,
+                mid: match mid {
+                    Some(mid) => Some(core(mid)?),
+                    None => None,
+                },
+                up: tensor(up, [output, rank, 1, 1], device)?,
             })
         }
-        _ => Err(misfit()),
+        _ => None,
     }
 }
 
-fn tensor<const D: usize>(host: &HostTensor, shape: [usize; D], device: &Device) -> Tensor<D> {
-    Tensor::from_data(TensorData::new(host.data.clone(), shape), device)
+/// The kinds that change the weight: everything a matrix. None where a shape doesn't fit.
+fn dense_factors(factors: &HostFactors, shape: &[usize], device: &Device) -> Option<Dense> {
+    let [output, input, ..] = *shape else { return None };
+    let columns: usize = shape[1..].iter().product();
+    let flat = |host: &HostTensor| {
+        let flat = host.flattened();
+        tensor(&flat, [flat.shape[0], flat.shape[1]], device)
+    };
+    // `[output, r]` and `[r, columns]`.
+    let product = |a: &HostTensor, b: &HostTensor| {
+        let (a, b) = (flat(a)?, flat(b)?);
+        let ([rows, rank], [inner, width]) = (a.dims(), b.dims());
+        ((rows, rank, width) == (output, inner, columns)).then_some((a, b))
+    };
+    match factors {
+        HostFactors::LowRank { .. } => None,
+        HostFactors::LoHa { w1_a, w1_b, w2_a, w2_b } => {
+            let ((w1_a, w1_b), (w2_a, w2_b)) = (product(w1_a, w1_b)?, product(w2_a, w2_b)?);
+            Some(Dense::LoHa { w1_a, w1_b, w2_a, w2_b })
+        }
+        HostFactors::LoKr { w1, w2 } => {
+            let ([a, c], [b, d]) = (w1.size(), w2.size());
+            let fits = a.checked_mul(b) == Some(output) && c.checked_mul(d) == Some(columns);
+            let factor = |factor: &HostKroneckerFactor| match factor {
+                HostKroneckerFactor::Full(whole) => Some(KroneckerFactor::Full(flat(whole)?)),
+                HostKroneckerFactor::Product(a, b) => {
+                    let (a, b) = (flat(a)?, flat(b)?);
+                    (a.dims()[1] == b.dims()[0]).then_some(KroneckerFactor::Product(a, b))
+                }
+            };
+            Some(Dense::LoKr { w1: factor(w1)?, w2: factor(w2)? }).filter(|_| fits)
+        }
+        HostFactors::DoRA { down, up, magnitude } => {
+            let (up, down) = product(up, down)?;
+            let size = if magnitude.columns() == 1 { [output, 1] } else { [1, input] };
+            Some(Dense::DoRA { down, up, magnitude: tensor(magnitude, size, device)? })
+        }
+    }
+}
+
+/// None where the tensor has another shape.
+fn tensor<const D: usize>(
+    host: &HostTensor,
+    shape: [usize; D],
+    device: &Device,
+) -> Option<Tensor<D>> {
+    let data = || TensorData::new(host.data.clone(), shape);
+    (host.shape == shape).then(|| Tensor::from_data(data(), device))
 }

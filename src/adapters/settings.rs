@@ -15,9 +15,12 @@ pub(super) struct Settings {
 }
 
 struct PartSettings {
-    lora_alpha: Option<f32>,
+    alpha: Option<f32>,
     /// Of those that fit a path the first counts.
     alpha_patterns: Vec<(Regex, f32)>,
+    rank: Option<f32>,
+    /// As those of alpha.
+    rank_patterns: Vec<(Regex, f32)>,
     rank_stabilised: bool,
 }
 
@@ -46,8 +49,11 @@ impl Settings {
                     .filter(|value| !value.is_null())
             };
             PartSettings {
-                lora_alpha: get("lora_alpha").and_then(number),
+                // PEFT's LoHa and LoKr call it alpha.
+                alpha: get("lora_alpha").or_else(|| get("alpha")).and_then(number),
                 alpha_patterns: get("alpha_pattern").map(patterns).unwrap_or_default(),
+                rank: get("r").and_then(number),
+                rank_patterns: get("rank_pattern").map(patterns).unwrap_or_default(),
                 rank_stabilised: get("use_rslora") == Some(&Value::Bool(true)),
             }
         };
@@ -57,8 +63,13 @@ impl Settings {
     /// PEFT's alpha of a module: `alpha_pattern` wins over `lora_alpha`.
     pub fn alpha(&self, part: Part, path: &str) -> Option<f32> {
         let settings = self.part(part);
-        let special = settings.alpha_patterns.iter().find(|(pattern, _)| pattern.is_match(path));
-        special.map(|(_, alpha)| *alpha).or(settings.lora_alpha)
+        special(&settings.alpha_patterns, path).or(settings.alpha)
+    }
+
+    /// PEFT's rank of a module, for factors whose shapes don't tell it: `rank_pattern` wins over `r`.
+    pub fn rank(&self, part: Part, path: &str) -> Option<f32> {
+        let settings = self.part(part);
+        special(&settings.rank_patterns, path).or(settings.rank)
     }
 
     /// Whether the scale is alpha / sqrt(rank) (`use_rslora`).
@@ -72,6 +83,11 @@ impl Settings {
             Part::TextEncoder => &self.text_encoder,
         }
     }
+}
+
+/// The number of the first pattern that fits.
+fn special(patterns: &[(Regex, f32)], path: &str) -> Option<f32> {
+    patterns.iter().find(|(pattern, _)| pattern.is_match(path)).map(|(_, number)| *number)
 }
 
 /// A key is a regular expression for a module's path or the end of it (`peft/utils/other.py`,

@@ -45,13 +45,14 @@ pub enum Dense {
     },
     /// The weight `V = W + scale * up down`, every output row of it brought to a length of its own:
     /// `magnitude * V / ||V||`. As in PEFT (and section 4.3 of the paper) no gradient flows through
-    /// the norm.
+    /// the norm. Some tools take the norm of every input channel instead.
     DoRA {
         /// `[r, in * k * k]`.
         down: Tensor<2>,
         /// `[out, r]`.
         up: Tensor<2>,
-        /// `[out, 1]`, or `[1, in * k * k]` where the norm is that of the input columns.
+        /// `[out, 1]`, or `[1, in]` where the norm is that of the input channels, over all outputs
+        /// and the kernel.
         magnitude: Tensor<2>,
     },
     /// `scale * difference`: a difference that is stored whole, or had no cheaper form.
@@ -75,12 +76,25 @@ impl Dense {
             }
             Self::DoRA { down, up, magnitude } => {
                 let moved = up.clone().matmul(down.clone()).mul_scalar(scale) + base.clone();
-                let along = usize::from(magnitude.dims()[1] == 1);
-                let norm = moved.clone().detach().square().sum_dim(along).sqrt();
-                // A row of zeros has no direction; PEFT divides by zero there.
-                moved * (magnitude.clone() / norm.clamp_min(1e-12)) - base
+                moved.clone() * gain(moved, magnitude.clone()) - base
             }
             Self::Difference(difference) => difference.clone().mul_scalar(scale),
         }
     }
+}
+
+/// What every element of `moved` `[out, in * k * k]` is multiplied by so that its rows, or its input
+/// channels, have the lengths in `magnitude`: `[out, 1]` or `[1, in * k * k]`.
+fn gain(moved: Tensor<2>, magnitude: Tensor<2>) -> Tensor<2> {
+    let squares = moved.detach().square();
+    let ([_, columns], [rows, channels]) = (squares.dims(), magnitude.dims());
+    // A row of zeros has no direction; PEFT divides by zero there.
+    let lengths = |sums: Tensor<2>| sums.sqrt().clamp_min(1e-12);
+    if channels == 1 && (rows > 1 || squares.dims()[0] == 1) {
+        return magnitude / lengths(squares.sum_dim(1));
+    }
+    let kernel = columns / channels;
+    let sums = squares.sum_dim(0).reshape([channels, kernel]).sum_dim(1);
+    let gain = magnitude.reshape([channels, 1]) / lengths(sums);
+    gain.expand([channels, kernel]).reshape([1, columns])
 }
