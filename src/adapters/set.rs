@@ -131,6 +131,15 @@ impl AdapterSet {
         Ok(())
     }
 
+    /// Takes every adapter out of the arithmetic without forgetting its strengths, or puts all back.
+    pub fn mute(&mut self, mute: bool) {
+        for adapter in &self.adapters {
+            for (strength, wanted) in adapter.strengths.iter().zip(adapter.wanted) {
+                strength.set(if adapter.enabled && !mute { wanted } else { 0.0 });
+            }
+        }
+    }
+
     /// Takes an adapter off; nothing of it stays in the model.
     ///
     /// # Errors

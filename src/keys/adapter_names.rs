@@ -259,10 +259,6 @@ pub fn other_base(key: &str, deep: bool) -> Option<&'static str> {
     }
 }
 
-/// What kohya calls a module of the UNet: `lora_unet_down_blocks_0_attentions_0_proj_in`.
-pub fn kohya_module(path: &str) -> String {
-    format!("lora_unet_{}", path.replace('.', "_"))
-}
 
 /// From every name that a tool may give a module to the module.
 #[derive(Debug, Default)]

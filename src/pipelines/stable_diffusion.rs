@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use burn::tensor::{Device, Tensor};
 
-use crate::adapters::{AdapterSet, Part, file};
+use crate::adapters::{AdapterFile, AdapterModule, AdapterSet, CoverageReport, Part, file};
 use crate::error::{Error, Result};
 use crate::image::LatentRgb;
 use crate::keys::ldm::UNetLayout;
@@ -252,7 +252,33 @@ impl StableDiffusion {
         self.adapters.borrow_mut().detach(id, &[&self.unet_sites, &self.text_encoder_sites])
     }
 
-    fn file_sites(&self) -> Vec<file::Site> {
+    /// How ldm would name its UNet's layers, where it has names for them.
+    pub fn layout(&self) -> Option<&UNetLayout> {
+        self.layout.as_ref()
+    }
+
+    /// Attaches modules that come from no file, at strength 1.
+    ///
+    /// # Errors
+    /// When one doesn't fit its layer; nothing is attached then.
+    pub fn attach_modules(&self, name: &str, modules: Vec<AdapterModule>) -> Result<u64> {
+        let report = CoverageReport::default();
+        let adapter = AdapterFile { name: name.into(), modules, report };
+        self.adapters.borrow_mut().attach(
+            adapter,
+            &self.unet_sites,
+            &self.text_encoder_sites,
+            &self.device,
+        )
+    }
+
+    /// Takes every adapter out of the arithmetic, or puts all back as they were.
+    pub fn mute_adapters(&self, mute: bool) {
+        self.adapters.borrow_mut().mute(mute);
+    }
+
+    /// Every layer of the model that an adapter can sit on.
+    pub fn file_sites(&self) -> Vec<file::Site> {
         [Part::UNet, Part::TextEncoder]
             .into_iter()
             .flat_map(|part| {

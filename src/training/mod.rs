@@ -13,6 +13,7 @@ pub mod dataset;
 mod draws;
 pub mod estimate;
 pub mod evaluation;
+pub mod export;
 pub mod init;
 pub mod linalg;
 pub mod loss;

@@ -6,7 +6,8 @@ use super::dataset::{Dataset, Example, Latents};
 use super::draws::Draws;
 use super::picture::Role;
 use crate::error::{Error, Result};
-use crate::keys::adapter_names::kohya_module;
+use crate::adapters::Part;
+use crate::adapters::save::kohya_name;
 use crate::weights::{Index, Source};
 
 /// The draws of every batch of a run, and the adapter's first values.
@@ -176,5 +177,5 @@ const REMEDY: &str = "Give a file of the form of light-tuning/given.safetensors"
 
 /// `lora_unet_down_blocks_0_attentions_0_proj_in.lora_down.weight` and the like.
 pub fn tensor_name(module: &Module, piece: &str) -> String {
-    format!("{}.{piece}", kohya_module(&module.path))
+    format!("{}.{piece}", kohya_name(Part::UNet, &module.path))
 }

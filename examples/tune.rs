@@ -1,0 +1,416 @@
+//! Fine-tunes an adapter from the command line: the same trainer as the page.
+//!
+//! ```text
+//! cargo run --release --example tune -- --model web/demo-model/model \
+//!     --images web/demo-model/training-set --steps 100 --out night.safetensors
+//! ```
+
+use std::cell::RefCell;
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::time::Instant;
+
+use burn::tensor::Device;
+use lorakeet::error::{Error, Result};
+use lorakeet::layers::Storage;
+use lorakeet::pipelines::StableDiffusion;
+use lorakeet::training::export::{Format, Request};
+use lorakeet::training::picture::{Picture, Role, warnings};
+use lorakeet::training::trainer::read;
+use lorakeet::training::{
+    Config, Dataset, Evaluation, Preparation, Preset, Reference, Setup, Trainer, evaluation,
+    reference,
+};
+use lorakeet::weights::{Checkpoint, FileSource, Source};
+
+const USAGE: &str = "\
+USAGE: tune --model DIR_OR_FILE --images DIR --out FILE [OPTIONS]
+
+  --model PATH          a diffusers folder or a single .safetensors checkpoint
+  --images DIR          PNG, JPEG and WebP pictures, each with its caption in a .txt of the same name
+  --held-out DIR        pictures to measure with, never trained on
+  --class DIR           pictures of the same class, to keep what the base knows
+  --config FILE         settings as JSON, the page's own (README, \"Training settings\")
+  --preset NAME         quick, normal or careful; --config overrides what it names
+  --steps N             optimiser steps, in place of the configuration's
+  --seed N              in place of the configuration's
+  --out FILE            the adapter, a kohya .safetensors
+  --format NAME         kohya (default), diffusers or peft (then --out is a folder)
+  --log FILE            one JSON line a step; evaluations between them
+  --state FILE          written at the end, and read at the start if it is there: goes on from there
+  --reference FILE      latents, text embeddings, first values, order, timesteps, noise and dropped
+                        captions from a file like light-tuning/given.safetensors
+  --vocabulary FILE     CLIP's merges.txt for single files, web/clip-vocabulary/merges.txt by default
+  --quiet               no progress
+";
+
+#[derive(Default)]
+struct Arguments {
+    model: String,
+    images: Option<PathBuf>,
+    held_out: Option<PathBuf>,
+    class: Option<PathBuf>,
+    config: Option<String>,
+    preset: Option<Preset>,
+    steps: Option<usize>,
+    seed: Option<u64>,
+    out: PathBuf,
+    format: Option<Format>,
+    log: Option<String>,
+    state: Option<PathBuf>,
+    reference: Option<String>,
+    vocabulary: Option<String>,
+    quiet: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.iter().any(|argument| argument == "--help" || argument == "-h") {
+        print!("{USAGE}");
+        return ExitCode::SUCCESS;
+    }
+    match parse(&arguments).and_then(|arguments| run(&arguments)) {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn parse(arguments: &[String]) -> Result<Arguments> {
+    let mut parsed = Arguments::default();
+    let mut list = arguments.iter();
+    while let Some(name) = list.next() {
+        if name == "--quiet" {
+            parsed.quiet = true;
+            continue;
+        }
+        let bad = |problem: &str| Error::setting(name, problem, "See --help");
+        let value = list.next().cloned();
+        let value = value.ok_or_else(|| bad("needs a value, or is no option at all"))?;
+        let whole = |value: &str| value.parse().map_err(|_| bad("is not a whole number"));
+        let named = |value: &str| serde_json::Value::String(value.to_lowercase());
+        match name.as_str() {
+            "--model" => parsed.model = value,
+            "--images" => parsed.images = Some(value.into()),
+            "--held-out" => parsed.held_out = Some(value.into()),
+            "--class" => parsed.class = Some(value.into()),
+            "--config" => parsed.config = Some(value),
+            "--preset" => {
+                let preset = serde_json::from_value(named(&value));
+                parsed.preset = Some(preset.map_err(|_| bad("is none of quick, normal, careful"))?);
+            }
+            "--steps" => parsed.steps = Some(whole(&value)?),
+            "--seed" => parsed.seed = Some(whole(&value)? as u64),
+            "--out" => parsed.out = value.into(),
+            "--format" => {
+                let format = serde_json::from_value(named(&value));
+                parsed.format = Some(format.map_err(|_| bad("is none of kohya, diffusers, peft"))?);
+            }
+            "--log" => parsed.log = Some(value),
+            "--state" => parsed.state = Some(value.into()),
+            "--reference" => parsed.reference = Some(value),
+            "--vocabulary" => parsed.vocabulary = Some(value),
+            _ => return Err(bad("is not an option")),
+        }
+    }
+    let missing = |name: &str| Err(Error::setting(name, "is missing", "See --help"));
+    if parsed.model.is_empty() {
+        return missing("--model");
+    }
+    if parsed.out.as_os_str().is_empty() {
+        return missing("--out");
+    }
+    if parsed.images.is_none() && parsed.reference.is_none() {
+        return missing("--images");
+    }
+    Ok(parsed)
+}
+
+fn device() -> Device {
+    #[cfg(feature = "cuda")]
+    return Device::cuda(0);
+    #[cfg(all(feature = "metal", not(feature = "cuda")))]
+    return Device::metal(burn::tensor::DeviceKind::DefaultDevice);
+    #[cfg(all(feature = "vulkan", not(any(feature = "cuda", feature = "metal"))))]
+    return Device::vulkan(burn::tensor::DeviceKind::DefaultDevice);
+    #[cfg(not(any(feature = "vulkan", feature = "metal", feature = "cuda")))]
+    Device::flex()
+}
+
+/// A line that ends stays; one that doesn't is drawn over, which makes sense on a terminal only.
+struct Screen {
+    quiet: bool,
+    terminal: bool,
+}
+
+impl Screen {
+    fn say(&self, text: &str) {
+        if !self.quiet && (self.terminal || text.ends_with('\n')) {
+            let clear = if self.terminal { "\r\x1b[K" } else { "" };
+            eprint!("{clear}{text}");
+        }
+    }
+}
+
+/// What a run came to, for the tests.
+struct Outcome {
+    last: evaluation::Report,
+}
+
+fn run(arguments: &Arguments) -> Result<Outcome> {
+    let screen = Screen { quiet: arguments.quiet, terminal: std::io::stderr().is_terminal() };
+    let model = Rc::new(load(arguments, &screen)?);
+    let config = config(arguments, model.native_size())?;
+    let source = arguments.reference.as_deref().map(FileSource::open).transpose()?;
+    let (dataset, reference) = match &source {
+        Some(source) => {
+            (reference::dataset(source, "")?, Some(Rc::new(Reference::read(source, "")?)))
+        }
+        None => (prepare(&model, arguments, &config, &screen)?, None),
+    };
+    let mut trainer = set_up(&model, config, dataset, reference, &screen)?;
+    if let Some(path) = arguments.state.as_ref().filter(|path| path.exists()) {
+        let state = std::fs::read(path).map_err(|error| {
+            let problem = format!("can't be read: {error}");
+            Error::file(path.display().to_string(), problem, "Check its permissions")
+        })?;
+        trainer.restore(&state)?;
+        screen.say(&format!("going on after step {}\n", trainer.step()));
+    }
+    let adapter = trainer.adapter();
+    screen.say(&format!(
+        "{} modules, {} parameters, learning rate {:.2e}{}\n",
+        adapter.modules.len(),
+        adapter.parameters.len(),
+        trainer.learning_rate(),
+        if trainer.checkpointed() { ", blocks are run twice to save memory" } else { "" },
+    ));
+    let log = match &arguments.log {
+        Some(path) => Some((path, std::fs::File::create(path).map_err(|e| unwritable(path, &e))?)),
+        None => None,
+    };
+    let log = RefCell::new(log);
+    let write = |kind: &str, mut line: serde_json::Value| match &mut *log.borrow_mut() {
+        Some((path, file)) => {
+            line["kind"] = kind.into();
+            writeln!(file, "{line}").map_err(|error| unwritable(path, &error))
+        }
+        None => Ok(()),
+    };
+    let evaluated = |trainer: &mut Trainer| -> Result<evaluation::Report> {
+        let report = evaluate(trainer)?;
+        let held = report.held_out.map_or(String::new(), |held| {
+            format!(", held out {:.4} ({:.3} of the base)", held.loss, held.ratio)
+        });
+        screen.say(&format!(
+            "step {}: stable loss {:.4} ({:.3} of the base){held}, drift {:.3}. {}\n",
+            report.step, report.train.loss, report.train.ratio, report.drift, report.words
+        ));
+        write("evaluation", serde_json::json!(report))?;
+        Ok(report)
+    };
+    let mut last = evaluated(&mut trainer)?;
+    let started = Instant::now();
+    while !trainer.finished() {
+        let report = trainer.run_step()?;
+        screen.say(&format!(
+            "step {} of {}, loss {:.4}, {:.2} s a step",
+            report.step,
+            report.steps,
+            report.loss,
+            started.elapsed().as_secs_f64() / report.step as f64
+        ));
+        let stopped = report.stopped.clone();
+        write("step", serde_json::json!(report))?;
+        let every = trainer.config().evaluate_every;
+        if trainer.finished() || (every > 0 && trainer.step() % every == 0) || stopped.is_some() {
+            last = evaluated(&mut trainer)?;
+        }
+        if let Some(reason) = stopped {
+            return Err(Error::setting("learningRate", reason, "Try a tenth of it"));
+        }
+    }
+    if let Some(path) = &arguments.state {
+        save(path, &trainer.state()?)?;
+    }
+    let request = Request {
+        format: arguments.format.unwrap_or(Format::Kohya),
+        half: false,
+        title: arguments.out.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+        thumbnail: None,
+        date: None,
+    };
+    let files = trainer.export(&request)?;
+    for file in &files {
+        // One file goes where it is asked for; PEFT's two go into a folder of that name.
+        let path = if files.len() == 1 && request.format != Format::Peft {
+            arguments.out.clone()
+        } else {
+            std::fs::create_dir_all(&arguments.out).map_err(|e| unwritable(&arguments.out, &e))?;
+            arguments.out.join(&file.name)
+        };
+        save(&path, &file.bytes)?;
+        screen.say(&format!("{}, {} bytes\n", path.display(), file.bytes.len()));
+    }
+    Ok(Outcome { last })
+}
+
+fn load(arguments: &Arguments, screen: &Screen) -> Result<StableDiffusion> {
+    let checkpoint = Checkpoint::open_path(&arguments.model)?;
+    let merges = match (&checkpoint.tokenizer, &arguments.vocabulary) {
+        (Some(_), _) => None,
+        (None, given) => {
+            let default = "web/clip-vocabulary/merges.txt";
+            Some(FileSource::open(given.as_deref().unwrap_or(default))?.read_all()?)
+        }
+    };
+    let (model, report) = StableDiffusion::load(
+        &checkpoint,
+        merges.as_deref(),
+        &device(),
+        Storage::F32,
+        &mut |now| {
+            let (done, total) = (now.done, now.total);
+            screen.say(&format!("loading {}: {done} of {total} bytes", now.component));
+        },
+    )?;
+    for note in &report.notes {
+        screen.say(&format!("{note}\n"));
+    }
+    Ok(model)
+}
+
+fn config(arguments: &Arguments, native: usize) -> Result<Config> {
+    let mut settings = match arguments.preset {
+        Some(preset) => serde_json::json!(preset.config(native)),
+        None => serde_json::json!(Config::default()),
+    };
+    if let Some(path) = &arguments.config {
+        let bytes = FileSource::open(path)?.read_all()?;
+        let unreadable = |error: serde_json::Error| {
+            Error::file(path, format!("can't be read: {error}"), "See \"Training settings\"")
+        };
+        let given: serde_json::Value = serde_json::from_slice(&bytes).map_err(unreadable)?;
+        for (name, value) in given.as_object().into_iter().flatten() {
+            settings[name] = value.clone();
+        }
+    }
+    let mut config: Config = serde_json::from_value(settings).map_err(|error| {
+        let file = arguments.config.clone().unwrap_or_default();
+        Error::file(file, error.to_string(), "See \"Training settings\" in the README")
+    })?;
+    config.steps = arguments.steps.unwrap_or(config.steps);
+    config.seed = arguments.seed.unwrap_or(config.seed);
+    Ok(config)
+}
+
+fn prepare(
+    model: &Rc<StableDiffusion>,
+    arguments: &Arguments,
+    config: &Config,
+    screen: &Screen,
+) -> Result<Dataset> {
+    let mut pictures = Vec::new();
+    let folders = [
+        (&arguments.images, Role::Train),
+        (&arguments.held_out, Role::HeldOut),
+        (&arguments.class, Role::Class),
+    ];
+    for (folder, role) in folders {
+        let Some(folder) = folder else { continue };
+        pictures.extend(read_folder(folder, role)?);
+    }
+    let side = config.resolution.unwrap_or(model.native_size());
+    for (picture, found) in pictures.iter().zip(warnings(&pictures, side)) {
+        for warning in found {
+            screen.say(&format!("{}: {warning}\n", picture.name));
+        }
+    }
+    let mut preparation = Preparation::new(model.clone(), pictures, config)?;
+    while let Some(tensor) = preparation.advance()? {
+        let (done, total) = preparation.progress();
+        screen.say(&format!("preparing {}: {done} of {total}", preparation.current()));
+        preparation.conclude(&read(tensor)?)?;
+    }
+    for note in preparation.notes() {
+        screen.say(&format!("{note}\n"));
+    }
+    Ok(preparation.finish())
+}
+
+/// Every picture of a folder, by name.
+fn read_folder(folder: &Path, role: Role) -> Result<Vec<Picture>> {
+    let unreadable = |error: &dyn std::fmt::Display| {
+        let problem = format!("can't be read: {error}");
+        Error::file(folder.display().to_string(), problem, "Check the path and its permissions")
+    };
+    let entries = std::fs::read_dir(folder).map_err(|error| unreadable(&error))?;
+    let mut paths: Vec<PathBuf> = entries.filter_map(|e| Some(e.ok()?.path())).collect();
+    paths.retain(|path| {
+        let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+        ["png", "jpg", "jpeg", "webp"].contains(&extension.as_str())
+    });
+    paths.sort();
+    if paths.is_empty() {
+        return Err(unreadable(&"it holds no PNG, JPEG or WebP picture"));
+    }
+    paths.iter().map(|path| read_picture(path, role)).collect()
+}
+
+fn read_picture(path: &Path, role: Role) -> Result<Picture> {
+    use image::ImageDecoder;
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let broken = |error: &dyn std::fmt::Display| {
+        let remedy = "Open it in a picture viewer and save it anew, or leave it out";
+        Error::file(&name, format!("can't be decoded: {error}"), remedy)
+    };
+    let decode = || -> image::ImageResult<image::RgbaImage> {
+        let reader = image::ImageReader::open(path)?.with_guessed_format()?;
+        let mut decoder = reader.into_decoder()?;
+        let orientation = decoder.orientation()?;
+        let mut picture = image::DynamicImage::from_decoder(decoder)?;
+        picture.apply_orientation(orientation);
+        Ok(picture.into_rgba8())
+    };
+    let pixels = decode().map_err(|error| broken(&error))?;
+    let caption = std::fs::read_to_string(path.with_extension("txt")).unwrap_or_default();
+    let size = [pixels.width() as usize, pixels.height() as usize];
+    Picture::new(name.clone(), caption.trim(), role, size, pixels.into_raw())
+}
+
+fn set_up(
+    model: &Rc<StableDiffusion>,
+    config: Config,
+    dataset: Dataset,
+    reference: Option<Rc<Reference>>,
+    screen: &Screen,
+) -> Result<Trainer> {
+    let mut setup = Setup::new(model.clone(), config, Rc::new(dataset), reference)?;
+    while let Some(tensor) = setup.advance() {
+        setup.conclude(read(tensor)?)?;
+        let (done, all) = setup.progress();
+        screen.say(&format!("looking at weights: {done} of {all}"));
+    }
+    setup.finish()
+}
+
+fn evaluate(trainer: &mut Trainer) -> Result<evaluation::Report> {
+    let mut evaluation = Evaluation::new(trainer);
+    while let Some(tensor) = evaluation.advance(trainer)? {
+        evaluation.conclude(read(tensor)?);
+    }
+    Ok(evaluation.finish(trainer))
+}
+
+fn save(path: &Path, bytes: &[u8]) -> Result<()> {
+    std::fs::write(path, bytes).map_err(|error| unwritable(path, &error))
+}
+
+fn unwritable(path: impl AsRef<Path>, error: &std::io::Error) -> Error {
+    let path = path.as_ref().display().to_string();
+    Error::file(path, format!("can't be written: {error}"), "Check the path and the space left")
+}

@@ -1,0 +1,231 @@
+//! The trained adapter as modules that any model can attach, and as files for other tools.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::adapter::{Adapter, DOWN, MAGNITUDE, Module, UP, with_frozen};
+use super::optimizer_config::OptimizerConfig;
+use super::picture::Role;
+use super::trainer::Trainer;
+use crate::adapters::save::{self, BaseModel, Export, Metadata, Precision, verify};
+use crate::adapters::{AdapterModule, HostFactors, HostKroneckerFactor, HostTensor, Part};
+use crate::error::{Error, Result};
+
+/// Whose names the file has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// For ComfyUI, A1111, Forge, and diffusers too.
+    Kohya,
+    /// `pytorch_lora_weights.safetensors`.
+    Diffusers,
+    /// `adapter_model.safetensors` and `adapter_config.json`.
+    Peft,
+}
+
+/// What to write.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Request {
+    /// Whose names.
+    pub format: Format,
+    /// Half precision: half the size.
+    #[serde(default)]
+    pub half: bool,
+    /// The adapter's name.
+    pub title: String,
+    /// A small picture as a `data:` URL.
+    #[serde(default)]
+    pub thumbnail: Option<String>,
+    /// ISO 8601.
+    #[serde(default)]
+    pub date: Option<String>,
+}
+
+/// A file that was written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct File {
+    /// Its name.
+    pub name: String,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+}
+
+impl Adapter {
+    /// Every module in host memory, of these parameters. PiSSA's become rank 2r: what they started
+    /// with is taken away again (PEFT's `subtract_mutated_init`).
+    pub fn to_modules(&self, parameters: &[f32]) -> Vec<AdapterModule> {
+        self.modules.iter().map(|module| to_module(module, parameters)).collect()
+    }
+}
+
+fn to_module(module: &Module, parameters: &[f32]) -> AdapterModule {
+    let kernel = &module.shape[2..];
+    let tensor = |shape: Vec<usize>, data: &[f32]| HostTensor { shape, data: data.to_vec() };
+    let piece = |name: &str| {
+        let found = module.pieces.iter().find(|piece| piece.name == name);
+        found.map(|piece| tensor(piece.shape.to_vec(), &parameters[piece.range.clone()]))
+    };
+    let with_kernel = |mut matrix: HostTensor, kernel: &[usize]| {
+        let area: usize = kernel.iter().product();
+        matrix.shape[1] /= area;
+        matrix.shape.extend(kernel);
+        matrix
+    };
+    let ones = vec![1; kernel.len()];
+    let empty = || HostTensor { shape: vec![0, 0], data: Vec::new() };
+    let factor = |name: &str| piece(name).unwrap_or_else(empty);
+    let mut rank = module.rank;
+    let low_rank = |down: HostTensor, up: HostTensor| {
+        (with_kernel(down, kernel), with_kernel(up, &ones))
+    };
+    let factors = match module.pieces[0].name {
+        DOWN => {
+            let (mut down, mut up) = (factor(DOWN), factor(UP));
+            if let Some((down0, up0)) = &module.frozen {
+                let (d, u) = with_frozen(&down.data, &up.data, down0, up0, rank);
+                rank *= 2;
+                down = HostTensor { shape: vec![rank, down.shape[1]], data: d };
+                up = HostTensor { shape: vec![up.shape[0], rank], data: u };
+            }
+            let (down, up) = low_rank(down, up);
+            match piece(MAGNITUDE) {
+                None => HostFactors::LowRank { down, mid: None, up },
+                Some(magnitude) => HostFactors::DoRA { down, up, magnitude },
+            }
+        }
+        "hada_w1_a" => HostFactors::LoHa {
+            w1_a: factor("hada_w1_a"),
+            w1_b: factor("hada_w1_b"),
+            w2_a: factor("hada_w2_a"),
+            w2_b: factor("hada_w2_b"),
+        },
+        _ => HostFactors::LoKr {
+            w1: HostKroneckerFactor::Full(factor("lokr_w1")),
+            w2: match piece("lokr_w2") {
+                Some(whole) => {
+                    rank = 0;
+                    HostKroneckerFactor::Full(with_kernel(whole, kernel))
+                }
+                None => HostKroneckerFactor::Product(factor("lokr_w2_a"), factor("lokr_w2_b")),
+            },
+        },
+    };
+    AdapterModule {
+        part: Part::UNet,
+        path: module.path.clone(),
+        factors,
+        scale: module.scale,
+        rank,
+        alpha: (rank > 0).then_some(module.scale * rank as f32),
+    }
+}
+
+impl Trainer {
+    /// The adapter's modules of the present state.
+    pub fn modules(&self) -> Vec<AdapterModule> {
+        self.adapter.to_modules(&self.adapter.parameters)
+    }
+
+    /// Writes the adapter, reads what was written and compares it, number by number.
+    ///
+    /// # Errors
+    /// When it changes nothing (all up weights are zero), the format has no room for its kind, or
+    /// what was read isn't what was written.
+    pub fn export(&self, request: &Request) -> Result<Vec<File>> {
+        let modules = self.modules();
+        let metadata = self.metadata(request);
+        let precision = if request.half { Precision::F16 } else { Precision::F32 };
+        let export = Export { modules: &modules, precision, metadata: &metadata };
+        let name = file_name(&request.title);
+        let (sites, layout) = (self.model.file_sites(), self.model.layout());
+        Ok(match request.format {
+            Format::Kohya => {
+                let bytes = save::kohya(&export)?;
+                verify(&bytes, None, &sites, layout, &modules)?;
+                vec![File { name: format!("{name}.safetensors"), bytes }]
+            }
+            Format::Diffusers => {
+                let bytes = save::diffusers(&export)?;
+                verify(&bytes, None, &sites, layout, &modules)?;
+                vec![File { name: "pytorch_lora_weights.safetensors".into(), bytes }]
+            }
+            Format::Peft => {
+                let (bytes, config) = save::peft(&export)?;
+                let json = serde_json::from_str(&config).map_err(|error| {
+                    let remedy = "This is a fault of Lorakeet: please report it";
+                    Error::file("adapter_config.json", error.to_string(), remedy)
+                })?;
+                verify(&bytes, Some(&json), &sites, layout, &modules)?;
+                vec![
+                    File { name: "adapter_model.safetensors".into(), bytes },
+                    File { name: "adapter_config.json".into(), bytes: config.into_bytes() },
+                ]
+            }
+        })
+    }
+
+    fn metadata(&self, request: &Request) -> Metadata {
+        let config = &self.config;
+        let train = self.dataset.of(Role::Train);
+        let mut tags: BTreeMap<&str, usize> = BTreeMap::new();
+        for example in &train {
+            for tag in example.caption.split(',').map(str::trim).filter(|tag| !tag.is_empty()) {
+                *tags.entry(tag).or_default() += 1;
+            }
+        }
+        let optimizer = match config.optimizer {
+            OptimizerConfig::AdamW(_) => "AdamW",
+            OptimizerConfig::Lion(_) => "Lion",
+            OptimizerConfig::Prodigy(_) => "Prodigy",
+        };
+        let json = |value: serde_json::Value| value.to_string();
+        let folder = if config.trigger.trim().is_empty() { "pictures" } else { config.trigger.trim() };
+        let entries = [
+            ("ss_optimizer", optimizer.to_string()),
+            ("ss_learning_rate", self.learning_rate().to_string()),
+            ("ss_unet_lr", self.learning_rate().to_string()),
+            ("ss_lr_scheduler", json(serde_json::json!(config.schedule)).replace('"', "")),
+            ("ss_lr_warmup_steps", config.warmup.to_string()),
+            ("ss_steps", self.step.to_string()),
+            ("ss_max_train_steps", config.steps.to_string()),
+            ("ss_num_train_images", train.len().to_string()),
+            ("ss_batch_size_per_device", config.batch.to_string()),
+            ("ss_gradient_accumulation_steps", config.accumulation.to_string()),
+            ("ss_gradient_checkpointing", self.checkpointed().to_string()),
+            ("ss_seed", config.seed.to_string()),
+            ("ss_noise_offset", config.noise_offset.to_string()),
+            ("ss_max_grad_norm", config.clip.to_string()),
+            ("ss_caption_dropout_rate", config.caption_dropout.to_string()),
+            ("ss_tag_frequency", json(serde_json::json!({ folder: tags }))),
+            ("ss_training_comment", "trained in a browser tab with Lorakeet".into()),
+            ("lorakeet_config", json(serde_json::json!(config))),
+        ];
+        let trigger = config.trigger.trim();
+        let side = train.first().map_or([0, 0], |example| {
+            let [_, height, width] = example.latents.shape;
+            [8 * width, 8 * height]
+        });
+        Metadata {
+            title: request.title.clone(),
+            base: BaseModel {
+                v2: self.dataset.text_shape[1] == 1024,
+                v_prediction: self.diffusion.prediction() == super::loss::Prediction::Velocity,
+            },
+            resolution: side,
+            date: request.date.clone(),
+            trigger_phrase: (!trigger.is_empty()).then(|| trigger.into()),
+            thumbnail: request.thumbnail.clone(),
+            entries: entries.map(|(key, value)| (key.to_string(), value)).into(),
+        }
+    }
+}
+
+/// A title as a file's name.
+fn file_name(title: &str) -> String {
+    let letters = title.chars().map(|c| if c.is_alphanumeric() { c } else { '-' });
+    let name: String = letters.collect();
+    let name = name.trim_matches('-');
+    if name.is_empty() { "adapter".into() } else { name.into() }
+}
