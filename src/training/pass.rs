@@ -49,7 +49,8 @@ pub fn base(unet: &UNet2DConditionModel, adapter: &Adapter, batch: &Batch) -> Te
     unet.forward(batch.noisy.clone(), &batch.timesteps, batch.context.clone())
 }
 
-/// The gradient of the loss in each factor, added to `sums`, and each sample's error, `[n]`. With
+/// The gradient of the loss in each factor, added to `sums`; each sample's error, `[n]`, and the
+/// UNet's answer. With
 /// `blocks` one block's graph exists at a time: every block is run twice, and the memory is that of
 /// the largest block instead of all.
 ///
@@ -62,10 +63,10 @@ pub fn gradient(
     drop: Drop,
     blocks: bool,
     sums: &mut Vec<Option<Tensor<1>>>,
-) -> Tensor<1> {
+) -> (Tensor<1>, Tensor<4>) {
     let strength = Strength::new(1.0);
     let leaves = adapter.leaves(flat, true);
-    let errors = if blocks {
+    let (errors, answer) = if blocks {
         // Without a graph first: what each block got is kept, by handle.
         adapter.attach(&adapter.leaves(flat, false), &strength, drop);
         by_blocks(unet, batch, adapter, sums, &leaves, || {
@@ -75,14 +76,14 @@ pub fn gradient(
         adapter.attach(&leaves, &strength, drop);
         let prediction =
             unet.forward(batch.noisy.clone(), &batch.timesteps, batch.context.clone());
-        let (loss, errors) = batch.loss(prediction);
+        let (loss, errors) = batch.loss(prediction.clone());
         if loss.is_tracked() {
             leaves.collect(adapter, None, &mut loss.backward(), sums);
         }
-        errors
+        (errors, prediction)
     };
     adapter.detach();
-    errors.inner()
+    (errors.inner(), answer.inner())
 }
 
 fn by_blocks(
@@ -92,7 +93,7 @@ fn by_blocks(
     sums: &mut Vec<Option<Tensor<1>>>,
     leaves: &Leaves,
     attach_leaves: impl Fn(),
-) -> Tensor<1> {
+) -> (Tensor<1>, Tensor<4>) {
     let mut pass =
         unet.begin(batch.noisy.clone(), &batch.timesteps, batch.context.clone(), None);
     let mut before = Vec::with_capacity(unet.stages());
@@ -102,10 +103,13 @@ fn by_blocks(
             break output;
         }
     };
-    let output = output.autodiff().require_grad();
+    let answer = output;
+    let output = answer.clone().autodiff().require_grad();
     let (loss, errors) = batch.loss(output.clone());
     let mut gradients = loss.backward();
-    let Some(mut of_output) = output.grad_remove(&mut gradients) else { return errors };
+    let Some(mut of_output) = output.grad_remove(&mut gradients) else {
+        return (errors, answer);
+    };
 
     attach_leaves();
     // The gradient of each skip connection, by its place in the order of pushing.
@@ -140,5 +144,5 @@ fn by_blocks(
             None => break,
         };
     }
-    errors
+    (errors, answer)
 }

@@ -56,13 +56,17 @@ impl Trainer {
         write(&tensors, &BTreeMap::from([("run".to_string(), json)]))
     }
 
-    /// Goes to a state that [`Self::state`] wrote: back in time, or on after a pause.
+    /// The parameters in a state that [`Self::state`] wrote.
     ///
     /// # Errors
-    /// Names what is missing, broken, or of another run; the trainer stays as it is then.
-    pub fn restore(&mut self, bytes: &[u8]) -> Result<()> {
+    /// As [`Self::restore`].
+    pub fn parameters_of(&self, bytes: &[u8]) -> Result<Vec<f32>> {
         let source = Bytes::new(FILE, bytes);
         let index = Index::read(&source)?;
+        self.read(&source, &index).map(|(_, parameters)| parameters)
+    }
+
+    fn read(&self, source: &Bytes, index: &Index) -> Result<(Numbers, Vec<f32>)> {
         let json = index.metadata.get("run").map_or("", String::as_str);
         let numbers: Numbers = serde_json::from_str(json)
             .map_err(|error| Error::file(FILE, format!("can't be read ({error})"), REMEDY))?;
@@ -70,14 +74,25 @@ impl Trainer {
             let problem = "is of a run with another adapter or another model";
             return Err(Error::file(FILE, problem, "Open it with the settings it was made with"));
         }
-        let values = |name: &str| index.read_f32(&source, name);
-        let parameters = values("parameters")?;
+        let parameters = index.read_f32(source, "parameters")?;
         if parameters.len() != self.adapter.parameters.len() {
             return Err(Error::key(FILE, "parameters", "is of another length", REMEDY));
         }
         if parameters.iter().any(|value| !value.is_finite()) {
             return Err(Error::key(FILE, "parameters", "holds NaN or infinity", REMEDY));
         }
+        Ok((numbers, parameters))
+    }
+
+    /// Goes to a state that [`Self::state`] wrote: back in time, or on after a pause.
+    ///
+    /// # Errors
+    /// Names what is missing, broken, or of another run; the trainer stays as it is then.
+    pub fn restore(&mut self, bytes: &[u8]) -> Result<()> {
+        let source = Bytes::new(FILE, bytes);
+        let index = Index::read(&source)?;
+        let (numbers, parameters) = self.read(&source, &index)?;
+        let values = |name: &str| index.read_f32(&source, name);
         let optimizer = Optimizer::restore(
             &self.config.optimizer,
             parameters.len(),

@@ -204,6 +204,7 @@ impl Setup {
             gradient: vec![0.0; count],
             loss: 0.0,
             pending: Vec::new(),
+            guess: Vec::new(),
             baseline: None,
             history: Vec::new(),
         })
@@ -234,6 +235,8 @@ pub struct Trainer {
     loss: f64,
     /// Weight of each sample of the pass in flight, in the order of the errors.
     pending: Vec<f64>,
+    /// Of the first sample of the last pass.
+    guess: Vec<f32>,
     /// The base model's losses on the grid of [`Evaluation`](super::Evaluation).
     pub(super) baseline: Option<Vec<f32>>,
     /// Evaluations so far.
@@ -254,6 +257,30 @@ impl Trainer {
     /// The gradient of the step concluded last, L2 included, before clipping.
     pub fn gradient(&self) -> &[f32] {
         &self.gradient
+    }
+
+    /// The latents that the model took the first sample of the last pass to be, `[4, h, w]`, with
+    /// their height and width.
+    pub fn first_guess(&self) -> Option<(&[f32], [usize; 2])> {
+        let mut shapes = self.dataset.examples.iter().map(|example| example.latents.shape);
+        let fits = |[c, h, w]: &[usize; 3]| c * h * w == self.guess.len();
+        let [_, height, width] = shapes.find(fits)?;
+        Some((&self.guess, [height, width]))
+    }
+
+    /// The training picture whose latents are nearest to these, and the cosine between the two:
+    /// close to 1, the picture is a copy.
+    pub fn nearest(&self, latents: &[f32]) -> Option<(&str, f64)> {
+        let cosine = |other: &[f32]| {
+            let dot = |a: &[f32], b: &[f32]| -> f64 {
+                a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
+            };
+            dot(latents, other) / (dot(latents, latents) * dot(other, other)).sqrt().max(1e-12)
+        };
+        let train = self.dataset.of(Role::Train).into_iter();
+        let alike = train.filter(|example| example.latents.mean.len() == latents.len());
+        let each = alike.map(|example| (example.name.as_str(), cosine(&example.latents.mean)));
+        each.max_by(|a, b| a.1.total_cmp(&b.1))
     }
 
     /// Steps done.
@@ -298,8 +325,8 @@ impl Trainer {
         Tensor::from_data(TensorData::new(values, [count]), self.model.device())
     }
 
-    /// The next batch forward and back. What comes is the flat gradient, then each sample's error:
-    /// read it back and give it to [`Self::conclude`].
+    /// The next batch forward and back. What comes is the flat gradient, then each sample's error,
+    /// then the guess of the first sample's picture: read it back and give it to [`Self::conclude`].
     ///
     /// # Errors
     /// When the reference has no more batches, or the run is finished.
@@ -343,8 +370,9 @@ impl Trainer {
         let mut sums = Vec::new();
         let mut errors = Vec::with_capacity(batches.len());
         self.pending.clear();
+        let mut guess = None;
         for (batch, weights) in &batches {
-            errors.push(pass::gradient(
+            let (error, answer) = pass::gradient(
                 &self.model.unet,
                 &self.adapter,
                 &flat,
@@ -352,12 +380,24 @@ impl Trainer {
                 &drop,
                 self.blocks,
                 &mut sums,
-            ));
+            );
+            errors.push(error);
+            guess.get_or_insert_with(|| self.guess(batch, answer));
             self.pending.extend(weights);
         }
         let mut all = vec![adapter::flatten(&self.adapter, sums, self.model.device())];
         all.extend(errors);
+        all.extend(guess);
         Ok(Tensor::cat(all, 0))
+    }
+
+    /// What the model takes the first sample's picture to be, `[4 h w]`: a preview for nothing.
+    fn guess(&self, batch: &pass::Batch, answer: Tensor<4>) -> Tensor<1> {
+        let first = |x: Tensor<4>| x.narrow(0, 0, 1);
+        let t = batch.timesteps.first().map_or(0, |&t| t as usize);
+        let (noisy, own) = self.diffusion.denoised(t).unwrap_or((1.0, 0.0));
+        let guess = first(batch.noisy.clone()).mul_scalar(noisy) + first(answer).mul_scalar(own);
+        guess.flatten(0, 3)
     }
 
     /// The same noisy latents under the class prompt, where the model with the adapter shall say
@@ -407,7 +447,9 @@ impl Trainer {
     /// # Errors
     /// When the optimiser refuses its groups, which its configuration brings about.
     pub fn conclude(&mut self, values: &[f32]) -> Result<Option<StepReport>> {
-        let (gradient, errors) = values.split_at(self.gradient.len().min(values.len()));
+        let (gradient, rest) = values.split_at(self.gradient.len().min(values.len()));
+        let (errors, guess) = rest.split_at(self.pending.len().min(rest.len()));
+        self.guess = guess.to_vec();
         let share = 1.0 / self.config.accumulation as f64;
         if self.micro == 0 {
             self.gradient.fill(0.0);

@@ -9,6 +9,7 @@ use wasm_bindgen::prelude::*;
 use web_sys::Blob;
 
 use super::blob::BlobSource;
+use super::training::Training;
 use crate::error::Error;
 use crate::image::{Rgba, to_rgba};
 use crate::layers::{LoadReport, Storage};
@@ -26,20 +27,23 @@ const SLOW_STEP: f64 = 500.0;
 /// A device, a model with its adapters, and at most one picture in the making.
 #[wasm_bindgen]
 pub struct Engine {
-    device: Device,
+    pub(super) device: Device,
     gpu: bool,
-    model: Option<Rc<StableDiffusion>>,
-    job: Option<Job>,
+    pub(super) model: Option<Rc<StableDiffusion>>,
+    pub(super) job: Option<Job>,
+    pub(super) training: Option<Training>,
 }
 
-struct Job {
+pub(super) struct Job {
     work: TextToImage,
+    /// The adapter in training, attached for this picture alone.
+    borrowed: Option<u64>,
     started: f64,
     step_started: f64,
     slow: bool,
 }
 
-type JsResult<T> = Result<T, JsError>;
+pub(super) type JsResult<T> = Result<T, JsError>;
 
 #[wasm_bindgen]
 impl Engine {
@@ -68,7 +72,7 @@ impl Engine {
                 .into());
             }
         };
-        Ok(Self { device, gpu, model: None, job: None })
+        Ok(Self { device, gpu, model: None, job: None, training: None })
     }
 
     /// Loads a model from `[{path, blob}]`, in place of the one before once it is there. Calls
@@ -78,7 +82,7 @@ impl Engine {
     /// Whatever is wrong with the files; the model before stays.
     #[wasm_bindgen(js_name = loadModel)]
     pub fn load_model(&mut self, files: Array, progress: &Function) -> JsResult<JsValue> {
-        self.job = None;
+        self.stop();
         let mut sources: Vec<Rc<dyn Source>> = Vec::new();
         let mut clip_merges = None;
         for entry in files {
@@ -135,6 +139,7 @@ impl Engine {
         )?;
 
         let loaded = Loaded::new(report, &model, half);
+        self.training = None;
         self.model = Some(Rc::new(model));
         to_js(&loaded)
     }
@@ -204,33 +209,18 @@ impl Engine {
     /// # Errors
     /// Names the setting that is out of range.
     pub fn start(&mut self, settings: JsValue) -> JsResult<()> {
-        self.job = None;
-        let seed = Reflect::get(&settings, &"seed".into()).unwrap_or_default();
-        let seed = match (seed.as_string(), seed.as_f64()) {
-            (Some(text), _) => text.trim().parse::<u64>().ok(),
-            (None, Some(number)) if number >= 0.0 && number.fract() == 0.0 => Some(number as u64),
-            _ => None,
-        };
-        let seed = seed.ok_or_else(|| {
-            Error::setting("seed", "is not a whole number of at least 0", "Use digits alone")
-        })?;
-        let mut settings: Settings = {
-            let copy = Object::assign(&Object::new(), settings.unchecked_ref());
-            Reflect::set(&copy, &"seed".into(), &0.into()).map_err(|_| unreadable("seed"))?;
-            serde_wasm_bindgen::from_value(copy.into()).map_err(|error| {
-                Error::setting("settings", error.to_string(), "Check the values in the form")
-            })?
-        };
-        settings.seed = seed;
-        let work = TextToImage::new(self.model()?, settings, None)?;
-        let now = js_sys::Date::now();
-        self.job = Some(Job { work, started: now, step_started: now, slow: false });
+        self.stop();
+        self.job = Some(self.new_job(settings, None)?);
         Ok(())
     }
 
     /// Drops the picture in the making.
     pub fn stop(&mut self) {
-        self.job = None;
+        let borrowed = self.job.take().and_then(|job| job.borrowed);
+        if let (Some(id), Some(model)) = (borrowed, &self.model) {
+            // It can only be gone already.
+            let _ = model.remove_adapter(id);
+        }
     }
 
     /// Does the next block of work: `{kind: "progress", phase, step, steps, fraction, preview}` or
@@ -256,7 +246,10 @@ impl Engine {
             set("seconds", ((js_sys::Date::now() - job.started) / 1000.0).into())?;
             set("truncated", to_js(&job.work.truncated())?)?;
             set_picture(&event, &pixels)?;
-            self.job = None;
+            if let (Some(training), Some(_)) = (&mut self.training, job.borrowed) {
+                training.pictured(read(job.work.latents()).await?);
+            }
+            self.stop();
             return Ok(event.into());
         }
         set("kind", "progress".into())?;
@@ -282,6 +275,32 @@ impl Engine {
             set("preview", JsValue::NULL)?;
         }
         Ok(event.into())
+    }
+}
+
+impl Engine {
+    /// A picture to be made; `borrowed` goes off the model when it is done or dropped.
+    pub(super) fn new_job(&self, settings: JsValue, borrowed: Option<u64>) -> JsResult<Job> {
+        let seed = Reflect::get(&settings, &"seed".into()).unwrap_or_default();
+        let seed = match (seed.as_string(), seed.as_f64()) {
+            (Some(text), _) => text.trim().parse::<u64>().ok(),
+            (None, Some(number)) if number >= 0.0 && number.fract() == 0.0 => Some(number as u64),
+            _ => None,
+        };
+        let seed = seed.ok_or_else(|| {
+            Error::setting("seed", "is not a whole number of at least 0", "Use digits alone")
+        })?;
+        let mut settings: Settings = {
+            let copy = Object::assign(&Object::new(), settings.unchecked_ref());
+            Reflect::set(&copy, &"seed".into(), &0.into()).map_err(|_| unreadable("seed"))?;
+            serde_wasm_bindgen::from_value(copy.into()).map_err(|error| {
+                Error::setting("settings", error.to_string(), "Check the values in the form")
+            })?
+        };
+        settings.seed = seed;
+        let work = TextToImage::new(self.model()?, settings, None)?;
+        let now = js_sys::Date::now();
+        Ok(Job { work, borrowed, started: now, step_started: now, slow: false })
     }
 }
 
@@ -354,24 +373,24 @@ impl Loaded {
 const CLIP_MERGES: &str = "clip-vocabulary/merges.txt";
 
 impl Engine {
-    fn model(&self) -> JsResult<Rc<StableDiffusion>> {
+    pub(super) fn model(&self) -> JsResult<Rc<StableDiffusion>> {
         self.model.clone().ok_or_else(|| {
             Error::file("no model", "has been loaded yet", "Load a model first").into()
         })
     }
 }
 
-fn unreadable(key: &str) -> JsError {
+pub(super) fn unreadable(key: &str) -> JsError {
     JsError::new(&format!("can't set {key}"))
 }
 
 /// Serialises as plain objects and arrays.
-fn to_js<T: Serialize + ?Sized>(value: &T) -> JsResult<JsValue> {
+pub(super) fn to_js<T: Serialize + ?Sized>(value: &T) -> JsResult<JsValue> {
     let serializer = serde_wasm_bindgen::Serializer::json_compatible();
     value.serialize(&serializer).map_err(|error| JsError::new(&error.to_string()))
 }
 
-fn set_picture(object: &Object, picture: &Rgba) -> JsResult<()> {
+pub(super) fn set_picture(object: &Object, picture: &Rgba) -> JsResult<()> {
     let bytes = Uint8ClampedArray::from(picture.bytes.as_slice());
     for (key, value) in [
         ("width", JsValue::from(picture.width as f64)),
@@ -383,13 +402,13 @@ fn set_picture(object: &Object, picture: &Rgba) -> JsResult<()> {
     Ok(())
 }
 
-async fn read<const D: usize>(tensor: Tensor<D>) -> JsResult<Vec<f32>> {
+pub(super) async fn read<const D: usize>(tensor: Tensor<D>) -> JsResult<Vec<f32>> {
     let data = tensor.into_data_async().await.map_err(|error| lost(&error.to_string()))?;
     data.convert::<f32>().try_into_vec::<f32>().map_err(|error| lost(&format!("{error:?}")))
 }
 
 /// Waits until the device has done everything queued so far.
-async fn wait(device: &Device) -> JsResult<()> {
+pub(super) async fn wait(device: &Device) -> JsResult<()> {
     read(Tensor::<1>::zeros([1], device)).await.map(|_| ())
 }
 

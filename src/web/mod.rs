@@ -3,6 +3,7 @@
 
 mod blob;
 mod engine;
+mod training;
 
 pub use engine::Engine;
 
