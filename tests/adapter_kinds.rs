@@ -16,9 +16,9 @@ use serde::Deserialize;
 use serde_json::Value;
 use tiny::{Host, Values, distance, host, read, tensor};
 
-/// Relative to the largest output. The fixtures are computed in f64, layers in f32; LoHa at strength
-/// 2 is off by 6e-7.
-const TOLERANCE: f64 = 3e-6;
+/// Relative to the largest output. The fixtures are computed in f64, the layers in f32: the furthest is
+/// off by 2.9e-7.
+const TOLERANCE: f64 = 1e-6;
 
 #[derive(Deserialize)]
 struct Fixture {

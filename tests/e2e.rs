@@ -213,10 +213,10 @@ fn files_that_cannot_be_used_are_refused_by_name() {
     let (with_nan, nan_key) = files::with_nan();
     let text = "This is a text, whatever it is called. ".repeat(30).into_bytes();
     let xl = "lora_te2_text_model_encoder_layers_0_self_attn_q_proj.lora_down.weight";
-    let loha = "lora_unet_mid_block_attentions_0_proj_in.hada_w1_a";
+    let oft = "lora_unet_mid_block_attentions_0_proj_in.oft_blocks";
     let checkpoint = "model.diffusion_model.input_blocks.0.0.weight";
     let again = "download or copy it again";
-    let lora = "Use a LoRA or LoCon file";
+    let lora = "Use a LoRA, LoCon, DoRA, LoHa or LoKr file";
     let picture = std::fs::read(files::here("web/demo-model/training-set/house.png")).unwrap();
     let refused: [(&str, Vec<u8>, &[&str]); 10] = [
         ("cut-short.safetensors", files::truncated(), &["lora_unet_", "out of the file's", again]),
@@ -224,7 +224,7 @@ fn files_that_cannot_be_used_are_refused_by_name() {
         ("letter.safetensors", text, &["no safetensors file", "Only .safetensors files are read"]),
         ("burnt.safetensors", with_nan, &[&nan_key, "NaN", "get another copy"]),
         ("large.safetensors", files::named(&[xl]), &[xl, "Stable Diffusion XL", "Use an adapter"]),
-        ("product.safetensors", files::named(&[loha]), &[loha, "LoHa", lora]),
+        ("rotation.safetensors", files::named(&[oft]), &[oft, "OFT", lora]),
         (
             "other.safetensors",
             files::named(&["layer.weight"]),

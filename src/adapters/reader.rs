@@ -169,12 +169,11 @@ impl Reader<'_> {
             let rank = right.shape[0];
             Ok::<_, Error>((self.matrix(a, left.clone(), [left.shape[0], rank])?, right))
         };
-        let w1 = match self.has(Role::LokrW1A) || self.has(Role::LokrW1B) {
-            true => {
-                let (a, b) = product(Role::LokrW1A, Role::LokrW1B)?;
-                Product(a, b)
-            }
-            false => Full(self.factor(Role::LokrW1)?.flattened()),
+        let w1 = if self.has(Role::LokrW1A) || self.has(Role::LokrW1B) {
+            let (a, b) = product(Role::LokrW1A, Role::LokrW1B)?;
+            Product(a, b)
+        } else {
+            Full(self.factor(Role::LokrW1)?.flattened())
         };
         let kernel = &self.shape[2..];
         let (w2, key) = if self.has(Role::LokrT2) {
@@ -270,8 +269,10 @@ impl Reader<'_> {
 
     /// The tensor as a matrix of this size; a 1x1 kernel's trailing ones may be there or not.
     fn matrix(&self, role: Role, tensor: HostTensor, size: [usize; 2]) -> Result<HostTensor> {
-        let flat = tensor.flattened();
-        if flat.shape == size { Ok(flat) } else { Err(self.misfit(role, &tensor.shape, &size)) }
+        if [tensor.shape[0], tensor.columns()] != size {
+            return Err(self.misfit(role, &tensor.shape, &size));
+        }
+        Ok(HostTensor { shape: size.to_vec(), data: tensor.data })
     }
 
     fn expect(&self, role: Role, tensor: &HostTensor, wanted: &[usize]) -> Result<()> {

@@ -152,6 +152,9 @@ pub(super) fn check(export: &Export<'_>) -> Result<()> {
             );
         }
     }
+    if export.modules.is_empty() {
+        return refuse("it has no modules".into(), "Train at least one layer");
+    }
     let zero = |tensor: &HostTensor| {
         let data = tensor.data.iter().map(|&value| export.precision.round(value)).collect();
         HostTensor { shape: tensor.shape.clone(), data }
