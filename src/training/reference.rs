@@ -40,7 +40,8 @@ impl Reference {
                 vec![0.0; count * batch]
             };
             let samples = (count * batch).max(1);
-            for (name, numbers) in [("timesteps", timesteps.len()), ("caption_dropped", dropped.len())]
+            for (name, numbers) in
+                [("timesteps", timesteps.len()), ("caption_dropped", dropped.len())]
             {
                 if numbers != count * batch {
                     let problem = format!("has {numbers} numbers, not {count} x {batch}");
