@@ -259,7 +259,6 @@ pub fn other_base(key: &str, deep: bool) -> Option<&'static str> {
     }
 }
 
-
 /// From every name that a tool may give a module to the module.
 #[derive(Debug, Default)]
 pub struct ModuleNames(HashMap<String, (Part, String)>);

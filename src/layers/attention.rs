@@ -64,9 +64,8 @@ mod tests {
     fn pieces_make_the_whole() {
         let device = Device::flex();
         device.seed(3);
-        let draw = |length| {
-            Tensor::<3>::random([2, length, 12], Distribution::Normal(0.0, 1.0), &device)
-        };
+        let draw =
+            |length| Tensor::<3>::random([2, length, 12], Distribution::Normal(0.0, 1.0), &device);
         let (q, k, v, g) = (draw(7), draw(5), draw(5), draw(7));
         let run = |rows| {
             let leaves = [&q, &k, &v].map(|x| x.clone().autodiff().require_grad());

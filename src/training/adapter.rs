@@ -111,18 +111,23 @@ impl Adapter {
     /// # Errors
     /// When there are none.
     pub fn targets<'a>(sites: &'a [Site], config: &Config) -> Result<Vec<&'a Site>> {
+        let only = |path: &str| {
+            config.only.is_empty() || config.only.iter().any(|start| path.starts_with(start))
+        };
         let found: Vec<&Site> = sites
             .iter()
             .filter(|site| {
                 block(&site.path).is_some_and(|block| config.blocks.contains(&block))
                     && is_target(&site.path, config.targets)
+                    && only(&site.path)
             })
             .collect();
         if found.is_empty() {
             return Err(Error::setting(
-                "blocks",
+                if config.only.is_empty() { "blocks" } else { "only" },
                 "no layer of the model is left to train",
-                "Choose at least one of down, mid and up, and targets that the model has there",
+                "Choose at least one of down, mid and up, and targets that the model has there; \
+                 leave `only` empty",
             ));
         }
         Ok(found)
@@ -247,9 +252,7 @@ impl Adapter {
     /// Learning-rate factors over the flat vector: `up` for the factors next to the output, 1 else.
     pub fn groups(&self, up: f64) -> Vec<(Range<usize>, f64)> {
         let pieces = self.modules.iter().flat_map(|module| &module.pieces);
-        pieces
-            .map(|piece| (piece.range.clone(), if piece.name == UP { up } else { 1.0 }))
-            .collect()
+        pieces.map(|piece| (piece.range.clone(), if piece.name == UP { up } else { 1.0 })).collect()
     }
 
     /// The first stage of the UNet that holds a module.

@@ -135,6 +135,9 @@ pub struct Config {
     pub targets: Targets,
     /// Thirds of the UNet.
     pub blocks: Vec<Block>,
+    /// Of these, only layers whose path begins with one of these (`up_blocks.1.attentions.`); empty:
+    /// all.
+    pub only: Vec<String>,
     /// Low rank r. Of LoKr, that of the larger factor, which stays whole where r is at least half
     /// its smaller side.
     pub rank: usize,
@@ -227,6 +230,7 @@ impl Default for Config {
             kind: Kind::Lora,
             targets: Targets::Linear,
             blocks: vec![Block::Down, Block::Mid, Block::Up],
+            only: Vec::new(),
             rank: 8,
             alpha: 8.0,
             rank_stabilised: false,

@@ -78,7 +78,8 @@ impl Dataset {
         let mut rows = Vec::new();
         for (i, example) in self.examples.iter().enumerate() {
             add(format!("{i}.text"), vec![tokens, width], &example.text);
-            let both = [("latents", Some(&example.latents)), ("mirrored", example.mirrored.as_ref())];
+            let both =
+                [("latents", Some(&example.latents)), ("mirrored", example.mirrored.as_ref())];
             for (name, latents) in both {
                 let Some(latents) = latents else { continue };
                 add(format!("{i}.{name}"), latents.shape.to_vec(), &latents.mean);

@@ -61,9 +61,8 @@ pub fn of_size(
     // Elements of one block, and of what it hands on.
     let mut blocks: Vec<f64> = Vec::new();
     let mut between = 0.0;
-    let pixels = |level: usize| {
-        (height.div_ceil(1 << level) * width.div_ceil(1 << level) * batch) as f64
-    };
+    let pixels =
+        |level: usize| (height.div_ceil(1 << level) * width.div_ceil(1 << level) * batch) as f64;
     let resnet = |n: f64, input: usize, output: usize| {
         let (input, output) = (input as f64, output as f64);
         n * ((NORM + SILU + 1.0) * input + (NORM + SILU + 2.0) * output)

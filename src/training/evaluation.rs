@@ -216,7 +216,8 @@ impl Evaluation {
         let baseline = trainer.baseline.get_or_insert(base).clone();
         let examples = trainer.dataset.examples.iter().filter(|e| e.role != Role::Class);
         let held: Vec<bool> = examples.map(|example| example.role == Role::HeldOut).collect();
-        let train = stable(&now, &baseline, &held, false).unwrap_or(Stable { loss: 0.0, ratio: 1.0 });
+        let train =
+            stable(&now, &baseline, &held, false).unwrap_or(Stable { loss: 0.0, ratio: 1.0 });
         let held_out = stable(&now, &baseline, &held, true);
         let steps = trainer.diffusion.timesteps();
         let any_held = held_out.is_some();

@@ -77,9 +77,8 @@ fn to_module(module: &Module, parameters: &[f32]) -> AdapterModule {
     let empty = || HostTensor { shape: vec![0, 0], data: Vec::new() };
     let factor = |name: &str| piece(name).unwrap_or_else(empty);
     let mut rank = module.rank;
-    let low_rank = |down: HostTensor, up: HostTensor| {
-        (with_kernel(down, kernel), with_kernel(up, &ones))
-    };
+    let low_rank =
+        |down: HostTensor, up: HostTensor| (with_kernel(down, kernel), with_kernel(up, &ones));
     let factors = match module.pieces[0].name {
         DOWN => {
             let (mut down, mut up) = (factor(DOWN), factor(UP));
@@ -181,7 +180,8 @@ impl Trainer {
             OptimizerConfig::Prodigy(_) => "Prodigy",
         };
         let json = |value: serde_json::Value| value.to_string();
-        let folder = if config.trigger.trim().is_empty() { "pictures" } else { config.trigger.trim() };
+        let folder =
+            if config.trigger.trim().is_empty() { "pictures" } else { config.trigger.trim() };
         let entries = [
             ("ss_optimizer", optimizer.to_string()),
             ("ss_learning_rate", self.learning_rate().to_string()),

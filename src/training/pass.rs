@@ -74,8 +74,7 @@ pub fn gradient(
         })
     } else {
         adapter.attach(&leaves, &strength, drop);
-        let prediction =
-            unet.forward(batch.noisy.clone(), &batch.timesteps, batch.context.clone());
+        let prediction = unet.forward(batch.noisy.clone(), &batch.timesteps, batch.context.clone());
         let (loss, errors) = batch.loss(prediction.clone());
         if loss.is_tracked() {
             leaves.collect(adapter, None, &mut loss.backward(), sums);
@@ -94,8 +93,7 @@ fn by_blocks(
     leaves: &Leaves,
     attach_leaves: impl Fn(),
 ) -> (Tensor<1>, Tensor<4>) {
-    let mut pass =
-        unet.begin(batch.noisy.clone(), &batch.timesteps, batch.context.clone(), None);
+    let mut pass = unet.begin(batch.noisy.clone(), &batch.timesteps, batch.context.clone(), None);
     let mut before = Vec::with_capacity(unet.stages());
     let output = loop {
         before.push(pass.clone());

@@ -82,9 +82,8 @@ impl Picture {
             return opaque;
         }
         let scale = (width as f64 / from_width as f64).max(height as f64 / from_height as f64);
-        let size = |from: usize, least: usize| {
-            ((from as f64 * scale).round() as usize).max(least) as u32
-        };
+        let size =
+            |from: usize, least: usize| ((from as f64 * scale).round() as usize).max(least) as u32;
         let (w, h) = (size(from_width, width), size(from_height, height));
         // Lanczos over the whole source area: no aliasing when a photo becomes 256 pixels wide.
         let resized = imageops::resize(&opaque, w, h, FilterType::Lanczos3);
@@ -197,7 +196,8 @@ mod tests {
 
     #[test]
     fn a_picture_of_the_right_size_is_kept_to_the_bit_and_transparency_is_white() {
-        let picture = Picture::new("p", "", Role::Train, [2, 1], vec![0, 128, 255, 255, 9, 9, 9, 0]);
+        let picture =
+            Picture::new("p", "", Role::Train, [2, 1], vec![0, 128, 255, 255, 9, 9, 9, 0]);
         let planes = picture.unwrap().planes([2, 1]);
         let level = |x: f32| x / 127.5 - 1.0;
         assert_eq!(planes, [level(0.0), 1.0, level(128.0), 1.0, 1.0, 1.0]);

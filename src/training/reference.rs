@@ -5,9 +5,9 @@ use super::adapter::{Adapter, Module};
 use super::dataset::{Dataset, Example, Latents};
 use super::draws::Draws;
 use super::picture::Role;
-use crate::error::{Error, Result};
 use crate::adapters::Part;
 use crate::adapters::save::kohya_name;
+use crate::error::{Error, Result};
 use crate::weights::{Index, Source};
 
 /// The draws of every batch of a run, and the adapter's first values.
@@ -41,7 +41,8 @@ impl Reference {
                 vec![0.0; count * batch]
             };
             let samples = (count * batch).max(1);
-            for (name, numbers) in [("timesteps", timesteps.len()), ("caption_dropped", dropped.len())]
+            for (name, numbers) in
+                [("timesteps", timesteps.len()), ("caption_dropped", dropped.len())]
             {
                 if numbers != count * batch {
                     let problem = format!("has {numbers} numbers, not {count} x {batch}");

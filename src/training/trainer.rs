@@ -498,7 +498,8 @@ impl Trainer {
             }
         }
         self.step += 1;
-        let squares: f64 = self.adapter.parameters.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
+        let squares: f64 =
+            self.adapter.parameters.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
         let prodigy = matches!(self.config.optimizer, OptimizerConfig::Prodigy(_));
         Ok(StepReport {
             step: self.step,
@@ -579,7 +580,8 @@ impl Trainer {
 /// When the device fails.
 #[cfg(not(target_arch = "wasm32"))]
 pub fn read(tensor: Tensor<1>) -> Result<Vec<f32>> {
-    let failed = |problem: String| Error::device(problem, "Try smaller pictures or a smaller batch");
+    let failed =
+        |problem: String| Error::device(problem, "Try smaller pictures or a smaller batch");
     let data = tensor.try_into_data().map_err(|error| failed(error.to_string()))?;
     data.convert::<f32>().try_into_vec().map_err(|error| failed(format!("{error:?}")))
 }

@@ -64,9 +64,9 @@ impl Engine {
         let side = self.model()?.native_size();
         let pictures: Vec<Picture> =
             pictures.iter().map(|entry| picture(&entry)).collect::<JsResult<_>>()?;
-        let found = pictures.iter().zip(warnings(&pictures, side)).map(|(picture, warnings)| {
-            serde_json::json!({ "name": picture.name, "warnings": warnings })
-        });
+        let found = pictures.iter().zip(warnings(&pictures, side)).map(
+            |(picture, warnings)| serde_json::json!({ "name": picture.name, "warnings": warnings }),
+        );
         to_js(&found.collect::<Vec<_>>())
     }
 
@@ -139,8 +139,7 @@ impl Engine {
         self.train_end();
         let config: Config = parse(&config)?;
         let dataset = Rc::new(Dataset::from_bytes(&dataset.to_vec())?);
-        self.training =
-            Some(Training { config, dataset: Some(dataset), ..Training::default() });
+        self.training = Some(Training { config, dataset: Some(dataset), ..Training::default() });
         let summary = self.train_set_up().await?;
         if let Some(state) = state {
             self.train_restore(state)?;

@@ -10,6 +10,7 @@ use burn::tensor::{Device, Tensor};
 use lorakeet::layers::Storage;
 use lorakeet::pipelines::{Phase, Settings, StableDiffusion, TextToImage};
 use lorakeet::weights::Checkpoint;
+#[allow(unused_imports, reason = "each test file uses its own part of this")]
 pub use reference::{Tensors, distance, parse, settings};
 
 /// A path within the project.

@@ -20,6 +20,14 @@ impl Tensors {
         self.1.tensors.keys().map(String::as_str)
     }
 
+    pub fn has(&self, key: &str) -> bool {
+        self.1.tensors.contains_key(key)
+    }
+
+    pub fn shape(&self, key: &str) -> Vec<usize> {
+        self.1.info(key).unwrap().shape.clone()
+    }
+
     pub fn values(&self, key: &str) -> Vec<f32> {
         self.1.read_f32(&self.0, key).unwrap()
     }
