@@ -410,7 +410,7 @@ export class Controller {
         const { adapters } = await this.#engine.recover((bytes) => progress.bytes(bytes));
         this.#adaptersRefitted(adapters, "was not put back");
         messages.error("The engine stopped and was started again", this.#model
-          ? `Your model and adapters are back; only the job in hand was lost. (${error.message})`
+          ? `Your model and adapters are back. ${this.#train.interrupted ?? "Only the job in hand was lost."} (${error.message})`
           : `No model is loaded. (${error.message})`);
         this.#state(this.#model ? "ready" : "empty", this.#model ? "Ready" : "No model is loaded");
       } catch (again) {

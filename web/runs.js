@@ -71,8 +71,14 @@ export class Runs {
     return found.sort((a, b) => b.updated.localeCompare(a.updated));
   }
 
-  /** @param {RunRecord} record @returns {Promise<Run>} */
-  async create(record) {
+  /** @param {Partial<RunRecord>} fields what is not the same for every new run @returns {Promise<Run>} */
+  async create(fields) {
+    const now = new Date().toISOString();
+    /** @type {RunRecord} */
+    const record = {
+      version: 1, id: now.replace(/\D/g, ""), created: now, updated: now, status: "unfinished",
+      step: 0, state: null, serial: 0, snapshots: [], ...fields,
+    };
     let folder = null;
     let problem = this.problem;
     try {

@@ -18,6 +18,7 @@ export class TimelineController {
     const { timeline, exportDialog } = ui;
     const on = (part, type, act) => part.addEventListener(type, ({ detail }) => act(detail));
     on(trainer, "snapshots", () => this.#snapshots());
+    on(trainer, "state", () => this.#snapshots());
     on(trainer, "evaluation", () => this.#snapshots());
     on(trainer, "picture", (picture) => this.#preview(picture));
     on(timeline, "show", (wish) => this.#show(wish));
@@ -42,9 +43,13 @@ export class TimelineController {
   }
 
   /** A run that was kept is in hand. */
-  opened() {
-    this.#ui.timeline.setPromptHint(this.#trainer.preview.prompt);
+  async opened() {
+    const { record, preview } = this.#trainer;
+    this.#ui.timeline.setPromptHint(preview.prompt);
     this.#snapshots();
+    this.#ui.preview.show("base", await this.#trainer.kept(0, preview));
+    const last = record.snapshots.findLast((snapshot) => snapshot.step > 0 && snapshot.preview);
+    if (last) this.#ui.preview.show("now", await this.#trainer.kept(last.step, preview), `step ${last.step}`);
   }
 
   promptChanged() {
@@ -53,10 +58,13 @@ export class TimelineController {
 
   /** The marks; and the picture of the chosen step, where it is there without drawing. */
   async #snapshots() {
-    const { record, log, preview } = this.#trainer;
+    const { record, log, preview, state, step } = this.#trainer;
     if (!record) return;
     const { timeline } = this.#ui;
-    const moved = timeline.setSnapshots(record.snapshots.map(({ step }) => step), log.best);
+    const steps = record.snapshots.map(({ step }) => step);
+    // while it rests, what it is now can be drawn and exported too
+    if (state === "paused" && !steps.includes(step)) steps.push(step);
+    const moved = timeline.setSnapshots(steps, log.best);
     this.#ui.timeline.setPromptHint(preview.prompt);
     this.refresh(true);
     if (moved) await this.#showKnown();
@@ -102,7 +110,7 @@ export class TimelineController {
     // no adapter has learnt anything at step 0
     const picture = async (at) => ({
       image: await trainer.picture(at, at === 0 ? 0 : strength, settings, { signal }),
-      words: at === 0 ? "step 0, the base" : `step ${at}${strength === 1 ? "" : ` at ${strength}`}`,
+      words: [at === 0 ? "step 0, the base" : `step ${at}`, at > 0 && strength !== 1 && `at ${strength}`, prompt].filter(Boolean).join(" · "),
     });
     this.refresh(true);
     timeline.busy(true);

@@ -1,7 +1,8 @@
 // Wires the Train tab: its parts emit, this file acts, the trainer runs.
 
+import { stayAwake } from "./awake.js";
 import { DEMO_PICTURES, previewSettings } from "./demo.js";
-import { about, counted, duration, megabytes, millions } from "./format.js";
+import { about, counted, duration, millions, size } from "./format.js";
 import { CRASH } from "./protocol.js";
 import { Runs } from "./runs.js";
 import { recall, remember } from "./storage.js";
@@ -29,7 +30,7 @@ export class TrainController {
   #presets = null;
   /** The settings that are not those of a run. */
   #draft = null;
-  #estimate = { serial: 0, timer: 0, good: false };
+  #estimate = { serial: 0, timer: 0, good: false, problem: false, words: "" };
   #inspect = { serial: 0, timer: 0 };
   #promptTouched = false;
 
@@ -110,6 +111,7 @@ export class TrainController {
       document.body.dataset.trainStep = trainer.step;
       this.#tell();
     });
+    on("snapshots", () => plot.show(trainer.log, trainer.steps)); // a rewind drops steps too
     on("evaluation", ({ evaluation }) => {
       plot.show(trainer.log, trainer.steps);
       heat.show(evaluation);
@@ -123,6 +125,12 @@ export class TrainController {
   }
 
   // ---- asked by the page -------------------------------------------------------------------------
+
+  /** What is kept of a run that an engine's end cut off, in words; null where there is none. */
+  get interrupted() {
+    const { state, record } = this.#trainer ?? {};
+    return state === "error" ? `The training run is kept up to step ${record.step}: Continue goes on from there.` : null;
+  }
 
   /** Whether the engine has no time for anything else. */
   get busy() {
@@ -295,7 +303,7 @@ export class TrainController {
     if (!this.#presets || this.#trainer.state !== "none") return;
     const { config } = settings;
     settings.setTimes(Object.fromEntries(Object.entries(this.#presets).map(([name, preset]) => [name, { steps: preset.steps, seconds: this.#seconds(preset) }])));
-    this.#estimate.good = false;
+    let good = false;
     let words = "";
     let notes = [];
     if (counts.train > 0 && settings.valid) {
@@ -305,7 +313,7 @@ export class TrainController {
         if (serial !== this.#estimate.serial) return;
         words = this.#estimateWords(estimate, config);
         notes = estimate.notes;
-        this.#estimate.good = true;
+        good = true;
       } catch (error) {
         if (serial !== this.#estimate.serial || error.name === CRASH) return;
         words = error.message;
@@ -314,7 +322,7 @@ export class TrainController {
       words = "One of the settings is out of range.";
       settings.report();
     }
-    this.#estimate.words = words;
+    Object.assign(this.#estimate, { words, good, problem: Boolean(words) && !good });
     document.querySelector("#train-notes").replaceChildren(...notes.map((note) => Object.assign(document.createElement("li"), { textContent: note })));
     this.refresh();
   }
@@ -323,7 +331,7 @@ export class TrainController {
     const seconds = this.#seconds(config);
     return [
       `${millions(parameters)} parameters in ${counted(modules, "layer")}`,
-      `needs about ${megabytes(bytes)}${checkpointed ? ", blocks are run twice to save memory" : ""}`,
+      `needs about ${size(bytes)}${checkpointed ? ", blocks are run twice to save memory" : ""}`,
       `learning rate ${number(learningRate)}`,
       seconds && `about ${about(seconds)}`,
     ].filter(Boolean).join(" · ");
@@ -438,6 +446,7 @@ export class TrainController {
       this.#setChanged();
     }
     if (state === "finished") this.#rememberPace(log.secondsPerStep, record.config);
+    stayAwake(this.busy);
     if (state !== "running") this.#listRuns();
   }
 
@@ -447,7 +456,7 @@ export class TrainController {
     const listed = (await this.#runs.list()).filter(({ id }) => id !== current);
     this.#ui.runs.show(listed, this.#model?.id ?? null, this.#trainer.state === "none");
     const room = await this.#runs.room();
-    this.#ui.runs.setStorage(room?.usage ? `${megabytes(room.usage)} used; the browser gives up to ${megabytes(room.quota)}.` : "");
+    this.#ui.runs.setStorage(room?.usage ? `${size(room.usage)} used; the browser gives up to ${size(room.quota)}.` : "");
   }
 
   /** The line in the bar. @param {string} [aside] what goes on beside the steps */
@@ -460,8 +469,9 @@ export class TrainController {
     if (state === "none") {
       const loading = document.body.dataset.state === "loading";
       const { train } = this.#set.counts;
-      bar.status(!this.#model ? (loading ? "Waiting for the model…" : "Load a model first") : train === 0 ? "Add pictures to begin" : `Ready to train on ${this.#set.summary}`);
-      bar.detail(train > 0 ? this.#estimate.words ?? "" : "", train > 0 && !this.#estimate.good && Boolean(this.#estimate.words));
+      bar.status(!this.#model ? (loading ? "Waiting for the model…" : "Load a model first") : train === 0 ? "Add pictures to begin"
+        : this.#estimate.problem ? "A setting is not right" : `Ready to train on ${this.#set.summary}`);
+      bar.detail(train > 0 ? this.#estimate.words : "", this.#estimate.problem);
       bar.progress(0);
     } else if (state === "running") {
       bar.status(`${trainer.ending ? "Finishing at" : trainer.pausing ? "Pausing after" : "Training:"} ${at}`, trainer.pausing ? "Pausing" : `Training: ${Math.floor(10 * step / steps) * 10} %`);
@@ -470,7 +480,7 @@ export class TrainController {
       bar.progress(step / steps);
     } else if (state === "paused" || state === "error") {
       bar.status(`${state === "paused" ? "Paused" : "Interrupted"} at ${at}`);
-      bar.detail(aside || (state === "paused" ? "Draw with it below or on the Generate tab; then it goes on." : `Kept up to step ${trainer.record?.step ?? 0}.`));
+      bar.detail(aside || (state === "paused" ? "Draw with it below, or on the Generate tab." : `Kept up to step ${trainer.record?.step ?? 0}.`));
       bar.progress(step / steps);
     } else if (state === "finished") {
       const seconds = log.steps.reduce((sum, s) => sum + s.seconds, 0);

@@ -31,9 +31,9 @@ export class RunPictures {
     return this.#remember(this.#fingerprint(run, step, strength, settings), new ImageData(rgba, width, height));
   }
 
-  /** Into the run's folder, for the timeline. */
+  /** Into the run's folder, for the timeline. At step 0 it is the base's. */
   async keep(run, step, settings, image) {
-    const key = this.#fingerprint(run, step, 1, settings);
+    const key = this.#fingerprint(run, step, step === 0 ? 0 : 1, settings);
     const canvas = new OffscreenCanvas(image.width, image.height);
     canvas.getContext("2d").putImageData(image, 0, 0);
     run.keepPreview(step, key, await canvas.convertToBlob({ type: "image/png" }));

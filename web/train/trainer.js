@@ -45,7 +45,6 @@ export class Trainer extends EventTarget {
     return this.record?.config.steps ?? 0;
   }
 
-  /** Whether the engine is not free. */
   get busy() {
     return this.state === "preparing" || this.state === "running";
   }
@@ -58,7 +57,6 @@ export class Trainer extends EventTarget {
     return this.state === "running" && !this.#wanted;
   }
 
-  /** Seconds until the end. */
   get secondsLeft() {
     return (this.steps - this.step) * (this.log.secondsPerStep ?? this.record?.secondsPerStep ?? NaN);
   }
@@ -74,18 +72,14 @@ export class Trainer extends EventTarget {
       await this.#leave();
       this.preview = preview;
       this.#set("preparing");
-      const halt = this.#halt = new AbortController();
+      const { signal } = this.#halt = new AbortController();
       try {
         const pictures = await set.decoded();
         const onProgress = (progress) => this.#emit("prepare", progress);
-        const { summary, measured, dataset } = await this.#engine.trainPrepare(config, pictures, { signal: halt.signal, onProgress });
+        const { summary, measured, dataset } = await this.#engine.trainPrepare(config, pictures, { signal, onProgress });
         this.#live = true;
-        const now = new Date().toISOString();
         await this.#hold(await this.#runs.create({
-          version: 1, id: now.replace(/\D/g, "").slice(0, 17), title, model, created: now, updated: now,
-          status: "unfinished", config, step: 0, state: null, summary, preview,
-          secondsPerStep: measured.secondsPerStep, bytes: measured.bytes,
-          serial: 0, snapshots: [],
+          title, model, config, preview, summary, secondsPerStep: measured.secondsPerStep,
           pictures: set.items.map(({ name, caption, role, file }, i) => ({ path: `pictures/${i}`, name, caption, role, type: file.type })),
         }));
         this.record.pictures.forEach(({ path }, i) => this.run.write(path, set.items[i].file));
@@ -199,7 +193,7 @@ export class Trainer extends EventTarget {
 
   /** The preview of a step, if it is there without drawing. @returns {Promise<?ImageData>} */
   kept(step, settings) {
-    return this.#pictures.get(this.run, step, step === 0 ? 0 : 1, settings);
+    return this.run ? this.#pictures.get(this.run, step, step === 0 ? 0 : 1, settings) : Promise.resolve(null);
   }
 
   /**
@@ -299,9 +293,12 @@ export class Trainer extends EventTarget {
     await this.#pictures.keep(this.run, step, settings, image);
   }
 
-  #addSnapshot(step, bytes) {
-    this.run.addSnapshot(step, bytes, this.log.toText());
+  async #addSnapshot(step, bytes) {
+    const { run, preview } = this;
+    run.addSnapshot(step, bytes, this.log.toText());
     this.#emit("snapshots");
+    const base = step === 0 && await this.#pictures.get(run, 0, 0, preview);
+    if (base) await this.#pictures.keep(run, 0, preview, base);
   }
 
   /** Keeps the present state, unless a snapshot of this step does. */

@@ -91,13 +91,13 @@ export class TrainPlot {
     const add = (name, attributes, text) => svg.append(node(name, attributes, text));
 
     for (const { band, y, values, title, words } of [
-      { band: upper, y: yRatio, values: [0, 0.25, 0.5, 0.75, 1], title: "stable loss, share of the base model's", words: percent },
+      { band: upper, y: yRatio, values: [0, 0.25, 0.5, 0.75, 1], title: width < 480 ? "stable loss, % of base" : "stable loss, % of the base model's", words: (value) => String(100 * value) },
       { band: lower, y: yLoss, values: ticks(topLoss), title: "loss of each step", words: number },
     ]) {
       add("text", { class: "title", x: LEFT, y: band.top - 7 }, title);
       for (const value of values) {
         add("line", { class: value === 1 && band === upper ? "grid base" : "grid", x1: LEFT, x2: width - RIGHT, y1: y(value), y2: y(value) });
-        if (band === lower || value !== 0.25 && value !== 0.75) add("text", { class: "tick y", x: LEFT - 6, y: y(value) + 3.5 }, words(value).replace(" ", ""));
+        if (band === lower || value !== 0.25 && value !== 0.75) add("text", { class: "tick y", x: LEFT - 6, y: y(value) + 3.5 }, words(value));
       }
     }
     const every = tickSize(this.#steps, width < 480 ? 4 : 8);

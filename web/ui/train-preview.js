@@ -42,12 +42,11 @@ export class TrainPreview extends EventTarget {
   show(tile, image, words) {
     const canvas = document.querySelector(`#tile-${tile}`);
     if (words !== undefined && tile !== "sample" && tile !== "base") canvas.nextElementSibling.querySelector("small").textContent = words;
-    canvas.toggleAttribute("data-empty", !image);
-    canvas.dataset.words = words ?? "";
-    if (!image) return;
-    if (canvas.width !== image.width) canvas.width = image.width;
-    if (canvas.height !== image.height) canvas.height = image.height;
-    canvas.getContext("2d").putImageData(image, 0, 0);
+    if (!image || canvas.width !== image.width || canvas.height !== image.height) {
+      canvas.width = image?.width ?? 8; // which clears it
+      canvas.height = image?.height ?? 8;
+    }
+    if (image) canvas.getContext("2d").putImageData(image, 0, 0);
   }
 
   /** The last whole preview, small, as a data URL for the adapter's file. @returns {?string} */
