@@ -115,7 +115,6 @@ export class Controller {
     for (const adapter of adapters) await this.addAdapter(adapter);
     // pictures beside an adapter or a model show what it can do
     if (models.length + adapters.length > 0 || pictures.length + texts.length === 0) return;
-    if (pictures.length > 0) this.#ui.tabs.show("train");
     const lost = await this.#train.addFiles(pictures, texts, role);
     if (lost.length > 0 && pictures.length === 0) {
       this.#ui.messages.info(lost.join(", "), "A text is read as the caption of a picture of the same name, and there is none. Drop the picture first.");

@@ -24,11 +24,9 @@ import { TwoUp } from "./ui/two-up.js";
 
 const forced = new URLSearchParams(location.search).get("backend");
 
-const tabs = new Tabs();
 const messages = new Messages();
 
 const controller = new Controller(new Engine(), {
-  tabs,
   form: new GenerateForm(),
   twoUp: new TwoUp(),
   progress: new Progress(),
@@ -39,7 +37,7 @@ const controller = new Controller(new Engine(), {
   messages,
   drop: new DropTarget(),
   train: {
-    tabs,
+    tabs: new Tabs(),
     messages,
     pictures: new TrainPictures(),
     settings: new TrainSettings(),

@@ -83,11 +83,16 @@ export class TimelineController {
     const { timeline } = this.#ui;
     const { step, prompt, strength, compare } = timeline.wish;
     if (step === undefined || prompt || strength !== 1 || compare !== null) return;
-    const image = await this.#trainer.kept(step, this.#trainer.preview);
-    if (timeline.step !== step) return;
-    if (image) timeline.show({ image, words: `step ${step}` }, null);
-    else if (this.#trainer.busy) timeline.hint(timeline.blank ? "Pictures appear as the run goes on." : "");
-    else timeline.clear("Press Draw with it to see this step.");
+    const { record, preview } = this.#trainer;
+    // the nearest one before it does, until it is drawn
+    for (const at of [step, ...record.snapshots.map((s) => s.step).filter((s) => s < step).reverse()]) {
+      const image = await this.#trainer.kept(at, preview);
+      if (timeline.step !== step) return;
+      if (!image) continue;
+      timeline.show({ image, words: at === step ? `step ${at}` : `step ${at} (${step} is not drawn yet)` }, null);
+      return;
+    }
+    timeline.clear(this.#trainer.busy ? "Pictures appear as the run goes on." : "Press Draw with it to see this step.");
   }
 
   #preview({ base, step, image }) {

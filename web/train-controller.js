@@ -180,15 +180,19 @@ export class TrainController {
   }
 
   /**
-   * Pictures that were dropped or chosen, and texts that may be captions.
+   * Pictures that were dropped or chosen, and texts that may be captions; shows the tab when there is one.
    * @returns {Promise<string[]>} names of the texts that belong to no picture
    */
   async addFiles(pictures, texts, role) {
     await this.#ready.promise;
-    if (pictures.length > 0 && !await this.#unlocked()) return [];
+    if (pictures.length > 0 && !await this.#unlocked()) {
+      this.#ui.tabs.show("train");
+      return [];
+    }
     const captions = new Map(await Promise.all(texts.map(async ({ name, file }) => [stemOf(name), (await file.text()).trim()])));
     const refused = await this.#set.add(pictures.map(({ name, file }) => ({ name, file, role, caption: captions.get(stemOf(name)) ?? "" })));
     for (const { name, problem } of refused) this.#ui.messages.error(name, problem);
+    if (refused.length < pictures.length) this.#ui.tabs.show("train");
     const known = new Set(pictures.map(({ name }) => stemOf(name)));
     const lost = texts.filter(({ name }) => !known.has(stemOf(name)) && !this.#set.setCaption(stemOf(name), captions.get(stemOf(name))));
     const { settings } = this.#ui;

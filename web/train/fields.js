@@ -38,7 +38,7 @@ export const ADVANCED = [
     { path: "init", label: "Initialisation", type: "select", options: { gaussian: "gaussian", kaiming: "Kaiming", orthogonal: "orthogonal", pissa: "PiSSA" }, hint: "PiSSA begins with the base's main directions" },
     { path: "rankStabilised", label: "Rank-stabilised", type: "check", hint: "alpha / √rank in place of alpha / rank" },
     { path: "lokrFactor", label: "LoKr factor", type: "number", min: 1, step: 1, empty: "square", when: (c) => c.kind === "lokr" },
-    { path: "resolution", label: "Resolution", type: "number", min: 64, max: 1536, step: 8, empty: "the model's own", hint: "pixels of a side; less is quicker" },
+    { path: "resolution", label: "Resolution", type: "number", min: 64, max: 1536, step: 8, empty: "model's own", hint: "pixels of a side; less is quicker" },
     { path: "latents", label: "Latents", type: "select", options: { mean: "mean", sample: "drawn each step" } },
     { path: "captionDropout", label: "Captions left out", ...fraction, hint: "share of samples; lets it work without words too" },
     { path: "holdOut", label: "Hold out", type: "number", min: 0, max: 100, step: 1, hint: "pictures not trained on, to see memorising, unless some are marked" },
@@ -55,7 +55,7 @@ export const ADVANCED = [
   { title: "Optimiser", fields: [
     { path: "optimizer", label: "Optimiser", type: "variant", options: { adamW: "AdamW", lion: "Lion", prodigy: "Prodigy" }, variants: { adamW: {}, lion: {}, prodigy: {} },
       hint: "Prodigy finds its own rate, in 100 steps and more" },
-    { path: "learningRate", label: "Learning rate", type: "number", min: 0, step: "any", empty: "from How far it goes" },
+    { path: "learningRate", label: "Learning rate", type: "number", min: 0, step: "any", empty: "automatic", hint: "empty: from how far it goes" },
     { path: "optimizer.weightDecay", label: "Weight decay", ...amount, empty: "its default" },
     { path: "loraPlus", label: "LoRA+ ratio", ...amount, hint: "up factors learn this much faster" },
     { path: "schedule", label: "Schedule", type: "select", options: { constant: "constant", linear: "linear to 0", cosine: "cosine to 0", constantThenLinear: "constant, then to 0" } },
@@ -67,7 +67,7 @@ export const ADVANCED = [
   ] },
   { title: "Regularisation", fields: [
     { path: "prior.weight", label: "Prior preservation", ...amount, hint: "keeps what the base knows; 0: off" },
-    { path: "prior.every", label: "every n steps", type: "number", min: 1, step: 1, when: (c) => c.prior.weight > 0 },
+    { path: "prior.every", label: "… every n steps", type: "number", min: 1, step: 1, when: (c) => c.prior.weight > 0 },
     { path: "prior.classPrompt", label: "Class prompt", type: "text", wide: true, when: (c) => c.prior.weight > 0, hint: "what it must not forget, e.g. a face; not needed with class pictures" },
     { path: "dropout", label: "Dropout", ...fraction },
     { path: "rankDropout", label: "Rank dropout", ...fraction },

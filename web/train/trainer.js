@@ -41,21 +41,13 @@ export class Trainer extends EventTarget {
     return this.run?.record ?? null;
   }
 
-  get steps() {
-    return this.record?.config.steps ?? 0;
-  }
+  get steps() { return this.record?.config.steps ?? 0; }
 
-  get busy() {
-    return this.state === "preparing" || this.state === "running";
-  }
+  get busy() { return this.state === "preparing" || this.state === "running"; }
 
-  get ending() {
-    return this.#ending;
-  }
+  get ending() { return this.#ending; }
 
-  get pausing() {
-    return this.state === "running" && !this.#wanted;
-  }
+  get pausing() { return this.state === "running" && !this.#wanted; }
 
   get secondsLeft() {
     return (this.steps - this.step) * (this.log.secondsPerStep ?? this.record?.secondsPerStep ?? NaN);
@@ -75,8 +67,9 @@ export class Trainer extends EventTarget {
       const { signal } = this.#halt = new AbortController();
       try {
         const pictures = await set.decoded();
-        const onProgress = (progress) => this.#emit("prepare", progress);
-        const { summary, measured, dataset } = await this.#engine.trainPrepare(config, pictures, { signal, onProgress });
+        const { summary, measured, dataset } = await this.#engine.trainPrepare(config, pictures, {
+          signal, onProgress: (progress) => this.#emit("prepare", progress),
+        });
         this.#live = true;
         await this.#hold(await this.#runs.create({
           title, model, config, preview, summary, secondsPerStep: measured.secondsPerStep,
@@ -178,9 +171,7 @@ export class Trainer extends EventTarget {
 
   /** Back to a snapshot; what came later is dropped. Goes on from there. */
   rewind(step) {
-    return this.#inTurn(async () => {
-      await this.#halted();
-      await this.#revive();
+    return this.#between(async () => {
       await this.#engine.trainRestore(await this.#snapshot(step));
       this.#truncate(step);
       this.#reopen();
@@ -196,29 +187,19 @@ export class Trainer extends EventTarget {
     return this.run ? this.#pictures.get(this.run, step, step === 0 ? 0 : 1, settings) : Promise.resolve(null);
   }
 
-  /**
-   * A picture of a state of the adapter, drawn unless it is there already.
-   * @param {number} step
-   * @returns {Promise<ImageData>}
-   */
+  /** A picture of a state of the adapter, drawn unless it is there already. @returns {Promise<ImageData>} */
   async picture(step, strength, settings, { signal } = {}) {
-    const kept = await this.#pictures.get(this.run, step, strength, settings);
+    const kept = this.run && await this.#pictures.get(this.run, step, strength, settings);
     if (kept) return kept;
-    return this.#inTurn(async () => {
+    return this.#between(() => {
       signal?.throwIfAborted();
-      await this.#halted();
-      await this.#revive();
       return this.#draw(step, strength, settings, signal);
     });
   }
 
   /** @param {Omit<import("../protocol.js").ExportOrder, "state">} order */
   exportFiles(step, order) {
-    return this.#inTurn(async () => {
-      await this.#halted();
-      await this.#revive();
-      return this.#engine.trainExport({ ...order, state: await this.#stateAt(step) });
-    });
+    return this.#between(async () => this.#engine.trainExport({ ...order, state: await this.#stateAt(step) }));
   }
 
   async #draw(step, strength, settings, signal) {
@@ -256,9 +237,8 @@ export class Trainer extends EventTarget {
       if (error.name === "AbortError") return;
       throw error;
     }
-    const end = this.#ending || this.step >= this.steps;
-    const onProgress = (progress) => this.#progress(progress);
-    const { outcome, reason } = await this.#engine.trainRun({ preview: this.preview, step: this.step, end }, { signal, onProgress });
+    const order = { preview: this.preview, step: this.step, end: this.#ending || this.step >= this.steps };
+    const { outcome, reason } = await this.#engine.trainRun(order, { signal, onProgress: (progress) => this.#progress(progress) });
     if (outcome === "finished") await this.#finished();
     if (outcome === "stopped") {
       // its step is told by the engine alone
@@ -280,6 +260,7 @@ export class Trainer extends EventTarget {
     if (drawing !== undefined) this.#emit("busy", { what: "drawing a preview", fraction: drawing });
     if (evaluation) {
       this.log.addEvaluation(evaluation);
+      this.run.write("log.jsonl", this.log.toText());
       this.#emit("evaluation", { evaluation });
     }
     if (snapshot) this.#addSnapshot(snapshot.step, snapshot.bytes);
@@ -360,6 +341,7 @@ export class Trainer extends EventTarget {
   /** Gives the engine the run, should it not have it, in its newest state. */
   async #revive() {
     if (this.#live) return;
+    if (!this.run) throw new DOMException("The run was put away.", "AbortError");
     const { run, record } = this;
     const dataset = await run.bytes("dataset.bin");
     const state = record.state && await run.bytes(record.state);
@@ -373,8 +355,6 @@ export class Trainer extends EventTarget {
   async #hold(run) {
     if (!await run.hold()) throw new Error("This run is open in another tab.");
     this.run = run;
-    this.step = 0;
-    this.log = new RunLog();
     if (run.problem) this.#emit("trouble", { message: run.problem });
     run.addEventListener("trouble", ({ detail }) => this.#emit("trouble", { message: detail }));
   }
@@ -391,6 +371,15 @@ export class Trainer extends EventTarget {
     this.run = null;
     this.step = 0;
     this.log = new RunLog();
+  }
+
+  /** Does something with the run between two of its steps. */
+  #between(work) {
+    return this.#inTurn(async () => {
+      await this.#halted();
+      await this.#revive();
+      return work();
+    });
   }
 
   #inTurn(work) {

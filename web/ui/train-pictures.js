@@ -3,7 +3,7 @@
 import { filesOfInput } from "../files.js";
 import { counted } from "../format.js";
 
-const ROLES = { train: "trained on", heldOut: "held out" };
+const ROLES = { train: "train", heldOut: "held out" };
 
 /**
  * Events: "files" {files, role}, "remove" {id}, "role" {id, role}, "caption" {id, caption}, "demo",

@@ -63,11 +63,6 @@ export class TrainTimeline extends EventTarget {
     return this.#range.valueAsNumber === this.#steps.length - 1;
   }
 
-  /** Whether no picture is on show. */
-  get blank() {
-    return this.#pair.hasAttribute("data-empty");
-  }
-
   /** What is asked for. */
   get wish() {
     return {
