@@ -95,7 +95,12 @@ export class Engine extends EventTarget {
    * @param {{handle: string, unet: number, textEncoder: number}[]} active  every other adapter is off
    */
   async generate(settings, active, { signal, onProgress } = {}) {
-    return this.#request(Action.generate, { settings, adapters: this.#strengths(active) }, { onProgress, signal });
+    const strengths = new Map(active.map((a) => [a.handle, a]));
+    const adapters = [...this.#adapters].map(([handle, { id }]) => {
+      const a = strengths.get(handle);
+      return { id, enabled: Boolean(a), unet: a?.unet ?? 0, textEncoder: a?.textEncoder ?? 0 };
+    });
+    return this.#request(Action.generate, { settings, adapters }, { onProgress, signal });
   }
 
   // ---- training ----------------------------------------------------------------------------------
@@ -135,7 +140,7 @@ export class Engine extends EventTarget {
    * @returns {Promise<{outcome: "finished"|"stopped"|"paused", step: number, reason: ?string}>}
    */
   trainRun({ preview, step, end }, { signal, onProgress }) {
-    return this.#request(Action.trainRun, { preview, step, end, adapters: this.#strengths([]) }, { signal, onProgress, graceful: true });
+    return this.#request(Action.trainRun, { preview, step, end }, { signal, onProgress, graceful: true });
   }
 
   /** @returns {Promise<Uint8Array>} */
@@ -150,7 +155,7 @@ export class Engine extends EventTarget {
 
   /** Draws with a state of the adapter in training (null: the present one); every other adapter is off. */
   trainPicture(state, strength, settings, { signal, onProgress } = {}) {
-    return this.#request(Action.trainPicture, { state, strength, settings, adapters: this.#strengths([]) }, { signal, onProgress });
+    return this.#request(Action.trainPicture, { state, strength, settings }, { signal, onProgress });
   }
 
   /** @param {import("./protocol.js").ExportOrder} order */
@@ -163,14 +168,6 @@ export class Engine extends EventTarget {
   }
 
   // ---- the worker --------------------------------------------------------------------------------
-
-  #strengths(active) {
-    const strengths = new Map(active.map((a) => [a.handle, a]));
-    return [...this.#adapters].map(([handle, { id }]) => {
-      const a = strengths.get(handle);
-      return { id, enabled: Boolean(a), unet: a?.unet ?? 0, textEncoder: a?.textEncoder ?? 0 };
-    });
-  }
 
   /** A new worker in the state of the old one: same backend, model and adapters. */
   async recover(onProgress) {

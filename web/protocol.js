@@ -69,7 +69,7 @@
  * @property {number} parameters
  * @property {number} bytes
  * @property {boolean} checkpointed        blocks are run twice to save memory
- * @property {number} learningRate
+ * @property {?number} learningRate        null before the weights have been looked at
  * @property {string[]} notes
  *
  * @typedef {object} TrainStep
@@ -78,10 +78,11 @@
  * @property {number} loss
  * @property {number} learningRate
  * @property {number} gradientNorm
- * @property {boolean} skipped             its gradient was no number: nothing was changed
+ * @property {boolean} skippedNow          its gradient was no number: nothing was changed
+ * @property {number} skipped              how many were so far
  * @property {number} seconds
  * @property {boolean} finished
- * @property {?string} stopped             why the run cannot go on; the engine is back at its last good state
+ * @property {?string} stopped             why the run cannot go on; nothing of the bad steps is in the adapter
  * @property {?Pixels} thumbnail           what the model makes of the sample in hand
  *
  * @typedef {object} Evaluation
@@ -89,9 +90,9 @@
  * @property {{loss: number, ratio: number}} train       ratio: in units of the base model's loss
  * @property {?{loss: number, ratio: number}} heldOut
  * @property {{from: number, to: number, ratio: number}[]} bands   by timestep
- * @property {number} drift
+ * @property {number} drift                in units of the base model's own errors
  * @property {?{name: string, similarity: number}} copying
- * @property {?number} diversity
+ * @property {?number} diversity           in units of the base model's
  * @property {{path: string, ratio: number}[]} heat
  * @property {"learning"|"settled"|"memorising"|"forgetting"} verdict
  * @property {string} words
@@ -140,13 +141,13 @@ export const Action = Object.freeze({
   trainPrepare: "trainPrepare",
   /** { config, dataset, state: Uint8Array|null } -> Estimate: a run that was saved, in place of trainPrepare */
   trainResume: "trainResume",
-  /** { adapters: AdapterStrength[], preview: ?Settings, step: where it is, end: to end there } -> { outcome: "finished"|"stopped"|"paused", step, reason }; progress RunProgress */
+  /** { preview: ?Settings, step: where it is, end: to end there } -> { outcome: "finished"|"stopped"|"paused", step, reason }; progress RunProgress */
   trainRun: "trainRun",
   /** -> { bytes }: all that going on bit for bit needs */
   trainState: "trainState",
   /** { state } -> the step of that state, at which the run now is */
   trainRestore: "trainRestore",
-  /** { adapters, state: Uint8Array|null, strength, settings } -> as generate */
+  /** { state: Uint8Array|null, strength, settings } -> as generate, with no other adapter */
   trainPicture: "trainPicture",
   /** ExportOrder -> { files: {name, bytes}[] } */
   trainExport: "trainExport",

@@ -21,6 +21,7 @@ export class TimelineController {
     on(trainer, "state", () => this.#snapshots());
     on(trainer, "evaluation", () => this.#snapshots());
     on(trainer, "picture", (picture) => this.#preview(picture));
+    on(timeline, "moved", () => host.refresh());
     on(timeline, "show", (wish) => this.#show(wish));
     on(timeline, "rewind", ({ step }) => this.#rewind(step));
     on(timeline, "use", ({ step }) => this.#use(step));
@@ -33,7 +34,7 @@ export class TimelineController {
     const { state, step, steps, run } = this.#trainer;
     const free = usable && state !== "preparing" && Boolean(run);
     const { timeline } = this.#ui;
-    timeline.setEnabled({ use: free, rewind: free && timeline.step < steps && (timeline.step < step || state !== "running") });
+    timeline.setEnabled({ draw: free, use: free && timeline.step > 0, rewind: free && timeline.step < steps && (timeline.step < step || state !== "running") });
   }
 
   reset() {

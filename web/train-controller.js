@@ -116,7 +116,7 @@ export class TrainController {
       plot.show(trainer.log, trainer.steps);
       heat.show(evaluation);
     });
-    on("stopped", ({ reason }) => messages.error("Training stopped", `${reason} The run is back at step ${trainer.step}, its last good state. A smaller learning rate or the strength “gentle” may help.`));
+    on("stopped", ({ reason }) => messages.error("Training stopped", `${reason.replace(/\.?$/, ".")} Rewind to an earlier step, or start anew with “gentle”.`));
     on("trouble", ({ message }) => messages.error("The run is not kept whole", message));
     on("failed", ({ error }) => {
       // the controller tells of an engine that broke
@@ -284,11 +284,11 @@ export class TrainController {
     this.#ui.preview.write({ ...this.#ui.preview.read(), prompt: this.#suggestedPrompt() });
   }
 
-  /** The first caption, with the trigger phrase. */
+  /** The first caption, with the trigger phrase as it is put before it in training. */
   #suggestedPrompt() {
     const trigger = this.#ui.settings.config?.trigger ?? "";
     const caption = this.#set.of("train").map((picture) => picture.caption.trim()).find(Boolean) ?? "";
-    return caption.includes(trigger) ? caption : [trigger, caption].filter(Boolean).join(" ");
+    return caption.toLowerCase().includes(trigger.toLowerCase()) ? caption : [trigger, caption].filter(Boolean).join(", ");
   }
 
   #previewSettings(config) {
@@ -336,7 +336,7 @@ export class TrainController {
     return [
       `${millions(parameters)} parameters in ${counted(modules, "layer")}`,
       `needs about ${size(bytes)}${checkpointed ? ", blocks are run twice to save memory" : ""}`,
-      `learning rate ${number(learningRate)}`,
+      learningRate && `learning rate ${number(learningRate)}`,
       seconds && `about ${about(seconds)}`,
     ].filter(Boolean).join(" · ");
   }

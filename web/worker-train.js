@@ -6,7 +6,7 @@ import { Action, abortError } from "./protocol.js";
 /** The run's state goes to the page at least this often: more than that is not lost with the tab. */
 const SAVE_MS = 10_000;
 
-export function trainActions({ engine, setAdapters, drawn, own, macrotask, throttle, isAborted }) {
+export function trainActions({ engine, drawn, own, macrotask, throttle, isAborted }) {
   /** What the present step asked for and a pause left undone. */
   let owed = {};
   let at = 0;
@@ -48,13 +48,6 @@ export function trainActions({ engine, setAdapters, drawn, own, macrotask, throt
       owed.snapshot = false;
       owed.kept = true;
     }
-    if (owed.evaluation) {
-      const evaluation = await evaluate(id, report);
-      if (!evaluation) return false;
-      owed.evaluation = false;
-      report({ evaluation });
-      if (evaluation.best && !owed.kept) send(report, "snapshot");
-    }
     if (owed.preview && preview) {
       try {
         await drawPreview(id, preview, report);
@@ -64,6 +57,13 @@ export function trainActions({ engine, setAdapters, drawn, own, macrotask, throt
       }
     }
     owed.preview = false;
+    if (owed.evaluation) {
+      const evaluation = await evaluate(id, report);
+      if (!evaluation) return false;
+      owed.evaluation = false;
+      report({ evaluation });
+      if (evaluation.best && !owed.kept) send(report, "snapshot");
+    }
     return true;
   }
 
@@ -95,8 +95,7 @@ export function trainActions({ engine, setAdapters, drawn, own, macrotask, throt
       return engine().trainResume(config, dataset, state ?? null);
     },
 
-    async [Action.trainRun]({ id, adapters, preview, step: from, end }, report) {
-      setAdapters(adapters);
+    async [Action.trainRun]({ id, preview, step: from, end }, report) {
       at = from;
       if (end && !owed.finished) owed = { finished: true, snapshot: true, evaluation: true, preview: true };
       let saved = performance.now();
@@ -109,7 +108,7 @@ export function trainActions({ engine, setAdapters, drawn, own, macrotask, throt
         if (step.stopped) return { outcome: "stopped", reason: step.stopped, step: step.step };
         at = step.step;
         const { finished } = step;
-        owed = { finished, snapshot: due.snapshot || finished, evaluation: due.evaluation || finished, preview: due.preview || finished };
+        owed = { finished, snapshot: due.snapshot || finished, evaluation: due.evaluation || finished, preview: due.preview };
         const old = performance.now() - saved > SAVE_MS;
         if (old && !owed.snapshot) send(report, "saved");
         if (old || owed.snapshot) saved = performance.now();
@@ -124,8 +123,7 @@ export function trainActions({ engine, setAdapters, drawn, own, macrotask, throt
       return engine().trainRestore(state);
     },
 
-    [Action.trainPicture]({ id, adapters, state, strength, settings }, report) {
-      setAdapters(adapters);
+    [Action.trainPicture]({ id, state, strength, settings }, report) {
       engine().trainPicture(state, strength, settings);
       return drawn(id, throttle(report));
     },

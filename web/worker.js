@@ -33,17 +33,15 @@ const actions = {
   [Action.removeAdapter]: ({ adapter }) => engine.removeAdapter(adapter),
 
   [Action.generate]({ id, settings, adapters }, report) {
-    setAdapters(adapters);
+    for (const { id: adapter, enabled, unet, textEncoder } of adapters) {
+      engine.setAdapter(adapter, enabled, unet, textEncoder);
+    }
     engine.start(settings);
     return drawn(id, throttle(report));
   },
 
-  ...trainActions({ engine: () => engine, setAdapters, drawn, own, macrotask, throttle, isAborted: (id) => aborted.has(id) }),
+  ...trainActions({ engine: () => engine, drawn, own, macrotask, throttle, isAborted: (id) => aborted.has(id) }),
 };
-
-function setAdapters(adapters) {
-  for (const { id, enabled, unet, textEncoder } of adapters) engine.setAdapter(id, enabled, unet, textEncoder);
-}
 
 /** Pulls the picture that was started until it is done. */
 async function drawn(id, tick) {

@@ -27,7 +27,7 @@ export const BASIC = [
   { path: "kind", label: "Kind", type: "select", options: { lora: "LoRA", dora: "DoRA", loha: "LoHa", lokr: "LoKr" }, hint: "LoRA loads everywhere" },
   { path: "targets", label: "Layers", type: "select", options: { attention: "attention", crossAttention: "cross attention only", linear: "all linear", convolution: "linear and convolutions" },
     hint: "all linear learns best; fewer is quicker" },
-  { path: "rank", label: "Rank", type: "number", min: 1, max: 1024, step: 1 },
+  { path: "rank", label: "Rank", type: "number", min: 1, max: 256, step: 1 },
   { path: "alpha", label: "Alpha", ...amount },
   { path: "blocks", label: "Blocks", type: "checks", options: { down: "down", mid: "middle", up: "up" }, wide: true },
 ];
@@ -38,7 +38,7 @@ export const ADVANCED = [
     { path: "init", label: "Initialisation", type: "select", options: { gaussian: "gaussian", kaiming: "Kaiming", orthogonal: "orthogonal", pissa: "PiSSA" }, hint: "PiSSA begins with the base's main directions" },
     { path: "rankStabilised", label: "Rank-stabilised", type: "check", hint: "alpha / √rank in place of alpha / rank" },
     { path: "lokrFactor", label: "LoKr factor", type: "number", min: 1, step: 1, empty: "square", when: (c) => c.kind === "lokr" },
-    { path: "resolution", label: "Resolution", type: "number", min: 64, max: 1536, step: 8, empty: "model's own", hint: "pixels of a side; less is quicker" },
+    { path: "resolution", label: "Resolution", type: "number", min: 64, max: 2048, step: 64, empty: "model's own", hint: "pixels of a side; less is quicker" },
     { path: "latents", label: "Latents", type: "select", options: { mean: "mean", sample: "drawn each step" } },
     { path: "captionDropout", label: "Captions left out", ...fraction, hint: "share of samples; lets it work without words too" },
     { path: "holdOut", label: "Hold out", type: "number", min: 0, max: 100, step: 1, hint: "pictures not trained on, to see memorising, unless some are marked" },

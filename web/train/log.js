@@ -4,7 +4,7 @@
 const SMOOTHING = 0.9;
 
 /**
- * @typedef {{step: number, loss: number, learningRate: number, gradientNorm: number, skipped: boolean, seconds: number, smooth: number}} LoggedStep
+ * @typedef {{step: number, loss: number, learningRate: number, gradientNorm: number, skippedNow: boolean, seconds: number, smooth: number}} LoggedStep
  */
 export class RunLog {
   /** @type {LoggedStep[]} */
@@ -13,14 +13,14 @@ export class RunLog {
   evaluations = [];
 
   /** @param {import("../protocol.js").TrainStep} step */
-  addStep({ step, loss, learningRate, gradientNorm, skipped, seconds }) {
+  addStep({ step, loss, learningRate, gradientNorm, skippedNow, seconds }) {
     this.#drop(this.steps, step - 1); // done anew
     const before = this.steps.at(-1)?.smooth;
     const value = Number.isFinite(loss) ? loss : null;
     // a plain mean at first, so that the first loss doesn't weigh for ever
     const weight = Math.min(SMOOTHING, this.steps.length / (this.steps.length + 1));
     const smooth = value === null ? before ?? null : before == null ? value : weight * before + (1 - weight) * value;
-    this.steps.push({ step, loss: value, learningRate, gradientNorm, skipped, seconds, smooth });
+    this.steps.push({ step, loss: value, learningRate, gradientNorm, skippedNow, seconds, smooth });
   }
 
   addEvaluation(evaluation) {
@@ -85,7 +85,7 @@ export function findings({ train, heldOut, drift, copying, diversity }) {
     heldOut
       ? { text: `Loss on pictures held out: ${percent(heldOut.ratio)} of the base model's.` }
       : { text: "No picture is held out, so memorising cannot be measured. Mark one as held out next time." },
-    { text: `Drift on other prompts: ${number(drift)} (0 is the base model).` },
+    { text: `Other prompts have moved by ${percent(drift)} of the base model's own error.`, warn: drift > 1 },
   ];
   if (copying) {
     found.push(copying.similarity >= 0.9
@@ -93,7 +93,7 @@ export function findings({ train, heldOut, drift, copying, diversity }) {
       : { text: `No copying: the nearest picture is ${copying.name}, ${percent(copying.similarity)} alike.` });
   }
   if (diversity !== null && diversity !== undefined) {
-    found.push({ text: `Variety over seeds: ${number(diversity)} (when it falls, all pictures become alike).` });
+    found.push({ text: `Variety over seeds: ${percent(diversity)} of the base model's.`, warn: diversity < 0.5 });
   }
   return found;
 }

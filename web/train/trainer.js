@@ -230,14 +230,15 @@ export class Trainer extends EventTarget {
   }
 
   async #train(signal) {
+    const preview = this.record.config.previewEvery > 0 ? this.preview : null;
     try {
-      const base = await this.#pictures.get(this.run, 0, 0, this.preview) ?? await this.#draw(0, 0, this.preview, signal);
-      this.#emit("picture", { base: true, step: 0, image: base });
+      const base = preview && (await this.#pictures.get(this.run, 0, 0, preview) ?? await this.#draw(0, 0, preview, signal));
+      if (base) this.#emit("picture", { base: true, step: 0, image: base });
     } catch (error) {
       if (error.name === "AbortError") return;
       throw error;
     }
-    const order = { preview: this.preview, step: this.step, end: this.#ending || this.step >= this.steps };
+    const order = { preview, step: this.step, end: this.#ending || this.step >= this.steps };
     const { outcome, reason } = await this.#engine.trainRun(order, { signal, onProgress: (progress) => this.#progress(progress) });
     if (outcome === "finished") await this.#finished();
     if (outcome === "stopped") {

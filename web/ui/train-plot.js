@@ -112,7 +112,7 @@ export class TrainPlot {
     const seen = steps.filter(({ loss }) => loss !== null);
     add("path", { class: "raw", d: path(seen.map(({ step, loss }) => [x(step), yLoss(loss)])) });
     add("path", { class: "smooth", d: path(seen.map(({ step, smooth }) => [x(step), yLoss(smooth)])) });
-    for (const { step } of steps.filter(({ skipped }) => skipped)) add("circle", { class: "skipped", cx: x(step), cy: lower.bottom, r: 3 });
+    for (const { step } of steps.filter(({ skippedNow }) => skippedNow)) add("circle", { class: "skipped", cx: x(step), cy: lower.bottom, r: 3 });
 
     const lines = [["train", "pictures", (e) => e.train], ["held", "held out", (e) => e.heldOut]];
     for (const [name, , of] of lines) {
@@ -160,7 +160,7 @@ export class TrainPlot {
     const at = steps.find((s) => s.step === step);
     const measured = evaluations.find((e) => e.step === step);
     const parts = [`step ${step}`];
-    if (at) parts.push(at.skipped ? "skipped: no number" : `loss ${number(at.loss)}`, `learning rate ${number(at.learningRate)}`, `gradient ${number(at.gradientNorm)}`);
+    if (at) parts.push(at.skippedNow ? "skipped: no number" : `loss ${number(at.loss)}`, `learning rate ${number(at.learningRate)}`, `gradient ${number(at.gradientNorm)}`);
     if (measured) parts.push(`pictures ${percent(measured.train.ratio)}`);
     if (measured?.heldOut) parts.push(`held out ${percent(measured.heldOut.ratio)}`);
     return parts.join(" · ");

@@ -6,7 +6,7 @@ import { Wiper } from "./wiper.js";
 const REST_MS = 250;
 
 /**
- * Events: "show" {step, compare, prompt, strength}: show these, drawing what is lacking; "rewind" {step},
+ * Events: "moved"; "show" {step, compare, prompt, strength}: show these, drawing what is lacking; "rewind" {step},
  * "export" {step}, "use" {step}.
  */
 export class TrainTimeline extends EventTarget {
@@ -32,6 +32,7 @@ export class TrainTimeline extends EventTarget {
     for (const range of [this.#range, this.#compare]) {
       range.addEventListener("input", () => {
         this.#words();
+        this.#emit("moved", {});
         this.#ask();
       });
     }
@@ -101,8 +102,9 @@ export class TrainTimeline extends EventTarget {
     return this.step !== before;
   }
 
-  setEnabled({ use, rewind }) {
-    for (const id of ["use-adapter", "export", "try"]) document.querySelector(`#${id}`).disabled = !use;
+  setEnabled({ draw, use, rewind }) {
+    document.querySelector("#try").disabled = !draw;
+    for (const id of ["use-adapter", "export"]) document.querySelector(`#${id}`).disabled = !use;
     document.querySelector("#rewind").disabled = !rewind;
   }
 
