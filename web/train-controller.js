@@ -61,7 +61,7 @@ export class TrainController {
     on(pictures, "files", ({ files, role }) => this.#host.openFiles(files, role));
     on(pictures, "demo", () => this.#addDemo());
     on(pictures, "remove", ({ id }) => { this.#set.remove(id); this.#setChanged(); });
-    on(pictures, "role", ({ id, role }) => { this.#set.find(id).role = role; this.#setChanged(); });
+    on(pictures, "role", ({ id, role }) => { this.#set.find(id).role = role; this.#setChanged(false); });
     on(pictures, "caption", ({ id, caption }) => { this.#set.find(id).caption = caption; this.#suggestPrompt(); });
     on(pictures, "options", ({ trigger, flip }) => {
       settings.set("trigger", trigger);
@@ -210,7 +210,8 @@ export class TrainController {
     const engine = document.body.dataset.state;
     const usable = Boolean(this.#model && this.#presets) && engine !== "loading" && engine !== "error";
     const open = state === "none";
-    document.body.dataset.train = open ? (train > 0 && usable ? "ready" : "empty") : state;
+    const startable = usable && train > 0 && this.#estimate.good;
+    document.body.dataset.train = open ? (startable ? "ready" : "empty") : state;
     document.body.dataset.trainStep = trainer?.step ?? 0;
     pictures.setLocked(!open);
     settings.setLocked(!open || !this.#presets, !open);
@@ -221,7 +222,7 @@ export class TrainController {
     bar.buttons({
       start: open ? "Start training" : state === "paused" || state === "error" || (state === "finished" && early) ? "Continue" : null,
       continues: !open,
-      startable: usable && (!open || (train > 0 && this.#estimate.good)),
+      startable: open ? startable : usable,
       pause: state === "running" && !trainer.pausing,
       stop: state === "preparing" ? "Cancel" : state === "running" || state === "paused" ? (trainer.ending && state === "running" ? "Stop at once" : "Stop") : null,
       fresh: ["paused", "finished", "error"].includes(state),
@@ -253,11 +254,13 @@ export class TrainController {
     });
   }
 
-  #setChanged() {
+  /** @param {boolean} [others] whether there are other pictures than before */
+  #setChanged(others = true) {
     this.#ui.pictures.show(this.#set);
     this.#suggestPrompt();
     this.refresh();
     this.#askEstimate();
+    if (!others) return;
     clearTimeout(this.#inspect.timer);
     this.#inspect.timer = setTimeout(() => this.#inspectPictures(), REST_MS);
   }
@@ -316,7 +319,10 @@ export class TrainController {
         const estimate = await this.#engine.trainEstimate(config, counts);
         if (serial !== this.#estimate.serial) return;
         words = this.#estimateWords(estimate, config);
-        notes = estimate.notes;
+        notes = [...estimate.notes];
+        if (!config.trigger && this.#set.of("train").every(({ caption }) => !caption.trim())) {
+          notes.push("No captions and no trigger phrase: the adapter will act on every prompt.");
+        }
         good = true;
       } catch (error) {
         if (serial !== this.#estimate.serial || error.name === CRASH) return;
@@ -463,13 +469,14 @@ export class TrainController {
     this.#ui.runs.setStorage(room?.usage ? `${size(room.usage)} used; the browser gives up to ${size(room.quota)}.` : "");
   }
 
-  /** The line in the bar. @param {string} [aside] what goes on beside the steps */
+  /** The line in the bar, and the tab's title. @param {string} [aside] what goes on beside the steps */
   #tell(aside = "") {
     const { bar } = this.#ui;
     const trainer = this.#trainer;
     const { step = 0, steps = 0, state = "none", log } = trainer ?? {};
     const at = `step ${step} of ${steps}`;
     const last = log?.steps.at(-1);
+    document.title = state === "running" ? `${Math.floor(100 * step / steps)} % · Lorakeet` : "Lorakeet";
     if (state === "none") {
       const loading = document.body.dataset.state === "loading";
       const { train } = this.#set.counts;

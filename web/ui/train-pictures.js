@@ -29,12 +29,13 @@ export class TrainPictures extends EventTarget {
 
   constructor() {
     super();
-    this.#adder = document.createElement("button");
-    this.#adder.type = "button";
-    this.#adder.className = "picture add";
-    this.#adder.dataset.choose = "train";
-    this.#adder.setAttribute("aria-label", "Add pictures");
-    this.#adder.append("+", Object.assign(document.createElement("small"), { textContent: "add pictures" }));
+    const add = Object.assign(document.createElement("button"), { type: "button", className: "picture add" });
+    add.dataset.choose = "train";
+    add.setAttribute("aria-label", "Add pictures");
+    add.append("+", Object.assign(document.createElement("small"), { textContent: "add pictures" }));
+    this.#adder = document.createElement("div");
+    this.#adder.setAttribute("role", "listitem");
+    this.#adder.append(add);
     this.#fields.addEventListener("click", ({ target }) => {
       const role = target.closest("[data-choose]")?.dataset.choose;
       if (!role) return;
