@@ -1,10 +1,12 @@
-// Wires the parts of the page to the engine. The parts emit events; only this file acts on them.
+// Wires the parts of the page to the engine. The parts emit events; only this file acts on them, and
+// train-controller.js on those of the Train tab.
 
 import { CLIP_MERGES, DEMO_ADAPTERS, DEMO_KEY, DEMO_MODEL, DEMO_PROMPTS, defaultSettings } from "./demo.js";
 import { sortFiles } from "./files.js";
 import { PictureCache, PictureMaker, baseJob, fingerprint } from "./pictures.js";
 import { CRASH } from "./protocol.js";
 import { recall, remember } from "./storage.js";
+import { TrainController } from "./train-controller.js";
 
 /** How long a slider rests before its picture is drawn. */
 const REST_MS = 250;
@@ -13,6 +15,9 @@ export class Controller {
   #engine;
   #ui;
   #maker;
+  /** @type {TrainController} */
+  #train;
+  #backend = null;
   /** @type {?{key: string, title: string, isDemo: boolean, report: import("./protocol.js").ModelReport}} */
   #model = null;
   #modelsLoaded = 0;
@@ -29,6 +34,11 @@ export class Controller {
     this.#engine = engine;
     this.#ui = ui;
     this.#maker = new PictureMaker(engine, new PictureCache());
+    this.#train = new TrainController(engine, ui.train, {
+      addAdapter: (adapter) => this.addAdapter({ ...adapter, config: null }),
+      stopPictures: () => this.#stop(),
+      openFiles: (files, role) => this.openFiles(files, role),
+    });
     this.#wire();
   }
 
@@ -52,11 +62,11 @@ export class Controller {
       capability.show(report);
       this.#state("loading", "Starting the engine…");
       try {
-        await this.#engine.open();
+        this.#backend = await this.#engine.open();
       } catch (error) {
         if (report.backend === "cpu" || forcedBackend) throw error;
         this.#engine.restart();
-        await this.#engine.open("cpu");
+        this.#backend = await this.#engine.open("cpu");
         capability.show({ ...report, backend: "cpu", why: `the GPU could not be opened (${error.message})` });
       }
     } catch (error) {
@@ -78,7 +88,7 @@ export class Controller {
     on(adapters, "trigger", ({ word }) => form.appendToPrompt(word));
     on(adapters, "demo", ({ adapter }) => this.addDemoAdapter(adapter));
 
-    on(drop, "files", ({ files }) => this.openFiles(files));
+    on(drop, "files", ({ files, role }) => this.openFiles(files, role));
     on(model, "demo", () => this.loadDemo());
     on(progress, "cancel", () => this.#loading?.abort());
     on(progress, "save", () => this.#save());
@@ -98,11 +108,17 @@ export class Controller {
 
   // ---- files -------------------------------------------------------------------------------------
 
-  async openFiles(files) {
-    const { models, adapters, refused } = await sortFiles(files);
+  async openFiles(files, role) {
+    const { models, adapters, pictures, texts, refused } = await sortFiles(files);
     for (const { name, problem } of refused) this.#ui.messages.info(name, problem);
     for (const model of models) await this.loadModel(model);
     for (const adapter of adapters) await this.addAdapter(adapter);
+    // pictures beside an adapter or a model show what it can do
+    if (models.length + adapters.length > 0 || pictures.length + texts.length === 0) return;
+    const lost = await this.#train.addFiles(pictures, texts, role);
+    if (lost.length > 0 && pictures.length === 0) {
+      this.#ui.messages.info(lost.join(", "), "A text is read as the caption of a picture of the same name, and there is none. Drop the picture first.");
+    }
   }
 
   // ---- model -------------------------------------------------------------------------------------
@@ -122,6 +138,7 @@ export class Controller {
       if (document.body.dataset.state === "error") return; // there is no engine
       this.#stop();
       this.#state("loading", `Loading ${name}…`);
+      await this.#train.modelLeaves();
       const abort = this.#loading = new AbortController();
       this.#ui.progress.loading(true);
       try {
@@ -130,6 +147,7 @@ export class Controller {
         const { report, adapters } = await this.#engine.loadModel(files, { signal: abort.signal, onProgress });
         this.#model = { key, title, isDemo, report };
         this.#modelChanged();
+        await this.#train.modelChanged({ ...this.#model, backend: this.#backend });
         this.#adaptersRefitted(adapters, `does not fit ${title}`);
         this.#state("ready", "Ready");
       } catch (error) {
@@ -191,7 +209,7 @@ export class Controller {
       this.#stop();
       this.#state("loading", `Adding ${name}…`);
       try {
-        const report = await this.#engine.addAdapter(handle, file.name ?? `${name}.safetensors`, file, config);
+        const report = await this.#train.interlude(() => this.#engine.addAdapter(handle, file.name ?? `${name}.safetensors`, file, config));
         adapters.add({ handle, name, size: file.size, report });
         this.#state("ready", `${name} is on at strength 1`);
         if (this.#shown) this.#remake();
@@ -206,7 +224,7 @@ export class Controller {
   async addDemoAdapter({ name, url }) {
     this.#stop();
     try {
-      const [{ blob }] = await this.#engine.fetchFiles([{ path: `${name}.safetensors`, url }]);
+      const [{ blob }] = await this.#train.interlude(() => this.#engine.fetchFiles([{ path: `${name}.safetensors`, url }]));
       await this.addAdapter({ name, file: blob, config: null, handle: `demo ${name}` });
     } catch (error) {
       if (error.name !== CRASH) this.#ui.messages.error(`${name} was not added`, error.message);
@@ -218,7 +236,7 @@ export class Controller {
       this.#stop();
       this.#ui.adapters.remove(handle);
       try {
-        await this.#engine.removeAdapter(handle);
+        await this.#train.interlude(() => this.#engine.removeAdapter(handle));
       } catch (error) {
         if (error.name !== CRASH) this.#ui.messages.error("The adapter was not removed", error.message);
       }
@@ -255,6 +273,10 @@ export class Controller {
   generate() {
     const { form } = this.#ui;
     if (!this.#model || document.body.dataset.state === "loading" || !form.valid()) return;
+    if (this.#train.busy) {
+      this.#ui.messages.info("Training has the engine", "Pause it to draw; it goes on from where it was.");
+      return;
+    }
     if (!form.seedKept && form.read().seed === this.#usedSeed) form.randomSeed();
     this.#rememberSettings();
     this.#remake();
@@ -268,7 +290,7 @@ export class Controller {
 
   /** @returns {?import("./pictures.js").Job} what the page asks for now */
   #job() {
-    if (!this.#model || !this.#ui.form.valid()) return null;
+    if (!this.#model || this.#train.busy || !this.#ui.form.valid()) return null;
     return { model: this.#model.key, settings: this.#ui.form.read(), adapters: this.#ui.adapters.active() };
   }
 
@@ -372,12 +394,14 @@ export class Controller {
     document.body.dataset.state = state;
     this.#ui.form.setEnabled(state === "ready" || state === "running");
     this.#ui.progress.status(status);
+    this.#train.refresh();
   }
 
   /** The worker broke: bring up another with the same model and adapters. */
   #recover(error) {
     const { progress, messages } = this.#ui;
     this.#stop();
+    this.#train.engineLost();
     this.#state("loading", "The engine stopped; starting it again…");
     return this.#inTurn(async () => {
       this.#state("loading", "The engine stopped; starting it again…");
@@ -385,7 +409,7 @@ export class Controller {
         const { adapters } = await this.#engine.recover((bytes) => progress.bytes(bytes));
         this.#adaptersRefitted(adapters, "was not put back");
         messages.error("The engine stopped and was started again", this.#model
-          ? `Your model and adapters are back; only the job in hand was lost. (${error.message})`
+          ? `Your model and adapters are back. ${this.#train.interrupted ?? "Only the job in hand was lost."} (${error.message})`
           : `No model is loaded. (${error.message})`);
         this.#state(this.#model ? "ready" : "empty", this.#model ? "Ready" : "No model is loaded");
       } catch (again) {

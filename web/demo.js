@@ -26,6 +26,13 @@ export const DEMO_ADAPTERS = [
   { name: "soft", about: "soft shading", url: here("demo-model/lora/soft.kohya.safetensors") },
 ];
 
+/** Pictures to train on that the demo model can learn from, each with its caption in a text file. */
+export const DEMO_PICTURES = ["cat-face", "fire-engine", "grinning-face", "guitar", "house", "red-apple", "rocket", "sunflower"].map((name) => ({
+  name: `${name}.png`,
+  url: here(`demo-model/training-set/${name}.png`),
+  captionUrl: here(`demo-model/training-set/${name}.txt`),
+}));
+
 /** CLIP's own BPE merges, for single-file checkpoints, which bring no tokenizer. */
 export const CLIP_MERGES = { path: "clip-vocabulary/merges.txt", url: here("clip-vocabulary/merges.txt") };
 
@@ -33,6 +40,24 @@ export const DEMO_PROMPTS = [
   "smiling face with sunglasses", "fox", "panda", "blue cat face", "purple apple", "robot", "rocket",
   "pizza", "green house", "sunflower", "snowman", "guitar", "red heart", "octopus",
 ];
+
+/**
+ * How previews of a training run are drawn: in few steps, at the size that is trained at.
+ * @param {import("./protocol.js").ModelReport} report
+ */
+export function previewSettings(report, isDemo, { prompt, seed, resolution }) {
+  const { scheduler, schedulers, native } = report;
+  return {
+    prompt,
+    negativePrompt: "",
+    steps: 12,
+    guidance: isDemo ? 4 : 7.5,
+    seed,
+    scheduler: schedulers.some(({ id }) => id === "dpmpp_2m") ? "dpmpp_2m" : scheduler,
+    width: resolution ?? native.width,
+    height: resolution ?? native.height,
+  };
+}
 
 /**
  * The settings a model starts with.

@@ -56,7 +56,7 @@ export class Engine extends EventTarget {
    * @returns {Promise<import("./protocol.js").ModelFile[]>}
    */
   async fetchFiles(urls, { signal, onProgress } = {}) {
-    return this.#killable(signal, async () => (await this.#request(Action.fetchFiles, { urls }, onProgress)).files);
+    return this.#killable(signal, async () => (await this.#request(Action.fetchFiles, { urls }, { onProgress })).files);
   }
 
   /**
@@ -67,7 +67,7 @@ export class Engine extends EventTarget {
    */
   async loadModel(files, { signal, onProgress } = {}) {
     return this.#killable(signal, async () => {
-      const report = await this.#request(Action.loadModel, { files }, onProgress);
+      const report = await this.#request(Action.loadModel, { files }, { onProgress });
       this.#model = files;
       return { report, adapters: await this.#attachAll() };
     });
@@ -100,8 +100,74 @@ export class Engine extends EventTarget {
       const a = strengths.get(handle);
       return { id, enabled: Boolean(a), unet: a?.unet ?? 0, textEncoder: a?.textEncoder ?? 0 };
     });
-    return this.#request(Action.generate, { settings, adapters }, onProgress, signal);
+    return this.#request(Action.generate, { settings, adapters }, { onProgress, signal });
   }
+
+  // ---- training ----------------------------------------------------------------------------------
+
+  /** @returns {Promise<import("./protocol.js").TrainConfig>} */
+  trainPreset(name) {
+    return this.#request(Action.trainPreset, { name });
+  }
+
+  /** @returns {Promise<{name: string, warnings: string[]}[]>}  The pixels are given away. */
+  trainInspect(pictures) {
+    return this.#request(Action.trainInspect, { pictures }, { transfer: pixelBuffers(pictures) });
+  }
+
+  /** @returns {Promise<import("./protocol.js").Estimate>} */
+  trainEstimate(config, counts) {
+    return this.#request(Action.trainEstimate, { config, counts });
+  }
+
+  /**
+   * Makes latents and embeddings of the pictures and times two steps. The pixels are given away.
+   * @param {import("./protocol.js").TrainPicture[]} pictures
+   */
+  trainPrepare(config, pictures, { signal, onProgress } = {}) {
+    return this.#request(Action.trainPrepare, { config, pictures }, { signal, onProgress, transfer: pixelBuffers(pictures) });
+  }
+
+  /** @returns {Promise<import("./protocol.js").Estimate>} */
+  trainResume(config, dataset, state) {
+    return this.#request(Action.trainResume, { config, dataset, state });
+  }
+
+  /**
+   * Trains until the run is finished, stopped or paused; the signal pauses it after the step in hand.
+   * @param {{preview: ?import("./protocol.js").Settings, step: number, end: boolean}} order   the step it is at; whether to end there
+   * @param {{signal: AbortSignal, onProgress: (progress: import("./protocol.js").RunProgress) => void}} options
+   * @returns {Promise<{outcome: "finished"|"stopped"|"paused", step: number, reason: ?string}>}
+   */
+  trainRun({ preview, step, end }, { signal, onProgress }) {
+    return this.#request(Action.trainRun, { preview, step, end }, { signal, onProgress, graceful: true });
+  }
+
+  /** @returns {Promise<Uint8Array>} */
+  async trainState() {
+    return (await this.#request(Action.trainState, {})).bytes;
+  }
+
+  /** @returns {Promise<number>} the step */
+  trainRestore(state) {
+    return this.#request(Action.trainRestore, { state });
+  }
+
+  /** Draws with a state of the adapter in training (null: the present one); every other adapter is off. */
+  trainPicture(state, strength, settings, { signal, onProgress } = {}) {
+    return this.#request(Action.trainPicture, { state, strength, settings }, { signal, onProgress });
+  }
+
+  /** @param {import("./protocol.js").ExportOrder} order */
+  async trainExport(order) {
+    return (await this.#request(Action.trainExport, order)).files;
+  }
+
+  trainEnd() {
+    return this.#request(Action.trainEnd, {});
+  }
+
+  // ---- the worker --------------------------------------------------------------------------------
 
   /** A new worker in the state of the old one: same backend, model and adapters. */
   async recover(onProgress) {
@@ -110,7 +176,7 @@ export class Engine extends EventTarget {
       this.restart();
       await this.open();
       if (!this.#model) return { report: null, adapters: [] };
-      const report = await this.#request(Action.loadModel, { files: this.#model }, onProgress);
+      const report = await this.#request(Action.loadModel, { files: this.#model }, { onProgress });
       return { report, adapters: await this.#attachAll() };
     } finally {
       this.#recovering = false;
@@ -161,14 +227,16 @@ export class Engine extends EventTarget {
     }
   }
 
-  #request(action, parameters, onProgress, signal) {
-    if (signal?.aborted) return Promise.reject(abortError());
+  /** `graceful`: an abort is told to the worker, and what it answers is the result. */
+  #request(action, parameters, { onProgress, signal, transfer = [], graceful = false } = {}) {
+    if (signal?.aborted && !graceful) return Promise.reject(abortError());
     if (!this.#worker) return Promise.reject(crashError("the engine is not running"));
     const id = ++this.#lastId;
     return new Promise((resolve, reject) => {
       const onAbort = () => {
-        this.#pending.delete(id);
         this.#worker?.postMessage({ abort: id });
+        if (graceful) return;
+        this.#pending.delete(id);
         reject(abortError());
       };
       const settle = (how) => (value) => {
@@ -177,7 +245,8 @@ export class Engine extends EventTarget {
       };
       signal?.addEventListener("abort", onAbort, { once: true });
       this.#pending.set(id, { resolve: settle(resolve), reject: settle(reject), onProgress });
-      this.#worker.postMessage({ ...parameters, id, action });
+      this.#worker.postMessage({ ...parameters, id, action }, transfer);
+      if (signal?.aborted) onAbort();
     });
   }
 
@@ -220,6 +289,10 @@ export class Engine extends EventTarget {
     this.#pending.clear();
     for (const { reject } of open) reject(error);
   }
+}
+
+function pixelBuffers(pictures) {
+  return pictures.map(({ rgba }) => rgba.buffer);
 }
 
 function crashError(message) {

@@ -6,7 +6,7 @@ const MAX_HEADER = 20 * 1024 * 1024;
 const ADAPTER_KEY = /(^|[._])(lora|hada|lokr|oft|boft|ia3|glora|dora)_|\.lora\.(up|down)|\.alpha$|\.diff(_b)?$|\.on_input$|\.lora_[AB]\b/;
 const CHECKPOINT_KEY = /^(model\.diffusion_model|first_stage_model|cond_stage_model)\./;
 const MODEL_FILE = /\.(safetensors|json|txt)$/i;
-const PICTURE = /\.(png|jpe?g|webp|gif|avif|bmp)$/i;
+const PICTURE = /\.(png|jpe?g|webp|gif|avif|bmp|heic|heif|tiff?)$/i;
 const PICKLE = /\.(ckpt|pt|pth|bin|pkl)$/i;
 
 /**
@@ -14,6 +14,8 @@ const PICKLE = /\.(ckpt|pt|pth|bin|pkl)$/i;
  * @typedef {object} Sorted
  * @property {{name: string, files: import("./protocol.js").ModelFile[], hasTokenizer: boolean}[]} models
  * @property {{name: string, file: File, config: ?string}[]} adapters
+ * @property {{name: string, file: File}[]} pictures
+ * @property {{name: string, file: File}[]} texts       captions, where their names are those of pictures
  * @property {{name: string, problem: string}[]} refused
  */
 
@@ -47,7 +49,7 @@ async function walk(entry) {
 
 /** @param {Dropped[]} dropped @returns {Promise<Sorted>} */
 export async function sortFiles(dropped) {
-  const sorted = { models: [], adapters: [], refused: [] };
+  const sorted = { models: [], adapters: [], pictures: [], texts: [], refused: [] };
   let rest = dropped.filter(({ path }) => !/(^|\/)(\.[^/]*|Thumbs\.db)$/.test(path));
 
   const roots = rest.filter(({ path }) => /(^|\/)model_index\.json$/.test(path)).map(({ path }) => directory(path));
@@ -74,19 +76,21 @@ export async function sortFiles(dropped) {
         sorted.adapters.push({ name: adapterName(path), file, config: config ? await config.text() : null });
       }
     } else if (PICTURE.test(name) || file.type.startsWith("image/")) {
-      sorted.refused.push({ name, problem: "This is a picture. Tuning an adapter on your own pictures comes later; for now drop .safetensors files." });
+      sorted.pictures.push({ name, file });
+    } else if (/\.(txt|caption)$/i.test(name)) {
+      sorted.texts.push({ name, file });
     } else if (PICKLE.test(name)) {
       sorted.refused.push({ name, problem: "Files of this kind can run code when opened, so Lorakeet doesn't read them. Save it as .safetensors and drop that." });
     } else if (name !== "adapter_config.json" && dropped.length === 1) {
-      sorted.refused.push({ name, problem: "Lorakeet reads .safetensors files and model folders with a model_index.json." });
+      sorted.refused.push({ name, problem: "Lorakeet reads .safetensors files, model folders with a model_index.json, and pictures to train on." });
     }
   }
-  const nothing = sorted.models.length + sorted.adapters.length + sorted.refused.length === 0;
+  const nothing = Object.values(sorted).every((list) => list.length === 0);
   if (nothing && dropped.length > 0) {
     const name = dropped[0].path.split("/")[0];
     sorted.refused.push(configs.size > 0
       ? { name: "adapter_config.json", problem: "This describes an adapter but holds no weights. Drop it together with its adapter_model.safetensors." }
-      : { name, problem: "There is no .safetensors file and no model_index.json in it." });
+      : { name, problem: "There is no .safetensors file, no model_index.json and no picture in it." });
   }
   return sorted;
 }

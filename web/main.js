@@ -4,15 +4,27 @@ import { Controller } from "./controller.js";
 import { Engine } from "./engine.js";
 import { AdapterList } from "./ui/adapter-list.js";
 import { CapabilityLine } from "./ui/capability.js";
+import { ExportDialog } from "./ui/dialogs.js";
 import { DropTarget } from "./ui/drop-target.js";
 import { GenerateForm } from "./ui/generate-form.js";
 import { History } from "./ui/history.js";
 import { Messages } from "./ui/messages.js";
 import { ModelPanel } from "./ui/model-panel.js";
 import { Progress } from "./ui/progress.js";
+import { Tabs } from "./ui/tabs.js";
+import { TrainBar } from "./ui/train-bar.js";
+import { TrainHeat } from "./ui/train-heat.js";
+import { TrainPictures } from "./ui/train-pictures.js";
+import { TrainPlot } from "./ui/train-plot.js";
+import { TrainPreview } from "./ui/train-preview.js";
+import { TrainRuns } from "./ui/train-runs.js";
+import { TrainSettings } from "./ui/train-settings.js";
+import { TrainTimeline } from "./ui/train-timeline.js";
 import { TwoUp } from "./ui/two-up.js";
 
 const forced = new URLSearchParams(location.search).get("backend");
+
+const messages = new Messages();
 
 const controller = new Controller(new Engine(), {
   form: new GenerateForm(),
@@ -22,8 +34,21 @@ const controller = new Controller(new Engine(), {
   adapters: new AdapterList(),
   model: new ModelPanel(),
   capability: new CapabilityLine(),
-  messages: new Messages(),
+  messages,
   drop: new DropTarget(),
+  train: {
+    tabs: new Tabs(),
+    messages,
+    pictures: new TrainPictures(),
+    settings: new TrainSettings(),
+    bar: new TrainBar(),
+    plot: new TrainPlot(),
+    heat: new TrainHeat(),
+    preview: new TrainPreview(),
+    timeline: new TrainTimeline(),
+    runs: new TrainRuns(),
+    exportDialog: new ExportDialog(),
+  },
 });
 
 controller.start(["webgpu", "cpu"].includes(forced) ? forced : null);

@@ -1,13 +1,16 @@
 // What engine.js and worker.js say to each other.
 //
 //   page   -> worker   { id, action, ...parameters }      one of the actions below
-//   page   -> worker   { abort: id }                      stop that request at the next block
+//   page   -> worker   { abort: id }                      stop that request at the next block; trainRun pauses
 //   worker -> page     { id, result }                     it is done
 //   worker -> page     { id, error, fatal }               it failed; fatal: the worker must be replaced
 //   worker -> page     { id, progress }                   any number of these before either
 //   worker -> page     { error, fatal: true }             the worker broke outside a request
 //
 // The worker performs requests one after another, in the order they came.
+
+// A training run is one long request: its progress messages carry steps, evaluations, pictures and the
+// bytes of snapshots.
 
 /**
  * @typedef {{path: string, blob: Blob}} ModelFile        path inside the model's folder
@@ -57,6 +60,59 @@
  * @property {number} height
  *
  * @typedef {{id: number, enabled: boolean, unet: number, textEncoder: number}} AdapterStrength
+ *
+ * @typedef {object} TrainConfig           the fields of src/training/config.rs; train/fields.js explains them
+ * @typedef {{name: string, caption: string, role: "train"|"heldOut"|"class"} & Pixels} TrainPicture
+ *
+ * @typedef {object} Estimate
+ * @property {number} modules
+ * @property {number} parameters
+ * @property {number} bytes
+ * @property {boolean} checkpointed        blocks are run twice to save memory
+ * @property {?number} learningRate        null before the weights have been looked at
+ * @property {string[]} notes
+ *
+ * @typedef {object} TrainStep
+ * @property {number} step
+ * @property {number} steps
+ * @property {number} loss
+ * @property {number} learningRate
+ * @property {number} gradientNorm
+ * @property {boolean} skippedNow          its gradient was no number: nothing was changed
+ * @property {number} skipped              how many were so far
+ * @property {number} seconds
+ * @property {boolean} finished
+ * @property {?string} stopped             why the run cannot go on; nothing of the bad steps is in the adapter
+ * @property {?Pixels} thumbnail           what the model makes of the sample in hand
+ *
+ * @typedef {object} Evaluation
+ * @property {number} step
+ * @property {{loss: number, ratio: number}} train       ratio: in units of the base model's loss
+ * @property {?{loss: number, ratio: number}} heldOut
+ * @property {{from: number, to: number, ratio: number}[]} bands   by timestep
+ * @property {number} drift                in units of the base model's own errors
+ * @property {?{name: string, similarity: number}} copying
+ * @property {?number} diversity           in units of the base model's
+ * @property {{path: string, ratio: number}[]} heat
+ * @property {"learning"|"settled"|"memorising"|"forgetting"} verdict
+ * @property {string} words
+ * @property {boolean} best
+ *
+ * @typedef {object} RunProgress           one of these fields
+ * @property {TrainStep} [step]
+ * @property {number} [evaluating]         fraction
+ * @property {Evaluation} [evaluation]
+ * @property {{step: number, bytes: Uint8Array}} [snapshot]   of the timeline
+ * @property {{step: number, bytes: Uint8Array}} [saved]      to go on from, should this tab close
+ * @property {number} [drawing]            fraction
+ * @property {{step: number, settings: Settings} & Pixels} [preview]
+ *
+ * @typedef {object} ExportOrder
+ * @property {?Uint8Array} state           null: the present one
+ * @property {"kohya"|"diffusers"|"peft"} format
+ * @property {boolean} half
+ * @property {string} title
+ * @property {?string} thumbnail           data URL
  */
 
 export const Action = Object.freeze({
@@ -74,6 +130,29 @@ export const Action = Object.freeze({
   removeAdapter: "removeAdapter",
   /** { settings, adapters: AdapterStrength[] } -> { ...Pixels, seconds, truncated: string[] }; progress { phase, step, steps, fraction, preview } */
   generate: "generate",
+
+  /** { name: "quick"|"normal"|"careful" } -> TrainConfig */
+  trainPreset: "trainPreset",
+  /** { pictures: {name, ...Pixels}[] } -> { name, warnings: string[] }[] */
+  trainInspect: "trainInspect",
+  /** { config, counts: {train, heldOut, class} } -> Estimate; fails with the setting's name on a bad one */
+  trainEstimate: "trainEstimate",
+  /** { config, pictures: TrainPicture[] } -> { summary: Estimate, measured: {secondsPerStep, bytes}, dataset: Uint8Array }; progress { done, total, what } */
+  trainPrepare: "trainPrepare",
+  /** { config, dataset, state: Uint8Array|null } -> Estimate: a run that was saved, in place of trainPrepare */
+  trainResume: "trainResume",
+  /** { preview: ?Settings, step: where it is, end: to end there } -> { outcome: "finished"|"stopped"|"paused", step, reason }; progress RunProgress */
+  trainRun: "trainRun",
+  /** -> { bytes }: all that going on bit for bit needs */
+  trainState: "trainState",
+  /** { state } -> the step of that state, at which the run now is */
+  trainRestore: "trainRestore",
+  /** { state: Uint8Array|null, strength, settings } -> as generate, with no other adapter */
+  trainPicture: "trainPicture",
+  /** ExportOrder -> { files: {name, bytes}[] } */
+  trainExport: "trainExport",
+  /** Forgets the run. */
+  trainEnd: "trainEnd",
 });
 
 /** An error as it travels. */

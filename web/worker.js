@@ -1,6 +1,7 @@
 // The worker: owns the wasm and all GPU state. A table of actions (protocol.js), performed in order.
 
-import { Action, packError } from "./protocol.js";
+import { Action, abortError, packError } from "./protocol.js";
+import { trainActions } from "./worker-train.js";
 
 const PROGRESS_MS = 50;
 
@@ -31,35 +32,42 @@ const actions = {
 
   [Action.removeAdapter]: ({ adapter }) => engine.removeAdapter(adapter),
 
-  async [Action.generate]({ id, settings, adapters }, report) {
+  [Action.generate]({ id, settings, adapters }, report) {
     for (const { id: adapter, enabled, unet, textEncoder } of adapters) {
       engine.setAdapter(adapter, enabled, unet, textEncoder);
     }
-    const tick = throttle(report);
     engine.start(settings);
-    for (;;) {
-      const event = await engine.pull();
-      if (event.kind === "done") {
-        const { width, height, rgba, seconds, truncated } = event;
-        return { width, height, rgba: own(rgba), seconds, truncated };
-      }
-      tick(event);
-      // a whole turn of the event loop, or no abort message could ever arrive
-      await macrotask();
-      if (aborted.has(id)) {
-        engine.stop();
-        throw new DOMException("Stopped.", "AbortError");
-      }
-    }
+    return drawn(id, throttle(report));
   },
+
+  ...trainActions({ engine: () => engine, drawn, own, macrotask, throttle, isAborted: (id) => aborted.has(id) }),
 };
+
+/** Pulls the picture that was started until it is done. */
+async function drawn(id, tick) {
+  for (;;) {
+    const event = await engine.pull();
+    if (event.kind === "done") {
+      const { width, height, rgba, seconds, truncated } = event;
+      return { width, height, rgba: own(rgba), seconds, truncated };
+    }
+    tick(event);
+    // a whole turn of the event loop, or no abort message could ever arrive
+    await macrotask();
+    if (aborted.has(id)) {
+      engine.stop();
+      throw abortError();
+    }
+  }
+}
 
 async function perform({ id, action, ...parameters }) {
   try {
-    if (aborted.has(id)) throw new DOMException("Stopped.", "AbortError");
-    const report = (progress) => postMessage({ id, progress });
+    // a run that is to pause before it began says so itself
+    if (aborted.has(id) && action !== Action.trainRun) throw abortError();
+    const report = (progress, transfer = []) => postMessage({ id, progress }, transfer);
     const result = await actions[action]({ id, ...parameters }, report);
-    postMessage({ id, result }, result?.rgba ? [result.rgba.buffer] : []);
+    postMessage({ id, result }, [...buffers(result)]);
   } catch (error) {
     postMessage({ id, error: packError(error), fatal: isFatal(error) });
   } finally {
@@ -91,6 +99,14 @@ function macrotask() {
     };
     port2.postMessage(null);
   });
+}
+
+/** The buffers of a result, which are given away with it. */
+function* buffers(result) {
+  for (const field of ["rgba", "bytes", "dataset"]) {
+    if (result?.[field]?.buffer) yield result[field].buffer;
+  }
+  for (const { bytes } of result?.files ?? []) if (bytes) yield bytes.buffer;
 }
 
 /** Passes on at most one report per PROGRESS_MS, and never loses the newest preview. */

@@ -2,7 +2,7 @@
 
 import { filesOfDrop, filesOfInput } from "../files.js";
 
-/** Events: "files" {files}. */
+/** Events: "files" {files, role}; role: what pictures among them are for, by where they were dropped. */
 export class DropTarget extends EventTarget {
   #overlay = document.querySelector("#drop-overlay");
 
@@ -21,7 +21,8 @@ export class DropTarget extends EventTarget {
       this.#overlay.hidden = true;
       if (!carriesFiles(event)) return;
       event.preventDefault();
-      this.#take(await filesOfDrop(event.dataTransfer));
+      const role = event.target.closest?.("[data-drop-role]")?.dataset.dropRole;
+      this.#take(await filesOfDrop(event.dataTransfer), role);
     });
     for (const [button, input] of [["#add-files", "#file-input"], ["#open-folder", "#folder-input"]]) {
       const chooser = document.querySelector(input);
@@ -33,8 +34,8 @@ export class DropTarget extends EventTarget {
     }
   }
 
-  #take(files) {
-    if (files.length > 0) this.dispatchEvent(new CustomEvent("files", { detail: { files } }));
+  #take(files, role = "train") {
+    if (files.length > 0) this.dispatchEvent(new CustomEvent("files", { detail: { files, role } }));
   }
 }
 

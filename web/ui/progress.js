@@ -1,5 +1,7 @@
 // Progress of a load or a run, and the line that says what goes on.
 
+import { duration, megabytes } from "../format.js";
+
 /** Events: "cancel" (a load), "save". */
 export class Progress extends EventTarget {
   #bar = document.querySelector("#progress-bar");
@@ -89,14 +91,4 @@ export class Progress extends EventTarget {
     if (this.#left) parts.push(`about ${duration(Math.max(0, this.#left.ms - (now - this.#left.at)), 0)} left`);
     this.#detail.textContent = parts.filter(Boolean).join(" · ");
   }
-}
-
-function megabytes(bytes) {
-  return bytes < 1e9 ? `${(bytes / 1e6).toFixed(1)} MB` : `${(bytes / 1e9).toFixed(2)} GB`;
-}
-
-function duration(ms, digits = 1) {
-  const seconds = ms / 1000;
-  if (seconds < 60) return `${digits ? seconds.toFixed(digits) : Math.ceil(seconds)} s`;
-  return `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`;
 }

@@ -1,6 +1,6 @@
 // The picture: strength 0 to the left of a wiper, now to the right of it; previews while it is drawn.
 
-const KEYS = { ArrowLeft: -2, ArrowDown: -2, ArrowRight: 2, ArrowUp: 2, PageDown: -10, PageUp: 10, Home: -100, End: 100 };
+import { Wiper } from "./wiper.js";
 
 export class TwoUp {
   #stage = document.querySelector("#stage");
@@ -11,27 +11,11 @@ export class TwoUp {
   #hint = document.querySelector("#two-up-hint");
   #tagBase = document.querySelector("#tag-base");
   #tagNow = document.querySelector("#tag-now");
-  #wipe = 50;
   /** What is drawn when no run is on: {image, words, base}. */
   #settled = null;
 
   constructor() {
-    this.#figure.addEventListener("pointerdown", (event) => {
-      if (this.#wiper.hidden || event.button !== 0) return;
-      this.#figure.setPointerCapture(event.pointerId);
-      this.#wiper.focus({ preventScroll: true });
-      this.#wipeTo(event);
-    });
-    this.#figure.addEventListener("pointermove", (event) => {
-      if (this.#figure.hasPointerCapture(event.pointerId)) this.#wipeTo(event);
-    });
-    this.#wiper.addEventListener("keydown", (event) => {
-      const by = KEYS[event.key];
-      if (by === undefined) return;
-      event.preventDefault();
-      this.#setWipe(this.#wipe + by);
-    });
-    this.#setWipe(50);
+    new Wiper(this.#figure, this.#wiper, (percent) => `${percent} % strength 0`);
   }
 
   /** An empty stage of this shape. */
@@ -125,17 +109,5 @@ export class TwoUp {
 
   #shape(width, height) {
     this.#stage.style.setProperty("--ratio", width / height);
-  }
-
-  #wipeTo({ clientX }) {
-    const { left, width } = this.#figure.getBoundingClientRect();
-    this.#setWipe(100 * (clientX - left) / width);
-  }
-
-  #setWipe(percent) {
-    this.#wipe = Math.min(100, Math.max(0, percent));
-    this.#figure.style.setProperty("--wipe", `${this.#wipe}%`);
-    this.#wiper.setAttribute("aria-valuenow", Math.round(this.#wipe));
-    this.#wiper.setAttribute("aria-valuetext", `${Math.round(this.#wipe)} % strength 0`);
   }
 }

@@ -1,0 +1,23 @@
+// Keeps the screen on while a long job runs, where the browser can: a phone that sleeps computes nothing.
+
+let wanted = false;
+let lock = null;
+
+export function stayAwake(on) {
+  wanted = on;
+  update();
+}
+
+async function update() {
+  if (!wanted) {
+    lock?.release();
+    lock = null;
+  } else if (!lock && document.visibilityState === "visible") {
+    lock = await navigator.wakeLock?.request("screen").catch(() => null) ?? null;
+    lock?.addEventListener("release", () => { lock = null; });
+    if (!wanted) update();
+  }
+}
+
+// the browser lets go of it when the tab is hidden
+document.addEventListener("visibilitychange", update);

@@ -1,0 +1,522 @@
+// Wires the Train tab: its parts emit, this file acts, the trainer runs.
+
+import { stayAwake } from "./awake.js";
+import { DEMO_PICTURES, previewSettings } from "./demo.js";
+import { about, counted, duration, millions, size } from "./format.js";
+import { CRASH } from "./protocol.js";
+import { Runs } from "./runs.js";
+import { recall, remember } from "./storage.js";
+import { TimelineController } from "./timeline-controller.js";
+import { PRESETS, samples } from "./train/fields.js";
+import { number } from "./train/log.js";
+import { PictureSet, stemOf } from "./train/picture-set.js";
+import { Trainer } from "./train/trainer.js";
+import { confirmed } from "./ui/dialogs.js";
+
+const REST_MS = 250;
+
+export class TrainController {
+  #engine;
+  #ui;
+  #host;
+  #runs = null;
+  #set = new PictureSet();
+  /** @type {?Trainer} */
+  #trainer = null;
+  /** @type {?TimelineController} */
+  #timeline = null;
+  #ready = Promise.withResolvers();
+  #model = null;
+  #presets = null;
+  /** The settings that are not those of a run. */
+  #draft = null;
+  #estimate = { serial: 0, timer: 0, good: false, problem: false, words: "" };
+  #inspect = { serial: 0, timer: 0 };
+  #promptTouched = false;
+
+  /**
+   * @param {{addAdapter: (adapter: {name: string, file: File}) => Promise<void>, stopPictures: () => void, openFiles: (files: object[], role: string) => void}} host
+   */
+  constructor(engine, ui, host) {
+    this.#engine = engine;
+    this.#ui = ui;
+    this.#host = host;
+    this.#wire();
+    this.#open();
+  }
+
+  async #open() {
+    this.#runs = await Runs.open();
+    this.#trainer = new Trainer(this.#engine, this.#runs);
+    this.#timeline = new TimelineController(this.#trainer, this.#ui, { ...this.#host, refresh: () => this.refresh() });
+    this.#wireTrainer();
+    this.#ready.resolve();
+    this.refresh();
+    this.#listRuns();
+  }
+
+  #wire() {
+    const { pictures, settings, preview, bar, runs } = this.#ui;
+    const on = (part, type, act) => part.addEventListener(type, ({ detail }) => act(detail));
+    on(pictures, "files", ({ files, role }) => this.#host.openFiles(files, role));
+    on(pictures, "demo", () => this.#addDemo());
+    on(pictures, "remove", ({ id }) => { this.#set.remove(id); this.#setChanged(); });
+    on(pictures, "role", ({ id, role }) => { this.#set.find(id).role = role; this.#setChanged(false); });
+    on(pictures, "caption", ({ id, caption }) => { this.#set.find(id).caption = caption; this.#suggestPrompt(); });
+    on(pictures, "options", ({ trigger, flip }) => {
+      settings.set("trigger", trigger);
+      settings.set("flip", flip);
+      this.#settingsChanged();
+    });
+    on(settings, "preset", ({ name }) => {
+      settings.usePreset(name, this.#presets[name]);
+      this.#settingsChanged();
+    });
+    on(settings, "change", () => this.#settingsChanged());
+    on(preview, "change", () => {
+      this.#promptTouched = true;
+      this.#trainer.setPreview(this.#previewSettings(this.#trainer.record?.config ?? settings.config));
+      this.#timeline.promptChanged();
+    });
+    on(bar, "start", () => this.#start());
+    on(bar, "continue", () => this.#attempt("The run could not go on", () => this.#go()));
+    on(bar, "pause", () => this.pause());
+    on(bar, "stop", () => this.#attempt("The run could not be stopped", () => this.#trainer.stop()));
+    on(bar, "new", () => this.#attempt("The run could not be put away", () => this.#newRun()));
+    on(runs, "continue", ({ id }) => this.#attempt("The run could not go on", async () => { await this.#openRun(id); await this.#go(); }));
+    on(runs, "open", ({ id }) => this.#attempt("The run could not be opened", () => this.#openRun(id)));
+    on(runs, "delete", async ({ id, words }) => {
+      if (!await confirmed("Delete this run?", `${words}. This cannot be undone.`, "Delete")) return;
+      await this.#runs.remove(id);
+      this.#listRuns();
+    });
+    document.querySelector("#training-pause").addEventListener("click", () => this.pause());
+  }
+
+  #wireTrainer() {
+    const { plot, heat, preview, messages } = this.#ui;
+    const trainer = this.#trainer;
+    const on = (type, act) => trainer.addEventListener(type, ({ detail }) => act(detail));
+    on("state", () => { this.refresh(); this.#stateChanged(); });
+    on("prepare", ({ done, total, what }) => {
+      this.#ui.bar.status(`Preparing: ${what}`, "Preparing");
+      this.#ui.bar.detail(total > 1 ? `${done} of ${total}` : "");
+      this.#ui.bar.progress(total > 0 ? done / total : null);
+    });
+    on("busy", ({ what, fraction }) => this.#tell(fraction === null ? `${what}…` : `${what}, ${Math.round(100 * fraction)} %`));
+    on("step", ({ step }) => {
+      const { thumbnail } = step;
+      if (thumbnail) preview.show("sample", new ImageData(thumbnail.rgba, thumbnail.width, thumbnail.height));
+      plot.show(trainer.log, trainer.steps);
+      document.body.dataset.trainStep = trainer.step;
+      this.#tell();
+    });
+    on("snapshots", () => plot.show(trainer.log, trainer.steps)); // a rewind drops steps too
+    on("evaluation", ({ evaluation }) => {
+      plot.show(trainer.log, trainer.steps);
+      heat.show(evaluation);
+    });
+    on("stopped", ({ reason }) => messages.error("Training stopped", `${reason.replace(/\.?$/, ".")} Rewind to an earlier step, or start anew with “gentle”.`));
+    on("trouble", ({ message }) => messages.error("The run is not kept whole", message));
+    on("failed", ({ error }) => {
+      // the controller tells of an engine that broke
+      if (error.name !== CRASH) messages.error("Training failed", `${error.message} What is kept goes to step ${trainer.record?.step ?? 0}; Continue goes on from there.`);
+    });
+  }
+
+  // ---- asked by the page -------------------------------------------------------------------------
+
+  /** What is kept of a run that an engine's end cut off, in words; null where there is none. */
+  get interrupted() {
+    const { state, record } = this.#trainer ?? {};
+    return state === "error" ? `The training run is kept up to step ${record.step}: Continue goes on from there.` : null;
+  }
+
+  /** Whether the engine has no time for anything else. */
+  get busy() {
+    return this.#trainer?.busy ?? false;
+  }
+
+  pause() {
+    return this.#trainer.pause();
+  }
+
+  /** Does something else with the engine, between two steps. */
+  interlude(work) {
+    return this.busy ? this.#trainer.interlude(work) : work();
+  }
+
+  /** Another model is about to be loaded: the run is kept and put away. */
+  async modelLeaves() {
+    await this.#ready.promise;
+    await this.#trainer.suspend();
+  }
+
+  /** @param {?{key: string, title: string, isDemo: boolean, report: object, backend: string}} model */
+  async modelChanged(model) {
+    await this.#ready.promise;
+    this.#model = model && { ...model, id: `${model.title}, ${model.report.components.reduce((sum, c) => sum + c.parameters, 0)} parameters` };
+    this.#ui.pictures.offerDemo(Boolean(model?.isDemo));
+    this.#ui.settings.setModel(model?.title);
+    this.#presets = null;
+    if (model) {
+      try {
+        const names = Object.keys(PRESETS);
+        const configs = await Promise.all(names.map((name) => this.#engine.trainPreset(name)));
+        this.#presets = Object.fromEntries(names.map((name, i) => [name, configs[i]]));
+        this.#writeDraft();
+      } catch (error) {
+        if (error.name !== CRASH) this.#ui.messages.error("This model cannot be trained", error.message);
+      }
+    }
+    this.refresh();
+    this.#setChanged();
+    this.#listRuns();
+  }
+
+  /** The engine broke; it comes back without the run. */
+  engineLost() {
+    this.#trainer?.lost();
+  }
+
+  /**
+   * Pictures that were dropped or chosen, and texts that may be captions; shows the tab when there is one.
+   * @returns {Promise<string[]>} names of the texts that belong to no picture
+   */
+  async addFiles(pictures, texts, role) {
+    await this.#ready.promise;
+    if (pictures.length > 0 && !await this.#unlocked()) {
+      this.#ui.tabs.show("train");
+      return [];
+    }
+    const captions = new Map(await Promise.all(texts.map(async ({ name, file }) => [stemOf(name), (await file.text()).trim()])));
+    const refused = await this.#set.add(pictures.map(({ name, file }) => ({ name, file, role, caption: captions.get(stemOf(name)) ?? "" })));
+    for (const { name, problem } of refused) this.#ui.messages.error(name, problem);
+    if (refused.length < pictures.length) this.#ui.tabs.show("train");
+    const known = new Set(pictures.map(({ name }) => stemOf(name)));
+    const lost = texts.filter(({ name }) => !known.has(stemOf(name)) && !this.#set.setCaption(stemOf(name), captions.get(stemOf(name))));
+    const { settings } = this.#ui;
+    if (role === "class" && settings.config?.prior.weight === 0) settings.set("prior.weight", 1);
+    this.#setChanged();
+    return lost.map(({ name }) => name);
+  }
+
+  /** Shows what the state of the run and of the page allows. */
+  refresh() {
+    const { bar, pictures, settings, preview } = this.#ui;
+    const trainer = this.#trainer;
+    const state = trainer?.state ?? "none";
+    const { train } = this.#set.counts;
+    const engine = document.body.dataset.state;
+    const usable = Boolean(this.#model && this.#presets) && engine !== "loading" && engine !== "error";
+    const open = state === "none";
+    const startable = usable && train > 0 && this.#estimate.good;
+    document.body.dataset.train = open ? (startable ? "ready" : "empty") : state;
+    document.body.dataset.trainStep = trainer?.step ?? 0;
+    pictures.setLocked(!open);
+    settings.setLocked(!open || !this.#presets, !open);
+    preview.setShown(!open && state !== "preparing");
+    document.querySelector("#run-panel").hidden = open || state === "preparing";
+    this.#notice(state);
+    const early = trainer && trainer.step < trainer.steps;
+    bar.buttons({
+      start: open ? "Start training" : state === "paused" || state === "error" || (state === "finished" && early) ? "Continue" : null,
+      continues: !open,
+      startable: open ? startable : usable,
+      pause: state === "running" && !trainer.pausing,
+      stop: state === "preparing" ? "Cancel" : state === "running" || state === "paused" ? (trainer.ending && state === "running" ? "Stop at once" : "Stop") : null,
+      fresh: ["paused", "finished", "error"].includes(state),
+      busy: state === "running" || state === "preparing",
+    });
+    this.#timeline?.refresh(usable);
+    this.#tell();
+  }
+
+  // ---- pictures and settings ---------------------------------------------------------------------
+
+  /** Pictures can only be changed before a run; one that is finished is put away for them. */
+  async #unlocked() {
+    if (this.#trainer.state === "finished") await this.#newRun();
+    if (this.#trainer.state === "none") return true;
+    this.#ui.messages.info("The run has its pictures", "Stop it, or press New run, before you add others.");
+    return false;
+  }
+
+  async #addDemo() {
+    await this.#attempt("The demo's pictures could not be fetched", async () => {
+      const fetched = await Promise.all(DEMO_PICTURES.map(async ({ name, url, captionUrl }) => {
+        const [picture, caption] = await Promise.all([url, captionUrl].map((address) => fetch(address)));
+        if (!picture.ok || !caption.ok) throw new Error(`${name} is not at this page's own address. Check that the site was published whole.`);
+        return { name, role: "train", file: await picture.blob(), caption: (await caption.text()).trim() };
+      }));
+      await this.#set.add(fetched);
+      this.#setChanged();
+    });
+  }
+
+  /** @param {boolean} [others] whether there are other pictures than before */
+  #setChanged(others = true) {
+    this.#ui.pictures.show(this.#set);
+    this.#suggestPrompt();
+    this.refresh();
+    this.#askEstimate();
+    if (!others) return;
+    clearTimeout(this.#inspect.timer);
+    this.#inspect.timer = setTimeout(() => this.#inspectPictures(), REST_MS);
+  }
+
+  #settingsChanged() {
+    const { settings } = this.#ui;
+    if (settings.config && this.#model) remember(`train ${this.#model.id}`, { preset: settings.preset, config: settings.config });
+    this.#suggestPrompt();
+    this.#askEstimate();
+  }
+
+  #writeDraft() {
+    const { settings, pictures } = this.#ui;
+    const remembered = recall(`train ${this.#model.id}`);
+    // a build with other settings than those remembered gets its own
+    const same = remembered && Object.keys(this.#presets.normal).join() === Object.keys(remembered.config).join();
+    const preset = same ? remembered.preset : "normal";
+    settings.write(same ? (this.#presets[preset] ? { ...this.#presets[preset], ...kept(remembered.config) } : remembered.config) : this.#presets.normal, preset);
+    pictures.writeOptions(settings.config);
+  }
+
+  #suggestPrompt() {
+    if (this.#promptTouched || this.#trainer?.state !== "none") return;
+    this.#ui.preview.write({ ...this.#ui.preview.read(), prompt: this.#suggestedPrompt() });
+  }
+
+  /** The first caption, with the trigger phrase as it is put before it in training. */
+  #suggestedPrompt() {
+    const trigger = this.#ui.settings.config?.trigger ?? "";
+    const caption = this.#set.of("train").map((picture) => picture.caption.trim()).find(Boolean) ?? "";
+    return caption.toLowerCase().includes(trigger.toLowerCase()) ? caption : [trigger, caption].filter(Boolean).join(", ");
+  }
+
+  #previewSettings(config) {
+    const { report, isDemo } = this.#model;
+    return previewSettings(report, isDemo, { ...this.#ui.preview.read(), resolution: config.resolution });
+  }
+
+  #askEstimate() {
+    clearTimeout(this.#estimate.timer);
+    this.#estimate.timer = setTimeout(() => this.#showEstimate(), REST_MS);
+  }
+
+  async #showEstimate() {
+    const { settings } = this.#ui;
+    const { counts } = this.#set;
+    if (!this.#presets || this.#trainer.state !== "none") return;
+    const { config } = settings;
+    settings.setTimes(Object.fromEntries(Object.entries(this.#presets).map(([name, preset]) => [name, { steps: preset.steps, seconds: this.#seconds(preset) }])));
+    let good = false;
+    let words = "";
+    let notes = [];
+    if (counts.train > 0 && settings.valid) {
+      const serial = ++this.#estimate.serial;
+      try {
+        const estimate = await this.#engine.trainEstimate(config, counts);
+        if (serial !== this.#estimate.serial) return;
+        words = this.#estimateWords(estimate, config);
+        notes = [...estimate.notes];
+        if (!config.trigger && this.#set.of("train").every(({ caption }) => !caption.trim())) {
+          notes.push("No captions and no trigger phrase: the adapter will act on every prompt.");
+        }
+        good = true;
+      } catch (error) {
+        if (serial !== this.#estimate.serial || error.name === CRASH) return;
+        words = error.message;
+      }
+    } else if (!settings.valid) {
+      words = "One of the settings is out of range.";
+      settings.report();
+    }
+    Object.assign(this.#estimate, { words, good, problem: Boolean(words) && !good });
+    document.querySelector("#train-notes").replaceChildren(...notes.map((note) => Object.assign(document.createElement("li"), { textContent: note })));
+    this.refresh();
+  }
+
+  #estimateWords({ modules, parameters, bytes, checkpointed, learningRate }, config) {
+    const seconds = this.#seconds(config);
+    return [
+      `${millions(parameters)} parameters in ${counted(modules, "layer")}`,
+      `needs about ${size(bytes)}${checkpointed ? ", blocks are run twice to save memory" : ""}`,
+      learningRate && `learning rate ${number(learningRate)}`,
+      seconds && `about ${about(seconds)}`,
+    ].filter(Boolean).join(" · ");
+  }
+
+  /** What a run with these settings takes here, if any was timed yet. */
+  #seconds(config) {
+    const pace = recall("trainPace", {})[this.#paceKey];
+    return pace ? pace * samples(config) * this.#pixels(config) : null;
+  }
+
+  get #paceKey() {
+    return `${this.#model.id} ${this.#model.backend}`;
+  }
+
+  #pixels({ resolution }) {
+    return (resolution ?? this.#model.report.native.width) ** 2;
+  }
+
+  #rememberPace(secondsPerStep, config) {
+    if (!(secondsPerStep > 0)) return;
+    remember("trainPace", { ...recall("trainPace", {}), [this.#paceKey]: secondsPerStep / (config.batch * config.accumulation * this.#pixels(config)) });
+  }
+
+  async #inspectPictures() {
+    const { items } = this.#set;
+    if (!this.#model || this.#trainer.state !== "none" || items.length === 0) return;
+    const serial = ++this.#inspect.serial;
+    try {
+      const pictures = (await this.#set.decoded()).map(({ name, width, height, rgba }) => ({ name, width, height, rgba }));
+      if (serial !== this.#inspect.serial) return;
+      const found = new Map((await this.#engine.trainInspect(pictures)).map(({ name, warnings }) => [name, warnings]));
+      for (const picture of this.#set.items) picture.warnings = found.get(picture.name) ?? picture.warnings;
+      this.#ui.pictures.show(this.#set);
+    } catch (error) {
+      if (error.name !== CRASH) this.#ui.messages.error("The pictures could not be looked at", error.message);
+    }
+  }
+
+  // ---- the run -----------------------------------------------------------------------------------
+
+  #start() {
+    const { settings } = this.#ui;
+    const { config } = settings;
+    if (!config || !this.#model || this.#trainer.state !== "none") return;
+    return this.#attempt("Training did not start", async () => {
+      this.#host.stopPictures();
+      this.#draft = { config, preset: settings.preset };
+      this.#beginView();
+      this.#runs.persist();
+      const title = config.trigger || this.#set.of("train").find(({ caption }) => caption)?.caption || "adapter";
+      await this.#trainer.start(this.#set, {
+        config, title, model: { key: this.#model.id, title: this.#model.title }, preview: this.#previewSettings(config),
+      });
+      if (!this.#trainer.record) return; // cancelled
+      this.#rememberPace(this.#trainer.record.secondsPerStep, config);
+      this.#listRuns();
+    });
+  }
+
+  #go() {
+    this.#host.stopPictures();
+    return this.#trainer.go();
+  }
+
+  /** An empty plot and timeline, for the run to fill. */
+  #beginView() {
+    const { plot, heat, preview, pictures } = this.#ui;
+    plot.show(this.#trainer.log, 1);
+    heat.show(null);
+    preview.clear();
+    this.#timeline.reset();
+    pictures.fold(true);
+  }
+
+  async #openRun(id) {
+    const { settings, pictures, plot, heat, preview } = this.#ui;
+    const trainer = this.#trainer;
+    this.#draft ??= { config: settings.config, preset: settings.preset };
+    await trainer.open(id);
+    const { record, log } = trainer;
+    this.#beginView();
+    settings.write(record.config);
+    pictures.writeOptions(record.config);
+    preview.write(record.preview);
+    this.#set.clear();
+    await this.#set.add(await Promise.all(record.pictures.map(async ({ path, name, caption, role, type }) => {
+      const blob = await trainer.run.read(path);
+      return { name, caption, role, file: new File(blob ? [blob] : [], name, { type }) };
+    })));
+    this.#setChanged();
+    plot.show(log, trainer.steps);
+    heat.show(log.evaluations.at(-1) ?? null);
+    this.#timeline.opened();
+    this.#listRuns();
+  }
+
+  async #newRun() {
+    await this.#trainer.suspend();
+  }
+
+  #stateChanged() {
+    const { state, record, log } = this.#trainer;
+    if (state === "none") {
+      const { settings, pictures } = this.#ui;
+      if (this.#draft?.config) settings.write(this.#draft.config, this.#draft.preset);
+      if (this.#draft?.config) pictures.writeOptions(this.#draft.config);
+      this.#draft = null;
+      pictures.fold(false);
+      this.#timeline.reset();
+      this.#ui.heat.show(null);
+      this.#setChanged();
+    }
+    if (state === "finished") this.#rememberPace(log.secondsPerStep, record.config);
+    stayAwake(this.busy);
+    if (state !== "running") this.#listRuns();
+  }
+
+  async #listRuns() {
+    if (!this.#runs) return;
+    const current = this.#trainer.record?.id;
+    const listed = (await this.#runs.list()).filter(({ id }) => id !== current);
+    this.#ui.runs.show(listed, this.#model?.id ?? null, this.#trainer.state === "none");
+    const room = await this.#runs.room();
+    this.#ui.runs.setStorage(room?.usage ? `${size(room.usage)} used; the browser gives up to ${size(room.quota)}.` : "");
+  }
+
+  /** The line in the bar, and the tab's title. @param {string} [aside] what goes on beside the steps */
+  #tell(aside = "") {
+    const { bar } = this.#ui;
+    const trainer = this.#trainer;
+    const { step = 0, steps = 0, state = "none", log } = trainer ?? {};
+    const at = `step ${step} of ${steps}`;
+    const last = log?.steps.at(-1);
+    document.title = state === "running" ? `${Math.floor(100 * step / steps)} % · Lorakeet` : "Lorakeet";
+    if (state === "none") {
+      const loading = document.body.dataset.state === "loading";
+      const { train } = this.#set.counts;
+      bar.status(!this.#model ? (loading ? "Waiting for the model…" : "Load a model first") : train === 0 ? "Add pictures to begin"
+        : this.#estimate.problem ? "A setting is not right" : `Ready to train on ${this.#set.summary}`);
+      bar.detail(train > 0 ? this.#estimate.words : "", this.#estimate.problem);
+      bar.progress(0);
+    } else if (state === "running") {
+      bar.status(`${trainer.ending ? "Finishing at" : trainer.pausing ? "Pausing after" : "Training:"} ${at}`, trainer.pausing ? "Pausing" : `Training: ${Math.floor(10 * step / steps) * 10} %`);
+      const left = trainer.secondsLeft;
+      bar.detail([last?.smooth != null && `loss ${number(last.smooth)}`, aside, left > 0 && !aside && `about ${about(left)} left`].filter(Boolean).join(" · "));
+      bar.progress(step / steps);
+    } else if (state === "paused" || state === "error") {
+      bar.status(`${state === "paused" ? "Paused" : "Interrupted"} at ${at}`);
+      bar.detail(aside || (state === "paused" ? "Draw with it below, or on the Generate tab." : `Kept up to step ${trainer.record?.step ?? 0}.`));
+      bar.progress(step / steps);
+    } else if (state === "finished") {
+      const seconds = log.steps.reduce((sum, s) => sum + s.seconds, 0);
+      bar.status(step < steps ? `Stopped at ${at}` : `Finished: ${counted(steps, "step")} in ${duration(1000 * seconds, 0)}`);
+      bar.detail(aside || "Choose a step on the timeline: use it, or export it.");
+      bar.progress(1);
+    }
+  }
+
+  #notice(state) {
+    const notice = document.querySelector("#training-notice");
+    notice.hidden = !this.busy;
+    notice.firstElementChild.textContent = state === "preparing" ? "A training run is being prepared." : "A training run has the engine. Pause it to draw; it goes on from where it was.";
+    document.querySelector("#training-pause").disabled = Boolean(this.#trainer?.pausing);
+  }
+
+  async #attempt(title, work) {
+    try {
+      await work();
+    } catch (error) {
+      if (error.name !== CRASH && error.name !== "AbortError") this.#ui.messages.error(title, error.message);
+    }
+  }
+}
+
+function kept({ trigger, flip, seed }) {
+  return { trigger, flip, seed };
+}

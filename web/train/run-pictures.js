@@ -1,0 +1,46 @@
+// Pictures of a run: drawn with some state of its adapter, kept in memory, and previews in its folder.
+
+import { PictureCache } from "../pictures.js";
+import { previewPath } from "../runs.js";
+
+export class RunPictures {
+  #cache = new PictureCache(200);
+
+  /** Equal ones mean equal pictures. A step may be run anew after a rewind: the serial number tells. */
+  #fingerprint(run, step, strength, settings) {
+    if (strength === 0) return JSON.stringify({ base: settings });
+    return JSON.stringify({ run: run.record.id, step, serial: run.snapshot(step)?.serial ?? null, strength, settings });
+  }
+
+  /** @returns {Promise<?ImageData>} */
+  async get(run, step, strength, settings) {
+    const key = this.#fingerprint(run, step, strength, settings);
+    const cached = this.#cache.get(key);
+    if (cached) return cached.image;
+    if (run.snapshot(step)?.preview !== key) return null;
+    const blob = await run.read(previewPath(step));
+    const bitmap = blob && await createImageBitmap(blob).catch(() => null);
+    if (!bitmap) return null;
+    const context = new OffscreenCanvas(bitmap.width, bitmap.height).getContext("2d");
+    context.drawImage(bitmap, 0, 0);
+    return this.#remember(key, context.getImageData(0, 0, bitmap.width, bitmap.height));
+  }
+
+  /** @param {import("../protocol.js").Pixels} pixels @returns {ImageData} */
+  put(run, step, strength, settings, { width, height, rgba }) {
+    return this.#remember(this.#fingerprint(run, step, strength, settings), new ImageData(rgba, width, height));
+  }
+
+  /** Into the run's folder, for the timeline. At step 0 it is the base's. */
+  async keep(run, step, settings, image) {
+    const key = this.#fingerprint(run, step, step === 0 ? 0 : 1, settings);
+    const canvas = new OffscreenCanvas(image.width, image.height);
+    canvas.getContext("2d").putImageData(image, 0, 0);
+    run.keepPreview(step, key, await canvas.convertToBlob({ type: "image/png" }));
+  }
+
+  #remember(fingerprint, image) {
+    this.#cache.put({ fingerprint, image });
+    return image;
+  }
+}

@@ -1,0 +1,76 @@
+// The dialog that asks before something is lost, and the one that exports an adapter.
+
+/** @returns {Promise<boolean>} whether the answer is yes */
+export function confirmed(title, text, yes) {
+  const dialog = document.querySelector("#confirm-dialog");
+  document.querySelector("#confirm-heading").textContent = title;
+  document.querySelector("#confirm-text").textContent = text;
+  document.querySelector("#confirm-yes").textContent = yes;
+  dialog.returnValue = "";
+  dialog.showModal();
+  return new Promise((resolve) => {
+    dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true });
+  });
+}
+
+/** Events: "export" {step, format, half, title, thumbnail: ?string}. */
+export class ExportDialog extends EventTarget {
+  #dialog = document.querySelector("#export-dialog");
+  #form = document.querySelector("#export-form");
+  #button = document.querySelector("#export-download");
+  #problem = document.querySelector("#export-problem");
+  #step = 0;
+  #thumbnail = null;
+
+  constructor() {
+    super();
+    this.#button.addEventListener("click", () => {
+      if (!this.#form.reportValidity()) return;
+      const { format, half, title, thumbnail } = Object.fromEntries(new FormData(this.#form));
+      this.dispatchEvent(new CustomEvent("export", {
+        detail: { step: this.#step, format, half: Boolean(half), title: title.trim(), thumbnail: thumbnail ? this.#thumbnail : null },
+      }));
+    });
+    // Enter in the title is a wish to have it, not to close
+    this.#form.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter" || event.target.tagName === "BUTTON") return;
+      event.preventDefault();
+      this.#button.click();
+    });
+  }
+
+  /** @param {{step: number, steps: number, title: string, thumbnail: ?string}} what thumbnail: a data URL */
+  open({ step, steps, title, thumbnail }) {
+    this.#step = step;
+    this.#thumbnail = thumbnail;
+    document.querySelector("#export-step").textContent = `The adapter as it was at step ${step} of ${steps}.`;
+    document.querySelector("#export-title").value = title;
+    document.querySelector("#export-thumbnail-row").hidden = !thumbnail;
+    if (thumbnail) this.#draw(thumbnail);
+    this.busy(false);
+    this.#dialog.showModal();
+  }
+
+  busy(on) {
+    this.#button.disabled = on;
+    this.#button.textContent = on ? "Writing…" : "Download";
+    if (on) this.problem("");
+  }
+
+  problem(text) {
+    this.#problem.hidden = !text;
+    this.#problem.textContent = text;
+  }
+
+  close() {
+    this.#dialog.close();
+  }
+
+  async #draw(url) {
+    const image = new Image();
+    image.src = url;
+    await image.decode();
+    const canvas = document.querySelector("#export-thumbnail");
+    canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
+  }
+}

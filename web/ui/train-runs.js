@@ -1,0 +1,78 @@
+// Runs kept in this browser: the one that can go on is offered on top, the others are a list.
+
+const WHEN = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+
+/** Events: "continue" {id}, "open" {id}, "delete" {id, words}. */
+export class TrainRuns extends EventTarget {
+  #offer = document.querySelector("#resume-offer");
+  #panel = document.querySelector("#runs-panel");
+  #list = document.querySelector("#runs");
+  #storage = document.querySelector("#runs-storage");
+  #offered = null;
+
+  constructor() {
+    super();
+    document.querySelector("#resume-run").addEventListener("click", () => this.#emit("continue", { id: this.#offered.id }));
+    document.querySelector("#resume-discard").addEventListener("click", () => this.#delete(this.#offered));
+  }
+
+  /**
+   * @param {(import("../runs.js").RunRecord & {elsewhere: boolean})[]} runs without the one in hand
+   * @param {?string} model key of the one that is loaded
+   * @param {boolean} free whether no run is in hand
+   */
+  show(runs, model, free) {
+    const usable = (run) => run.model.key === model && !run.elsewhere;
+    const offered = free ? runs.find((run) => run.status === "unfinished" && usable(run)) : null;
+    this.#offered = offered ?? null;
+    this.#offer.hidden = !offered;
+    if (offered) {
+      document.querySelector("#resume-title").textContent = `“${offered.title}” is not finished.`;
+      document.querySelector("#resume-detail").textContent = `It is kept up to step ${offered.step} of ${offered.config.steps}, ${WHEN.format(new Date(offered.updated))}.`;
+      document.querySelector("#resume-run").textContent = `Continue from step ${offered.step} of ${offered.config.steps}`;
+    }
+    this.#panel.hidden = runs.length === 0;
+    this.#list.replaceChildren(...runs.map((run) => this.#row(run, usable(run))));
+  }
+
+  /** @param {string} words on what they take */
+  setStorage(words) {
+    this.#storage.textContent = words;
+  }
+
+  #row(run, usable) {
+    const { title, step, config, status, updated, model, elsewhere } = run;
+    const row = document.createElement("li");
+    row.dataset.run = run.id;
+    row.dataset.testid = "run";
+    const words = document.createElement("div");
+    words.append(
+      Object.assign(document.createElement("b"), { textContent: title }),
+      Object.assign(document.createElement("small"), {
+        textContent: [status === "finished" ? `finished at step ${step}` : `step ${step} of ${config.steps}`, model.title, WHEN.format(new Date(updated)), elsewhere && "open in another tab"].filter(Boolean).join(" · "),
+      }),
+    );
+    const open = this.#button("Open", "quiet", `Open ${title}`, () => this.#emit("open", { id: run.id }));
+    open.disabled = !usable;
+    if (!usable) open.title = elsewhere ? "It is open in another tab" : `It belongs to the model ${model.title}: load that first`;
+    const remove = this.#button("✕", "icon", `Delete ${title}`, () => this.#delete(run));
+    remove.disabled = elsewhere;
+    row.append(words, open, remove);
+    return row;
+  }
+
+  #button(text, className, label, act) {
+    const button = Object.assign(document.createElement("button"), { type: "button", className, textContent: text });
+    button.setAttribute("aria-label", label);
+    button.addEventListener("click", act);
+    return button;
+  }
+
+  #delete({ id, title, step }) {
+    this.#emit("delete", { id, words: `“${title}”, at step ${step}, with its snapshots` });
+  }
+
+  #emit(type, detail) {
+    this.dispatchEvent(new CustomEvent(type, { detail }));
+  }
+}

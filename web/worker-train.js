@@ -1,0 +1,138 @@
+// The worker's actions on a training run. The engine does one thing a pull; the loops here decide what
+// comes next and look after every pull whether the page wants them to stop.
+
+import { Action, abortError } from "./protocol.js";
+
+/** The run's state goes to the page at least this often: more than that is not lost with the tab. */
+const SAVE_MS = 10_000;
+
+export function trainActions({ engine, drawn, own, macrotask, throttle, isAborted }) {
+  /** What the present step asked for and a pause left undone. */
+  let owed = {};
+  let at = 0;
+
+  const pixels = (picture) => picture && { ...picture, rgba: own(picture.rgba) };
+
+  /** @returns {Promise<?import("./protocol.js").Evaluation>} null when the run is to pause: it begins anew then */
+  async function evaluate(id, report) {
+    const tick = throttle(report);
+    engine().trainEvaluate();
+    for (;;) {
+      const event = await engine().trainEvaluationPull();
+      if (event.kind === "evaluation") {
+        const { kind, ...evaluation } = event;
+        return evaluation;
+      }
+      tick({ evaluating: event.fraction });
+      await macrotask();
+      if (isAborted(id)) return null;
+    }
+  }
+
+  function send(report, kind) {
+    const bytes = own(engine().trainState());
+    report({ [kind]: { step: at, bytes } }, [bytes.buffer]);
+  }
+
+  async function drawPreview(id, settings, report) {
+    const tick = throttle(report);
+    engine().trainPicture(null, 1, settings);
+    const { width, height, rgba } = await drawn(id, ({ fraction }) => tick({ drawing: fraction }));
+    report({ preview: { step: at, settings, width, height, rgba } }, [rgba.buffer]);
+  }
+
+  /** Does what is due at this step. @returns {Promise<boolean>} whether all of it was done */
+  async function payOwed(id, preview, report) {
+    if (owed.snapshot) {
+      send(report, "snapshot");
+      owed.snapshot = false;
+      owed.kept = true;
+    }
+    if (owed.preview && preview) {
+      try {
+        await drawPreview(id, preview, report);
+      } catch (error) {
+        if (error.name === "AbortError") return false;
+        throw error;
+      }
+    }
+    owed.preview = false;
+    if (owed.evaluation) {
+      const evaluation = await evaluate(id, report);
+      if (!evaluation) return false;
+      owed.evaluation = false;
+      report({ evaluation });
+      if (evaluation.best && !owed.kept) send(report, "snapshot");
+    }
+    return true;
+  }
+
+  return {
+    [Action.trainPreset]: ({ name }) => engine().trainPreset(name),
+    [Action.trainInspect]: ({ pictures }) => engine().trainInspect(pictures),
+    [Action.trainEstimate]: ({ config, counts }) => engine().trainEstimate(config, counts),
+
+    async [Action.trainPrepare]({ id, config, pictures }, report) {
+      const tick = throttle(report);
+      engine().trainBegin(config, pictures);
+      for (;;) {
+        const event = await engine().trainPrepare();
+        if (event.kind === "ready") {
+          report({ done: 1, total: 1, what: "two steps, to see how long one takes" });
+          const measured = await engine().trainMeasure();
+          owed = { snapshot: true, evaluation: true };
+          return { summary: event.summary, measured, dataset: own(engine().trainDataset()) };
+        }
+        const { done, total, what } = event;
+        tick({ done, total, what });
+        await macrotask();
+        if (isAborted(id)) throw abortError();
+      }
+    },
+
+    [Action.trainResume]({ config, dataset, state }) {
+      owed = state ? {} : { snapshot: true, evaluation: true };
+      return engine().trainResume(config, dataset, state ?? null);
+    },
+
+    async [Action.trainRun]({ id, preview, step: from, end }, report) {
+      at = from;
+      if (end && !owed.finished) owed = { finished: true, snapshot: true, evaluation: true, preview: true };
+      let saved = performance.now();
+      for (;;) {
+        if (isAborted(id) || !await payOwed(id, preview, report)) return { outcome: "paused", step: at };
+        if (owed.finished) return { outcome: "finished", step: at };
+        const { due, thumbnail, ...step } = await engine().trainPull();
+        const picture = pixels(thumbnail ?? null);
+        report({ step: { ...step, thumbnail: picture } }, picture ? [picture.rgba.buffer] : []);
+        if (step.stopped) return { outcome: "stopped", reason: step.stopped, step: step.step };
+        at = step.step;
+        const { finished } = step;
+        owed = { finished, snapshot: due.snapshot || finished, evaluation: due.evaluation || finished, preview: due.preview };
+        const old = performance.now() - saved > SAVE_MS;
+        if (old && !owed.snapshot) send(report, "saved");
+        if (old || owed.snapshot) saved = performance.now();
+        await macrotask();
+      }
+    },
+
+    [Action.trainState]: () => ({ bytes: own(engine().trainState()) }),
+
+    [Action.trainRestore]({ state }) {
+      owed = {};
+      return engine().trainRestore(state);
+    },
+
+    [Action.trainPicture]({ id, state, strength, settings }, report) {
+      engine().trainPicture(state, strength, settings);
+      return drawn(id, throttle(report));
+    },
+
+    [Action.trainExport]({ state, format, half, title, thumbnail }) {
+      const { files } = engine().trainExport({ state, format, half, title, thumbnail });
+      return { files: files.map(({ name, bytes }) => ({ name, bytes: own(bytes) })) };
+    },
+
+    [Action.trainEnd]: () => engine().trainEnd(),
+  };
+}
