@@ -4,8 +4,11 @@ use super::config::{Config, Kind};
 use super::dataset::{Dataset, Example};
 use super::draws::Draws;
 use super::init::Init;
+use super::loss::Weighting;
+use super::optimizer_config::OptimizerConfig;
 use super::picture::Role;
 use crate::error::{Error, Result};
+use crate::models::UNet2DConditionConfig;
 
 /// Largest rank, steps, batch and the like: more is a slip of the finger.
 const MOST_RANK: usize = 256;
@@ -50,7 +53,6 @@ pub fn config(config: &Config) -> Result<()> {
         ("l1", config.l1),
         ("l2", config.l2),
         ("maxNorm", config.max_norm),
-        ("loraPlus", config.lora_plus),
         ("prior.weight", config.prior.weight),
         ("learningRate", config.learning_rate.unwrap_or(0.0)),
     ];
@@ -60,9 +62,28 @@ pub fn config(config: &Config) -> Result<()> {
             return Err(Error::setting(name, problem, "Choose 0 to switch it off"));
         }
     }
-    if !(config.alpha.is_finite() && config.alpha > 0.0) {
-        let problem = format!("{} is not above 0", config.alpha);
-        return Err(Error::setting("alpha", problem, "Choose the rank, or a half of it"));
+    let gamma = match config.weighting {
+        Weighting::MinSnr { gamma } => gamma,
+        _ => 1.0,
+    };
+    let factors = [
+        ("alpha", config.alpha, "Choose the rank, or a half of it"),
+        // With 0 the up factors, which start at 0, would stay there and nothing would be learned.
+        ("loraPlus", config.lora_plus, "Choose 1, or 4 to 16 for LoRA+"),
+        ("weighting.gamma", gamma, "Choose 5"),
+    ];
+    for (name, value, remedy) in factors {
+        if !(value.is_finite() && value > 0.0) {
+            return Err(Error::setting(name, format!("{value} is not above 0"), remedy));
+        }
+    }
+    config.optimizer.check()?;
+    if config.lora_plus != 1.0 && matches!(config.optimizer, OptimizerConfig::Prodigy(_)) {
+        return Err(Error::setting(
+            "loraPlus",
+            "asks for two learning rates where Prodigy finds one",
+            "Set it to 1, or use AdamW",
+        ));
     }
     if let Some(side) = config.resolution
         && (side < 64 || side > 2048 || side % 64 != 0)
@@ -88,9 +109,34 @@ pub fn config(config: &Config) -> Result<()> {
             "Set it to 0, use weight decay, or train a LoRA",
         ));
     }
+    if config.max_norm > 0.0 && !matches!(config.kind, Kind::Lora | Kind::Dora) {
+        return Err(Error::setting(
+            "maxNorm",
+            "limits the product of two factors, which this kind hasn't",
+            "Set it to 0, or train a LoRA",
+        ));
+    }
+    if config.init == Init::Orthogonal
+        && matches!(config.kind, Kind::Lora | Kind::Dora)
+        && !config.rank.is_multiple_of(2)
+    {
+        return Err(Error::setting(
+            "rank",
+            format!("{} is odd, and the orthogonal start needs two halves", config.rank),
+            "Use an even rank, or the gaussian start",
+        ));
+    }
     if config.init == Init::Pissa {
         if !activation {
             return Err(Error::setting("init", "PiSSA is a start of LoRA alone", "Choose another"));
+        }
+        if config.dropout > 0.0 || config.rank_dropout > 0.0 {
+            return Err(Error::setting(
+                "init",
+                "PiSSA's factors hold the main part of the weight, and dropout would leave out some of \
+                 it and none of the copy that is taken away again",
+                "Set dropout and rankDropout to 0, or choose another start",
+            ));
         }
         if config.l2 > 0.0 || config.max_norm > 0.0 {
             return Err(Error::setting(
@@ -104,11 +150,11 @@ pub fn config(config: &Config) -> Result<()> {
     Ok(())
 }
 
-/// Checks a data set against the settings.
+/// Checks a data set against the settings and the UNet.
 ///
 /// # Errors
 /// Names the setting or the picture.
-pub fn dataset(config: &Config, dataset: &Dataset) -> Result<()> {
+pub fn dataset(config: &Config, dataset: &Dataset, unet: &UNet2DConditionConfig) -> Result<()> {
     if dataset.of(Role::Train).is_empty() {
         return Err(Error::setting("pictures", "there is none to train on", "Add some"));
     }
@@ -123,9 +169,30 @@ pub fn dataset(config: &Config, dataset: &Dataset) -> Result<()> {
         ));
     }
     let [tokens, width] = dataset.text_shape;
+    if width != unet.cross_attention_dim {
+        return Err(Error::setting(
+            "pictures",
+            format!(
+                "their texts are {width} numbers wide where this model takes {}",
+                unet.cross_attention_dim
+            ),
+            "Prepare the pictures anew with this model",
+        ));
+    }
+    let prompts = [Some(&dataset.empty), dataset.class_prompt.as_ref()];
+    if prompts.iter().flatten().any(|text| text.len() != tokens * width) {
+        let problem = "the text of a prompt has a wrong size";
+        return Err(Error::setting("pictures", problem, "Prepare the pictures anew"));
+    }
     for example in &dataset.examples {
-        let count: usize = example.latents.shape.iter().product();
-        if example.latents.mean.len() != count || example.text.len() != tokens * width {
+        let shape = example.latents.shape;
+        let count: usize = shape.iter().product();
+        let both = [Some(&example.latents), example.mirrored.as_ref()];
+        let fits = both.iter().flatten().all(|latents| {
+            let deviation = latents.deviation.as_ref().map_or(count, Vec::len);
+            latents.shape == shape && latents.mean.len() == count && deviation == count
+        });
+        if !fits || shape[0] != unet.in_channels || example.text.len() != tokens * width {
             let problem = "has latents or a text embedding of a wrong size";
             return Err(Error::file(&example.name, problem, "Prepare the pictures anew"));
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::adapter::Piece;
 use super::evaluation::Evaluated;
 use super::optimizer::{Optimizer, Scalars};
 use super::trainer::Trainer;
@@ -22,7 +23,7 @@ struct Numbers {
     bad: usize,
     optimizer: Scalars,
     history: Vec<Evaluated>,
-    /// The layers and factors that the vector is made of.
+    /// The layers and factors that the vector is made of, and what the optimiser keeps of each.
     layout: String,
 }
 
@@ -71,7 +72,7 @@ impl Trainer {
         let numbers: Numbers = serde_json::from_str(json)
             .map_err(|error| Error::file(FILE, format!("can't be read ({error})"), REMEDY))?;
         if numbers.layout != self.layout() {
-            let problem = "is of a run with another adapter or another model";
+            let problem = "is of a run with another adapter, optimiser or model";
             return Err(Error::file(FILE, problem, "Open it with the settings it was made with"));
         }
         let parameters = index.read_f32(source, "parameters")?;
@@ -113,8 +114,15 @@ impl Trainer {
 
     fn layout(&self) -> String {
         let pieces = self.adapter.modules.iter().flat_map(|module| {
-            module.pieces.iter().map(move |p| format!("{}.{} {:?}\n", module.path, p.name, p.shape))
+            // What is added to the weight hangs on these, too.
+            let (scale, frozen) = (module.scale, module.frozen.is_some());
+            let name = move |piece: &Piece| {
+                format!("{}.{} {:?} {scale} {frozen}\n", module.path, piece.name, piece.shape)
+            };
+            module.pieces.iter().map(name)
         });
-        crate::weights::save::sha256(pieces.collect::<String>().as_bytes())
+        let optimizer = self.optimizer.state().map(|(name, _)| name);
+        let layout = pieces.chain(optimizer.map(String::from)).collect::<String>();
+        crate::weights::save::sha256(layout.as_bytes())
     }
 }

@@ -82,7 +82,7 @@ impl Setup {
         reference: Option<Rc<Reference>>,
     ) -> Result<Self> {
         check::config(&config)?;
-        check::dataset(&config, &dataset)?;
+        check::dataset(&config, &dataset, model.unet.config())?;
         let sites = model.sites(Part::UNet);
         let chosen = Adapter::targets(sites, &config)?;
         let is_chosen = |site: &Site| chosen.iter().any(|target| target.path == site.path);

@@ -1,0 +1,181 @@
+//! Block checkpointing: the same gradients in less memory, and what the estimate says of both (T5 of
+//! `docs/specs/training.md`). A process of its own, since it counts every allocation.
+
+mod support;
+mod tiny;
+mod tuning;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::rc::Rc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use lorakeet::pipelines::StableDiffusion;
+use lorakeet::training::trainer::read;
+use lorakeet::training::{Config, Dataset, Trainer, estimate};
+use serde_json::{Value, json};
+use support::demo_model;
+use tuning::{config, relative, run, trainer};
+
+/// The system's allocator, counting.
+struct Counting;
+
+static NOW: AtomicUsize = AtomicUsize::new(0);
+static PEAK: AtomicUsize = AtomicUsize::new(0);
+
+fn grow(bytes: usize) {
+    PEAK.fetch_max(NOW.fetch_add(bytes, Relaxed) + bytes, Relaxed);
+}
+
+// SAFETY: every call goes to the system's allocator as it came; counting touches no memory of it.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        grow(layout.size());
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        grow(layout.size());
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        NOW.fetch_sub(layout.size(), Relaxed);
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        NOW.fetch_sub(layout.size(), Relaxed);
+        grow(size);
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// One test at a time: the count is the whole process's.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// A pass forward and back: its numbers, and by how many bytes it took more than there was before.
+fn pass(trainer: &mut Trainer) -> (Vec<f32>, usize) {
+    let before = NOW.load(Relaxed);
+    PEAK.store(before, Relaxed);
+    let values = read(trainer.advance().unwrap()).unwrap();
+    (values, PEAK.load(Relaxed) - before)
+}
+
+/// Two trainers of the same state, one in one piece, one by blocks.
+fn both(model: &Rc<StableDiffusion>, json: &Value, dataset: &Dataset) -> [Trainer; 2] {
+    let with = |checkpointing: &str| -> Config {
+        let mut json = json.clone();
+        json["checkpointing"] = checkpointing.into();
+        config(json)
+    };
+    let mut whole = trainer(model, &with("off"), dataset);
+    let mut blocks = trainer(model, &with("on"), dataset);
+    assert!(!whole.checkpointed() && blocks.checkpointed());
+    // Some steps on, every factor has a gradient.
+    run(&mut whole, 2);
+    blocks.restore(&whole.state().unwrap()).unwrap();
+    [whole, blocks]
+}
+
+#[test]
+fn gradients_by_blocks_are_those_of_the_whole() {
+    let _turn = TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let model = tuning::model();
+    let drops = json!({"dropout": 0.2, "rankDropout": 0.2, "moduleDropout": 0.2});
+    let cases = [
+        ("LoRA", json!({"kind": "lora", "targets": "linear"}), true),
+        ("LoRA, up", json!({"kind": "lora", "targets": "attention", "blocks": ["up"]}), true),
+        ("LoRA, mid", json!({"kind": "lora", "targets": "attention", "blocks": ["mid"]}), true),
+        ("LoCon", json!({"kind": "lora", "targets": "convolution"}), true),
+        ("DoRA", json!({"kind": "dora", "targets": "convolution"}), false),
+        ("LoHa", json!({"kind": "loha", "targets": "attention"}), false),
+        ("LoKr", json!({"kind": "lokr", "targets": "attention"}), false),
+        ("PiSSA", json!({"kind": "lora", "targets": "linear", "init": "pissa"}), false),
+        (
+            "two sizes, Huber, prior",
+            json!({"targets": "attention", "loss": "huber", "prior": {"weight": 0.5}}),
+            true,
+        ),
+    ];
+    for (name, mut json, activations) in cases {
+        let mut dataset = tuning::dataset(&[[8, 8], [8, 8], [6, 10]]);
+        dataset.class_prompt = Some(dataset.empty.iter().map(|x| -x).collect());
+        json["rank"] = 2.into();
+        json["batch"] = 3.into();
+        json["learningRate"] = 0.01.into();
+        json["moduleDropout"] = drops["moduleDropout"].clone();
+        if activations {
+            for key in ["dropout", "rankDropout"] {
+                json[key] = drops[key].clone();
+            }
+        }
+        let [mut whole, mut blocks] = both(&model, &json, &dataset);
+        let mut worst = 0f64;
+        for _ in 0..2 {
+            let ((ours, _), (theirs, _)) = (pass(&mut blocks), pass(&mut whole));
+            let mut zero = 0;
+            for module in &whole.adapter().modules {
+                for piece in &module.pieces {
+                    let range = piece.range.clone();
+                    let off = relative(&ours[range.clone()], &theirs[range.clone()]);
+                    assert!(off < 1e-5, "{name}: {}.{} {off:e}", module.path, piece.name);
+                    worst = worst.max(off);
+                    zero += usize::from(theirs[range].iter().all(|&x| x == 0.0));
+                }
+            }
+            // Some modules sit the step out, most don't.
+            let pieces = whole.adapter().modules.iter().map(|m| m.pieces.len()).sum::<usize>();
+            assert!(zero > 0 && zero < pieces / 2, "{name}: {zero} of {pieces} are 0");
+            let parameters = whole.adapter().parameters.len();
+            assert!(relative(&ours[parameters..], &theirs[parameters..]) < 1e-6, "{name}");
+            blocks.conclude(&ours).unwrap();
+            whole.conclude(&theirs).unwrap();
+        }
+        println!("{name}: {worst:.1e}");
+    }
+}
+
+/// What a pass takes, and what was told before.
+#[test]
+fn blocks_take_less_memory_and_the_estimate_is_near() {
+    let _turn = TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let demo = Rc::new(demo_model());
+    let tiny = tuning::model();
+    let mebi = |bytes: f64| bytes / f64::from(1 << 20);
+    let rows = [("demo", &demo, 1, 16), ("demo", &demo, 4, 16), ("tiny", &tiny, 2, 16)];
+    for (name, model, batch, side) in rows {
+        let mut dataset = tuning::dataset(&[[side, side]; 4]);
+        if name == "demo" {
+            let text = vec![0.1; 77 * 128];
+            dataset.text_shape = [77, 128];
+            dataset.empty = text.clone();
+            dataset.examples.iter_mut().for_each(|example| example.text = text.clone());
+        }
+        let json = json!({
+            "targets": "linear", "rank": 4, "batch": batch, "captionDropout": 0, "learningRate": 1e-3
+        });
+        let [mut whole, mut blocks] = both(model, &json, &dataset);
+        let ((_, whole), (_, blocks)) = (pass(&mut whole), pass(&mut blocks));
+        let told =
+            estimate::of_size(model.unet.config(), batch, [side, side], dataset.text_shape[0]);
+        println!(
+            "{name}, batch {batch}: {:.1} MiB whole ({:.1} told), {:.1} by blocks ({:.1} told)",
+            mebi(whole as f64),
+            mebi(told.whole as f64),
+            mebi(blocks as f64),
+            mebi(told.by_blocks as f64)
+        );
+        assert!(blocks < whole, "{name}: {blocks} by blocks, {whole} whole");
+        for (found, told) in [(whole, told.whole), (blocks, told.by_blocks)] {
+            let ratio = told as f64 / found as f64;
+            assert!(
+                (0.66..1.5).contains(&ratio),
+                "{name}, batch {batch}: {told} told, {found} found"
+            );
+        }
+    }
+}
