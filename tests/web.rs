@@ -4,6 +4,8 @@
 
 #[path = "support/reference.rs"]
 mod reference;
+#[path = "web/training.rs"]
+mod training;
 
 use std::rc::Rc;
 
