@@ -262,7 +262,9 @@ impl Adapter {
     /// and the deviation of the factors that move, so that the product grows by
     /// `scale * sqrt(rank) * L * (sigma + L)` with L the sum of the learning rates.
     ///
-    /// Derived as in `docs/specs/tuning-sweep.md`, for the other kinds as well: of LoHa the product
+    /// Derived as in `docs/specs/tuning-sweep.md`, where only down starts with numbers (else both
+    /// deviations add up: `B A` moves by `L (sigma_A + sigma_B) + L^2`), and for the other kinds: of
+    /// LoHa the product
     /// w1 stands still at first, with an RMS of `0.1 sqrt(r)`, and w2 grows like a LoRA's product of
     /// sigma 1; of LoKr w1 does, with an RMS of `1 / sqrt(3 c)`, while w2 grows like a LoRA's product
     /// or, if it is whole, entry by entry.
@@ -276,7 +278,7 @@ impl Adapter {
         for module in &self.modules {
             let piece = |i: usize| rms(&self.parameters[module.pieces[i].range.clone()]);
             let (scale, sigma) = match (self.kind, module.pieces.len()) {
-                (Kind::Lora | Kind::Dora, _) => (1.0, piece(0)),
+                (Kind::Lora | Kind::Dora, _) => (1.0, piece(0) + piece(1)),
                 (Kind::Loha, _) => (piece(0) * piece(1) * (module.rank as f64).sqrt(), piece(3)),
                 (Kind::Lokr, 2) => (piece(0) / (module.rank as f64).sqrt(), piece(0)),
                 (Kind::Lokr, _) => (piece(0), piece(1)),
