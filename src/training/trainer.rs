@@ -316,7 +316,7 @@ impl Trainer {
                 Error::setting("reference", problem, "Train fewer steps")
             })?,
         };
-        check::draws(&draws, &train, self.dataset.text_shape)?;
+        check::draws(&draws, &train)?;
         let mut batches = self.assembly().batches(&draws, &train, 1.0)?;
 
         let prior = self.config.prior.weight;
@@ -397,7 +397,7 @@ impl Trainer {
                 Error::setting("reference", "has no class_index", "Train without a prior")
             })?,
         };
-        check::draws(&draws, class, self.dataset.text_shape)?;
+        check::draws(&draws, class)?;
         self.assembly().batches(&draws, class, weight)
     }
 
