@@ -48,7 +48,7 @@ impl Trainer {
                 Error::setting("reference", "has no class_index", "Train without a prior")
             })?,
         };
-        check::draws(&draws, class, self.dataset.text_shape)?;
+        check::draws(&draws, class)?;
         self.assembly().batches(&draws, class, weight)
     }
 }

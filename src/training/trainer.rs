@@ -162,7 +162,7 @@ impl Trainer {
                 Error::setting("reference", problem, "Train fewer steps")
             })?,
         };
-        check::draws(&draws, &train, self.dataset.text_shape)?;
+        check::draws(&draws, &train)?;
         let mut batches = self.assembly().batches(&draws, &train, 1.0)?;
 
         let prior = self.config.prior.weight;
