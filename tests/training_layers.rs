@@ -82,7 +82,7 @@ impl Bench {
 
     /// As training lays it out, its numbers from the file.
     fn adapter(site: &Site, config: &Config, row: &Row, file: &Tensors) -> Adapter {
-        let norms = read(row_norms(&[site])).unwrap();
+        let norms = read(row_norms(&[site]).unwrap()).unwrap();
         let mut adapter = Adapter::new(&[site], config, 1, &norms, Vec::new()).unwrap();
         let module = &adapter.modules[0];
         let scale = f64::from(module.scale);

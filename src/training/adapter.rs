@@ -150,7 +150,7 @@ impl Adapter {
         let mut adapter = Self { modules: Vec::new(), parameters: Vec::new(), kind: config.kind };
         let mut norms = norms;
         for (i, site) in sites.iter().enumerate() {
-            let [output, input] = site.weight.dims();
+            let [output, input] = site.matrix();
             let (own, rest) = norms.split_at(output.min(norms.len()));
             norms = rest;
             let mut random = generator(config.seed, Stream::Init, i as u64);
@@ -224,7 +224,7 @@ impl Adapter {
     pub fn parameters_of(sites: &[&Site], config: &Config) -> usize {
         let rank = config.rank;
         let of_site = |site: &&Site| {
-            let [output, input] = site.weight.dims();
+            let [output, input] = site.matrix();
             match config.kind {
                 Kind::Lora => rank * (input + output),
                 Kind::Dora => rank * (input + output) + output,
@@ -389,18 +389,22 @@ impl Adapter {
 
     /// Of each module whose norm the host can't tell, the squared norm of what it adds, on the
     /// device: `[modules]`, 0 for the others.
-    pub fn dense_norms_squared(&self, leaves: &Leaves) -> Option<Tensor<1>> {
+    ///
+    /// # Errors
+    /// When a layer's weight isn't at hand.
+    pub fn dense_norms_squared(&self, leaves: &Leaves) -> Result<Option<Tensor<1>>> {
         if self.kind == Kind::Lora {
-            return None;
+            return Ok(None);
         }
         let norm = |(module, leaves): (&Module, &Vec<Tensor<2>>)| {
-            let base = module.site.weight.clone().cast(leaves[0].dtype());
-            match self.factors(module, leaves) {
+            let base = module.site.weight()?.cast(leaves[0].dtype());
+            Ok(match self.factors(module, leaves) {
                 Factors::Dense(dense) => dense.change(base, module.scale).square().sum(),
                 _ => base.sum().mul_scalar(0.0),
-            }
+            })
         };
-        Some(Tensor::cat(self.modules.iter().zip(&leaves.0).map(norm).collect(), 0))
+        let norms = self.modules.iter().zip(&leaves.0).map(norm).collect::<Result<_>>()?;
+        Ok(Some(Tensor::cat(norms, 0)))
     }
 }
 
@@ -454,12 +458,15 @@ pub fn scale(config: &Config) -> f32 {
 }
 
 /// Norm of every row of every target's weight, one after another, on the device.
-pub fn row_norms(sites: &[&Site]) -> Tensor<1> {
+///
+/// # Errors
+/// When a layer's weight isn't at hand.
+pub fn row_norms(sites: &[&Site]) -> Result<Tensor<1>> {
     let norms = sites.iter().map(|site| {
-        let weight = site.weight.clone().cast(burn::tensor::DType::F32);
-        weight.square().sum_dim(1).sqrt().flatten::<1>(0, 1)
+        let weight = site.weight()?.cast(burn::tensor::DType::F32);
+        Ok(weight.square().sum_dim(1).sqrt().flatten::<1>(0, 1))
     });
-    Tensor::cat(norms.collect(), 0)
+    Ok(Tensor::cat(norms.collect::<Result<_>>()?, 0))
 }
 
 /// The factors that LyCORIS would choose for a layer.
