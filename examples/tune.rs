@@ -172,6 +172,7 @@ fn run(arguments: &Arguments) -> Result<Outcome> {
         }
         None => (prepare(&model, arguments, &config, &screen)?, None),
     };
+    model.release_encoders();
     let mut trainer = set_up(&model, config, dataset, reference, &screen)?;
     if let Some(path) = arguments.state.as_ref().filter(|path| path.exists()) {
         let state = std::fs::read(path).map_err(|error| {
@@ -390,7 +391,7 @@ fn set_up(
     screen: &Screen,
 ) -> Result<Trainer> {
     let mut setup = Setup::new(model.clone(), config, Rc::new(dataset), reference)?;
-    while let Some(tensor) = setup.advance() {
+    while let Some(tensor) = setup.advance()? {
         setup.conclude(read(tensor)?)?;
         let (done, all) = setup.progress();
         screen.say(&format!("looking at weights: {done} of {all}"));

@@ -649,7 +649,7 @@ fn write_files_for_diffusers() {
     };
     let lengths = |module: &AdapterModule| {
         let site = model.sites(Part::UNet).iter().find(|site| site.path == module.path).unwrap();
-        let norm = site.weight.clone().square().sum_dim(1).sqrt();
+        let norm = site.weight().unwrap().square().sum_dim(1).sqrt();
         let norm = support::values(norm).into_iter().enumerate();
         norm.map(|(at, norm)| norm * (1.0 + 0.2 * (at as f32).sin())).collect::<Vec<_>>()
     };
@@ -711,7 +711,7 @@ fn write_files_for_diffusers() {
         let embedding = given.tensor::<3>("embedding", &device);
         let timestep = f64::from(given.values("timestep")[0]);
         let output = model.unet.forward(latent.clone(), &[timestep], embedding.clone());
-        let hidden = model.text_encoder.forward(std::slice::from_ref(&ids)).unwrap();
+        let hidden = model.text_encoder().unwrap().forward(std::slice::from_ref(&ids)).unwrap();
         let numbers = |values: Vec<f32>| tiny::Host { shape: vec![values.len()], data: values };
         let run = [
             ("latent", tiny::host(latent)),

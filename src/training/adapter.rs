@@ -148,7 +148,7 @@ impl Adapter {
         let mut adapter = Self { modules: Vec::new(), parameters: Vec::new(), kind: config.kind };
         let mut norms = norms;
         for (i, site) in sites.iter().enumerate() {
-            let [output, input] = site.weight.dims();
+            let [output, input] = site.matrix();
             let (own, rest) = norms.split_at(output.min(norms.len()));
             norms = rest;
             let mut random = generator(config.seed, Stream::Init, i as u64);
@@ -222,7 +222,7 @@ impl Adapter {
     pub fn parameters_of(sites: &[&Site], config: &Config) -> usize {
         let rank = config.rank;
         let of_site = |site: &&Site| {
-            let [output, input] = site.weight.dims();
+            let [output, input] = site.matrix();
             match config.kind {
                 Kind::Lora => rank * (input + output),
                 Kind::Dora => rank * (input + output) + output,
@@ -307,12 +307,15 @@ pub fn scale(config: &Config) -> f32 {
 }
 
 /// Norm of every row of every target's weight, one after another, on the device.
-pub fn row_norms(sites: &[&Site]) -> Tensor<1> {
+///
+/// # Errors
+/// When a layer's weight isn't at hand.
+pub fn row_norms(sites: &[&Site]) -> Result<Tensor<1>> {
     let norms = sites.iter().map(|site| {
-        let weight = site.weight.clone().cast(burn::tensor::DType::F32);
-        weight.square().sum_dim(1).sqrt().flatten::<1>(0, 1)
+        let weight = site.weight()?.cast(burn::tensor::DType::F32);
+        Ok(weight.square().sum_dim(1).sqrt().flatten::<1>(0, 1))
     });
-    Tensor::cat(norms.collect(), 0)
+    Ok(Tensor::cat(norms.collect::<Result<_>>()?, 0))
 }
 
 /// The factors that LyCORIS would choose for a layer.

@@ -150,7 +150,7 @@ impl Evaluation {
             }
             Question::Drift { prompt } => probe.drift(*prompt)?,
             Question::Diversity => probe.diversity()?,
-            Question::Norms => probe.norms(),
+            Question::Norms => probe.norms()?,
         };
         Ok(Some(answer))
     }
@@ -335,11 +335,11 @@ impl Probe<'_> {
         Ok(Tensor::cat(vec![spread(false), spread(true)], 0))
     }
 
-    fn norms(&self) -> Tensor<1> {
+    fn norms(&self) -> Result<Tensor<1>> {
         let leaves = self.trainer.adapter.leaves(&self.trainer.upload(), false);
-        self.trainer.adapter.dense_norms_squared(&leaves).unwrap_or_else(|| {
+        Ok(self.trainer.adapter.dense_norms_squared(&leaves)?.unwrap_or_else(|| {
             Tensor::from_data(TensorData::new(vec![0.0f32], [1]), self.trainer.model.device())
-        })
+        }))
     }
 }
 

@@ -5,6 +5,7 @@ use burn::tensor::{Device, Gradients, Tensor};
 
 use super::adapter::{Adapter, Module, Piece};
 use super::config::Kind;
+use crate::error::Result;
 use crate::layers::{Branch, Dense, Dropout, Factors, KroneckerFactor, Strength};
 
 /// Which adapter the branches in training belong to: no file gets this number.
@@ -144,17 +145,21 @@ impl Adapter {
 
     /// Of each module whose norm the host can't tell, the squared norm of what it adds, on the
     /// device: `[modules]`, 0 for the others.
-    pub fn dense_norms_squared(&self, leaves: &Leaves) -> Option<Tensor<1>> {
+    ///
+    /// # Errors
+    /// When a layer's weight isn't at hand.
+    pub fn dense_norms_squared(&self, leaves: &Leaves) -> Result<Option<Tensor<1>>> {
         if self.kind == Kind::Lora {
-            return None;
+            return Ok(None);
         }
         let norm = |(module, leaves): (&Module, &Vec<Tensor<2>>)| {
-            let base = module.site.weight.clone().cast(leaves[0].dtype());
-            match self.factors(module, leaves) {
+            let base = module.site.weight()?.cast(leaves[0].dtype());
+            Ok(match self.factors(module, leaves) {
                 Factors::Dense(dense) => dense.change(base, module.scale).square().sum(),
                 _ => base.sum().mul_scalar(0.0),
-            }
+            })
         };
-        Some(Tensor::cat(self.modules.iter().zip(&leaves.0).map(norm).collect(), 0))
+        let norms = self.modules.iter().zip(&leaves.0).map(norm).collect::<Result<_>>()?;
+        Ok(Some(Tensor::cat(norms, 0)))
     }
 }

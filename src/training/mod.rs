@@ -16,7 +16,7 @@ pub mod evaluation;
 pub mod export;
 mod guess;
 pub mod init;
-mod leaves;
+pub mod leaves;
 pub mod linalg;
 pub mod loss;
 pub mod optimizer;

@@ -76,16 +76,20 @@ impl Setup {
     }
 
     /// What to read next; none: all is known.
-    pub fn advance(&mut self) -> Option<Tensor<1>> {
+    ///
+    /// # Errors
+    /// When a layer's weight isn't at hand.
+    pub fn advance(&mut self) -> Result<Option<Tensor<1>>> {
         let sites = self.sites();
         if self.norms.is_none() {
-            return Some(adapter::row_norms(&sites));
+            return Ok(Some(adapter::row_norms(&sites)?));
         }
         let (done, all) = self.progress();
-        (done < all).then(|| {
-            let weight = sites[self.ready.len()].weight.clone();
-            weight.cast(burn::tensor::DType::F32).flatten(0, 1)
-        })
+        if done == all {
+            return Ok(None);
+        }
+        let weight = sites[self.ready.len()].weight()?;
+        Ok(Some(weight.cast(burn::tensor::DType::F32).flatten(0, 1)))
     }
 
     /// Takes the numbers of what [`Self::advance`] gave last.
@@ -98,7 +102,7 @@ impl Setup {
             return Ok(());
         }
         let i = self.ready.len();
-        let [output, input] = self.sites()[i].weight.dims();
+        let [output, input] = self.sites()[i].matrix();
         let factors = init::factors(
             self.config.init,
             output,

@@ -165,7 +165,7 @@ pub fn try_trainer(
 ) -> Result<Trainer> {
     let (config, dataset) = (config.clone(), Rc::new(dataset.clone()));
     let mut setup = Setup::new(model.clone(), config, dataset, reference.map(Rc::new))?;
-    while let Some(tensor) = setup.advance() {
+    while let Some(tensor) = setup.advance()? {
         setup.conclude(read(tensor)?)?;
     }
     setup.finish()
