@@ -99,11 +99,12 @@ fn every_draw_follows_the_seed() {
     assert_eq!(after(3), after(3));
     assert_ne!(after(3), after(4));
     // Each kind of draw makes a difference of its own.
-    let gradient = |json: Value| {
-        let mut trainer = trainer(&model, &config(brisk(json)), &drawn());
+    let gradient_on = |dataset: &Dataset, json: Value| {
+        let mut trainer = trainer(&model, &config(brisk(json)), dataset);
         run(&mut trainer, 1);
         bits(trainer.gradient())
     };
+    let gradient = |json: Value| gradient_on(&drawn(), json);
     let plain = json!({"captionDropout": 0.0, "steps": 1, "init": "orthogonal"});
     let base = gradient(plain.clone());
     for (key, value) in [
@@ -119,6 +120,13 @@ fn every_draw_follows_the_seed() {
         json[key] = value;
         assert_ne!(gradient(json), base, "{key}");
     }
+    let mut without = drawn();
+    without.examples.iter_mut().for_each(|example| example.latents.deviation = None);
+    assert_ne!(gradient_on(&without, plain.clone()), base);
+    // Mirrors are there, but nothing asks for them.
+    let mut unmirrored = drawn();
+    unmirrored.examples.iter_mut().for_each(|example| example.mirrored = None);
+    assert_eq!(gradient_on(&unmirrored, plain), base);
 }
 
 #[test]
