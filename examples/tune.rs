@@ -172,6 +172,7 @@ fn run(arguments: &Arguments) -> Result<Outcome> {
         }
         None => (prepare(&model, arguments, &config, &screen)?, None),
     };
+    model.release_encoders();
     let mut trainer = set_up(&model, config, dataset, reference, &screen)?;
     if let Some(path) = arguments.state.as_ref().filter(|path| path.exists()) {
         let state = std::fs::read(path).map_err(|error| {
@@ -390,7 +391,7 @@ fn set_up(
     screen: &Screen,
 ) -> Result<Trainer> {
     let mut setup = Setup::new(model.clone(), config, Rc::new(dataset), reference)?;
-    while let Some(tensor) = setup.advance() {
+    while let Some(tensor) = setup.advance()? {
         setup.conclude(read(tensor)?)?;
         let (done, all) = setup.progress();
         screen.say(&format!("looking at weights: {done} of {all}"));
@@ -413,4 +414,118 @@ fn save(path: &Path, bytes: &[u8]) -> Result<()> {
 fn unwritable(path: impl AsRef<Path>, error: &std::io::Error) -> Error {
     let path = path.as_ref().display().to_string();
     Error::file(path, format!("can't be written: {error}"), "Check the path and the space left")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+    fn call(arguments: &[&str]) -> Result<Outcome> {
+        let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
+        run(&parse(&arguments)?)
+    }
+
+    fn here(path: &str) -> String {
+        format!("{ROOT}/{path}")
+    }
+
+    /// A path in the temporary folder, of this process and name.
+    fn temporary(name: &str) -> String {
+        let file = format!("lorakeet-tune-{}-{name}", std::process::id());
+        std::env::temp_dir().join(file).to_str().unwrap().into()
+    }
+
+    fn lines(log: &str, kind: &str) -> Vec<serde_json::Value> {
+        let text = std::fs::read_to_string(log).unwrap();
+        let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
+        lines.filter(|line: &serde_json::Value| line["kind"] == kind).collect()
+    }
+
+    #[test]
+    fn bad_arguments_and_files_are_named() {
+        let message = |arguments: &[&str]| match call(arguments) {
+            Ok(_) => panic!("{arguments:?} was accepted"),
+            Err(error) => error.to_string(),
+        };
+        assert!(message(&[]).starts_with("--model: is missing"));
+        assert!(message(&["--model", "x", "--out", "y"]).starts_with("--images: is missing"));
+        assert!(message(&["--steps", "many"]).starts_with("--steps: is not a whole number"));
+        assert!(message(&["--preset", "best"]).starts_with("--preset: is none of quick"));
+        assert!(message(&["--what", "x"]).starts_with("--what: is not an option"));
+        let model = here("web/demo-model/model");
+        let base = ["--quiet", "--model", &model, "--out", "unused.safetensors"];
+        let empty = here("docs/specs");
+        let error = message(&[&base[..], &["--images", &empty]].concat());
+        assert!(error.contains("no PNG, JPEG or WebP"), "{error}");
+
+        let folder = temporary("broken");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(format!("{folder}/hole.png"), b"\x89PNG\r\n\x1a\nand then nothing").unwrap();
+        let error = message(&[&base[..], &["--images", &folder]].concat());
+        assert!(error.starts_with("hole.png: can't be decoded"), "{error}");
+        let config = format!("{folder}/config.json");
+        std::fs::write(&config, r#"{"rnak": 4}"#).unwrap();
+        let images = here("web/demo-model/training-set");
+        let error = message(&[&base[..], &["--images", &images, "--config", &config]].concat());
+        assert!(error.contains("config.json") && error.contains("rnak"), "{error}");
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_short_run_is_logged_written_and_resumed() {
+        let [log, out, state, config] =
+            ["log.jsonl", "out.safetensors", "state", "config.json"].map(temporary);
+        let settings = r#"{"targets": "crossAttention", "blocks": ["mid"], "rank": 2, "batch": 1,
+            "evaluateEvery": 0}"#;
+        std::fs::write(&config, settings).unwrap();
+        let (model, images) = (here("web/demo-model/model"), here("web/demo-model/training-set"));
+        let files = ["--model", &model, "--images", &images, "--config", &config, "--out", &out];
+        let rest = ["--log", &log, "--state", &state, "--quiet", "--steps"];
+        call(&[&files[..], &rest, &["2"]].concat()).unwrap();
+        let steps = lines(&log, "step");
+        assert_eq!(steps.len(), 2);
+        assert!(steps.iter().all(|line| line["loss"].as_f64().unwrap() > 0.0));
+        assert!(steps.iter().all(|line| line["gradientNorm"].as_f64().unwrap() > 0.0));
+        assert_eq!(lines(&log, "evaluation").len(), 2);
+        let index = lorakeet::weights::Index::read(&FileSource::open(&out).unwrap()).unwrap();
+        let name = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_q";
+        assert!(index.tensors.contains_key(&format!("{name}.lora_down.weight")));
+        assert_eq!(index.metadata["ss_steps"], "2");
+
+        // The same command with one step more goes on from the state.
+        let outcome = call(&[&files[..], &rest, &["3"]].concat()).unwrap();
+        let steps = lines(&log, "step");
+        assert_eq!((steps.len(), &steps[0]["step"]), (1, &3.into()));
+        assert_eq!(outcome.last.step, 3);
+        for file in [&log, &out, &state, &config] {
+            std::fs::remove_file(file).unwrap();
+        }
+    }
+
+    /// The whole case is met in tests/training.rs; here that the command line asks for the same.
+    #[test]
+    fn a_reference_gives_every_number() {
+        let [log, out, config] = ["given.jsonl", "given.safetensors", "given.json"].map(temporary);
+        let settings = r#"{"targets": "attention", "rank": 8, "alpha": 8, "learningRate": 0.002,
+            "warmup": 10, "schedule": "constant", "batch": 4, "evaluateEvery": 0, "steps": 2}"#;
+        std::fs::write(&config, settings).unwrap();
+        let case = here("tests/fixtures/demo-model/light-tuning");
+        let (model, given) = (here("web/demo-model/model"), format!("{case}/given.safetensors"));
+        let files = ["--model", &model, "--reference", &given, "--config", &config];
+        call(&[&files[..], &["--out", &out, "--log", &log, "--quiet"]].concat()).unwrap();
+        let expected = FileSource::open(format!("{case}/expected.safetensors")).unwrap();
+        let index = lorakeet::weights::Index::read(&expected).unwrap();
+        for (key, field) in [("loss", "loss"), ("grad_norm", "gradientNorm")] {
+            let theirs = index.read_f32(&expected, key).unwrap();
+            for (line, theirs) in lines(&log, "step").iter().zip(theirs) {
+                let ours = line[field].as_f64().unwrap();
+                assert!((ours / f64::from(theirs) - 1.0).abs() < 1e-4, "{key}: {ours} {theirs}");
+            }
+        }
+        for file in [&log, &out, &config] {
+            std::fs::remove_file(file).unwrap();
+        }
+    }
 }

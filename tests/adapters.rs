@@ -106,7 +106,7 @@ impl Model {
 
     /// What UNet and text encoder give for the inputs of the fixtures.
     fn outputs(&self) -> [Host; 2] {
-        let hidden = self.model.text_encoder.forward(&self.text.ids).unwrap();
+        let hidden = self.model.text_encoder().unwrap().forward(&self.text.ids).unwrap();
         [run_unet(&self.model.unet, &self.unet), host(hidden)]
     }
 

@@ -625,7 +625,8 @@ fn model_sites(model: &StableDiffusion) -> Vec<Site> {
 }
 
 /// Exports adapters of the demo model for `check_export.py`, each with a run of our own:
-/// `LORAKEET_EXPORT=/tmp/export cargo test --test export -- --ignored`, then
+/// `LORAKEET_EXPORT=/tmp/export cargo test --test export -- --ignored`, with `LORAKEET_TUNED=FILE` also
+/// an adapter that `examples/tune` made, then
 /// `python check_export.py web/demo-model/model ADAPTER/kohya.safetensors ..` for each folder.
 #[test]
 #[ignore = "writes files for tests/fixtures/training/check_export.py"]
@@ -648,7 +649,7 @@ fn write_files_for_diffusers() {
     };
     let lengths = |module: &AdapterModule| {
         let site = model.sites(Part::UNet).iter().find(|site| site.path == module.path).unwrap();
-        let norm = site.weight.clone().square().sum_dim(1).sqrt();
+        let norm = site.weight().unwrap().square().sum_dim(1).sqrt();
         let norm = support::values(norm).into_iter().enumerate();
         norm.map(|(at, norm)| norm * (1.0 + 0.2 * (at as f32).sin())).collect::<Vec<_>>()
     };
@@ -669,7 +670,8 @@ fn write_files_for_diffusers() {
         .map(|site| lora(site.part, &site.path, &site.shape, 4, 2.0))
         .chain(ink.iter().cloned())
         .collect();
-    let cases = [
+    let tuned = std::env::var("LORAKEET_TUNED").ok().map(|path| ("tuned", open(&path)));
+    let mut cases = vec![
         ("night", open("tests/fixtures/demo-model/light-tuning/night.kohya.safetensors")),
         // In diffusers a kohya file's alphas must be alike: it keys those that differ wrongly.
         ("alpha", rescaled(&|_| 5.0)),
@@ -680,6 +682,7 @@ fn write_files_for_diffusers() {
         ("ink", ink.clone()),
         ("soft", soft),
     ];
+    cases.extend(tuned);
     let given = support::fixture("demo-model/reference/unet.safetensors");
     let ids: Vec<u32> = (0..77).map(|at| if at < 9 { 7 * at + 1 } else { 2113 }).collect();
     for (name, modules) in cases {
@@ -708,7 +711,7 @@ fn write_files_for_diffusers() {
         let embedding = given.tensor::<3>("embedding", &device);
         let timestep = f64::from(given.values("timestep")[0]);
         let output = model.unet.forward(latent.clone(), &[timestep], embedding.clone());
-        let hidden = model.text_encoder.forward(std::slice::from_ref(&ids)).unwrap();
+        let hidden = model.text_encoder().unwrap().forward(std::slice::from_ref(&ids)).unwrap();
         let numbers = |values: Vec<f32>| tiny::Host { shape: vec![values.len()], data: values };
         let run = [
             ("latent", tiny::host(latent)),

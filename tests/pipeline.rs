@@ -102,7 +102,7 @@ fn one_pull_is_a_small_piece_of_work_and_tells_how_far_it_came() {
     assert_eq!(before, 1.0);
     assert_eq!(previews, 3);
     assert_eq!(phases["Denoise"], 3 * model.unet.stages());
-    assert_eq!(phases["Decode"], model.vae.decode_stages());
+    assert_eq!(phases["Decode"], model.vae().unwrap().decode_stages());
     assert!(phases["Decode"] > 4, "decoding can be stopped too");
     let error = work.advance().unwrap_err().to_string();
     assert!(error.contains("finished"), "{error}");

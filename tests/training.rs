@@ -36,7 +36,7 @@ fn trainer(
 ) -> Trainer {
     let reference = reference.map(Rc::new);
     let mut setup = Setup::new(model.clone(), config, Rc::new(dataset), reference).unwrap();
-    while let Some(tensor) = setup.advance() {
+    while let Some(tensor) = setup.advance().unwrap() {
         setup.conclude(read(tensor).unwrap()).unwrap();
     }
     setup.finish().unwrap()

@@ -11,7 +11,8 @@ use burn::tensor::{Device, Tensor, TensorData};
 use lorakeet::layers::{
     Branch, Conv2d, Conv2dConfig, Dense, Factors, Linear, Parameters, Site, Strength,
 };
-use lorakeet::training::adapter::{DOWN, MAGNITUDE, UP, flatten, row_norms};
+use lorakeet::training::adapter::{DOWN, MAGNITUDE, UP, row_norms};
+use lorakeet::training::leaves::flatten;
 use lorakeet::training::trainer::read;
 use lorakeet::training::{Adapter, Config};
 use serde::Deserialize;
@@ -82,7 +83,7 @@ impl Bench {
 
     /// As training lays it out, its numbers from the file.
     fn adapter(site: &Site, config: &Config, row: &Row, file: &Tensors) -> Adapter {
-        let norms = read(row_norms(&[site])).unwrap();
+        let norms = read(row_norms(&[site]).unwrap()).unwrap();
         let mut adapter = Adapter::new(&[site], config, 1, &norms, Vec::new()).unwrap();
         let module = &adapter.modules[0];
         let scale = f64::from(module.scale);

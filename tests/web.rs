@@ -74,6 +74,12 @@ async fn steps_agree(device: Device, tolerance: f32) {
 
     model.remove_adapter(ink).unwrap();
     assert_eq!(unet_step(&model).await, base, "nothing of the adapter stays");
+
+    let ids = [model.tokenizer.encode("blue cat face").unwrap().ids];
+    let hidden = async || values(model.text_encoder().unwrap().forward(&ids).unwrap()).await;
+    let before = hidden().await;
+    model.release_encoders();
+    assert_eq!(hidden().await, before, "a text encoder that left comes back the same");
 }
 
 /// 1e-3 is what the native CPU backend is held to.

@@ -2,7 +2,7 @@
 //! than the tensor in hand.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
@@ -96,6 +96,7 @@ impl LoadReport {
 struct State<'a> {
     used: BTreeSet<String>,
     report: LoadReport,
+    slots: BTreeMap<String, Slot>,
     sites: Vec<Site>,
     failure: Option<Error>,
     done: u64,
@@ -132,6 +133,7 @@ impl<'a> Parameters<'a> {
         let state = State {
             used: BTreeSet::new(),
             report,
+            slots: BTreeMap::new(),
             sites: Vec::new(),
             failure: None,
             done: 0,
@@ -140,6 +142,13 @@ impl<'a> Parameters<'a> {
         let shared =
             Shared { component, sources, device, storage, total, state: RefCell::new(state) };
         Self { shared: Rc::new(shared), path: String::new() }
+    }
+
+    /// For a model that is loaded once more: its layers take up the slots that they had, and with
+    /// them whatever is attached.
+    pub fn reuse_slots(&self, sites: &[Site]) {
+        let slots = sites.iter().map(|site| (site.path.clone(), site.slot.clone()));
+        self.shared.state.borrow_mut().slots.extend(slots);
     }
 
     /// One level down.
@@ -178,14 +187,9 @@ impl<'a> Parameters<'a> {
     /// An attach point for the layer here, of weight `[out, in]` or `[out, in, kh, kw]`; the loader
     /// lists it under this path.
     pub fn slot<const D: usize>(&self, weight: &Tensor<D>) -> Slot {
-        let slot = Slot::default();
-        let site = Site {
-            path: self.path.clone(),
-            shape: weight.dims().to_vec(),
-            weight: weight.clone().flatten(1, D - 1),
-            slot: slot.clone(),
-        };
-        self.shared.state.borrow_mut().sites.push(site);
+        let mut state = self.shared.state.borrow_mut();
+        let slot = state.slots.get(&self.path).cloned().unwrap_or_default();
+        state.sites.push(Site::new(self.path.clone(), slot.clone(), weight));
         slot
     }
 

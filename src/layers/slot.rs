@@ -7,6 +7,7 @@ use burn::tensor::Tensor;
 
 use super::dense::Dense;
 use super::dropout::Dropout;
+use crate::error::{Error, Result};
 
 /// An adapter's strength, shared by all its branches of one model part: moving the slider is
 /// writing this one number.
@@ -136,9 +137,38 @@ pub struct Site {
     pub path: String,
     /// The weight's shape: `[out, in]` or `[out, in, kh, kw]`.
     pub shape: Vec<usize>,
-    /// The weight, `[out, in * kh * kw]`, in the type in which it is stored: a second handle to the
-    /// layer's own memory.
-    pub weight: Tensor<2>,
     /// Its slot.
     pub slot: Slot,
+    /// `[out, in * kh * kw]`, in the type in which it is stored: a second handle to the layer's own
+    /// memory, which keeps that alive.
+    weight: Option<Tensor<2>>,
+}
+
+impl Site {
+    pub(super) fn new<const D: usize>(path: String, slot: Slot, weight: &Tensor<D>) -> Self {
+        let shape = weight.dims().to_vec();
+        Self { path, shape, slot, weight: Some(weight.clone().flatten(1, D - 1)) }
+    }
+
+    /// The shape of the weight as a matrix, `[out, in * kh * kw]`.
+    pub fn matrix(&self) -> [usize; 2] {
+        let output = self.shape.first().copied().unwrap_or(0);
+        [output, self.shape.iter().skip(1).product()]
+    }
+
+    /// The weight, `[out, in * kh * kw]`, in the type in which it is stored.
+    ///
+    /// # Errors
+    /// When the layer belongs to a model that may leave the device.
+    pub fn weight(&self) -> Result<Tensor<2>> {
+        self.weight.clone().ok_or_else(|| {
+            let problem = "keeps no weight at hand, since its model may leave the device";
+            Error::setting(&self.path, problem, "Train layers of the UNet")
+        })
+    }
+
+    /// The same place with no hold on the layer's memory.
+    pub fn without_weight(self) -> Self {
+        Self { weight: None, ..self }
+    }
 }

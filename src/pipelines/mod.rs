@@ -1,7 +1,11 @@
 //! From a prompt to a picture. Long work is pulled: [`TextToImage::advance`] does one block of it.
 
+mod encoders;
+mod loader;
 mod stable_diffusion;
 mod text_to_image;
+mod vae;
 
-pub use stable_diffusion::{ModelReport, StableDiffusion, Vae};
+pub use stable_diffusion::{ModelReport, StableDiffusion};
 pub use text_to_image::{Phase, Settings, Step, TextToImage};
+pub use vae::Vae;

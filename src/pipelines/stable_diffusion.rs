@@ -3,55 +3,20 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 
+use super::encoders::Encoders;
+use super::loader::Loader;
+use super::vae::Vae;
 use crate::adapters::{AdapterFile, AdapterModule, AdapterSet, CoverageReport, Part, file};
 use crate::error::{Error, Result};
 use crate::image::LatentRgb;
 use crate::keys::ldm::UNetLayout;
-use crate::layers::{LoadReport, Parameters, Progress, Site, Storage};
-use crate::models::{
-    AutoencoderKL, AutoencoderKLConfig, AutoencoderTiny, AutoencoderTinyConfig, CLIPTextConfig,
-    CLIPTextModel, UNet2DConditionConfig, UNet2DConditionModel,
-};
+use crate::layers::{LoadReport, Progress, Site, Storage};
+use crate::models::{CLIPTextConfig, CLIPTextModel, UNet2DConditionConfig, UNet2DConditionModel};
 use crate::schedulers::{SchedulerConfig, SchedulerKind};
 use crate::tokenizer::{ClipTokenizer, TokenizerFiles};
-use crate::weights::{Checkpoint, Component, Source};
-
-/// Either autoencoder.
-#[derive(Debug)]
-pub enum Vae {
-    /// The full one.
-    Kl(Box<AutoencoderKL>),
-    /// TAESD.
-    Tiny(AutoencoderTiny),
-}
-
-impl Vae {
-    /// What the UNet's latents are divided by before decoding.
-    pub fn scaling_factor(&self) -> f64 {
-        match self {
-            Self::Kl(vae) => vae.config().scaling_factor,
-            Self::Tiny(vae) => vae.config().scaling_factor,
-        }
-    }
-
-    /// How many times [`Self::decode_stage`] is called for one picture.
-    pub fn decode_stages(&self) -> usize {
-        match self {
-            Self::Kl(vae) => vae.decode_stages(),
-            Self::Tiny(vae) => vae.decode_stages(),
-        }
-    }
-
-    /// One stage of decoding unscaled latents `[n, 4, h, w]` to `[n, 3, 8h, 8w]`.
-    pub fn decode_stage(&self, stage: usize, x: Tensor<4>) -> Tensor<4> {
-        match self {
-            Self::Kl(vae) => vae.decode_stage(stage, x),
-            Self::Tiny(vae) => vae.decode_stage(stage, x),
-        }
-    }
-}
+use crate::weights::{Checkpoint, Source};
 
 /// What loading a model found, for people.
 #[derive(Debug, Clone, serde::Serialize)]
@@ -70,10 +35,6 @@ pub struct ModelReport {
 pub struct StableDiffusion {
     /// The denoiser.
     pub unet: UNet2DConditionModel,
-    /// The text encoder.
-    pub text_encoder: CLIPTextModel,
-    /// The autoencoder.
-    pub vae: Vae,
     /// The tokenizer that belongs to the text encoder.
     pub tokenizer: ClipTokenizer,
     /// What `scheduler_config.json` says.
@@ -84,7 +45,7 @@ pub struct StableDiffusion {
     pub latent_rgb: LatentRgb,
     adapters: RefCell<AdapterSet>,
     unet_sites: Vec<Site>,
-    text_encoder_sites: Vec<Site>,
+    encoders: Encoders,
     layout: Option<UNetLayout>,
     device: Device,
 }
@@ -135,26 +96,14 @@ impl StableDiffusion {
             ));
         }
 
-        let (text_encoder, text_encoder_sites) = loader
-            .load(&checkpoint.text_encoder, |parameters| {
+        let (text_encoder, text_sites) =
+            loader.load(&checkpoint.text_encoder, &[], |parameters| {
                 CLIPTextModel::load(&text_config, parameters)
             })?;
-        let (unet, unet_sites) = loader.load(&checkpoint.unet, |parameters| {
+        let (unet, unet_sites) = loader.load(&checkpoint.unet, &[], |parameters| {
             UNet2DConditionModel::load(&unet_config, parameters)
         })?;
-        let vae_config = &checkpoint.vae.config;
-        let vae = if vae_config["_class_name"] == "AutoencoderTiny" {
-            let config = AutoencoderTinyConfig::parse(&checkpoint.vae)?;
-            Vae::Tiny(
-                loader
-                    .load(&checkpoint.vae, |parameters| AutoencoderTiny::load(&config, parameters))?
-                    .0,
-            )
-        } else {
-            let config = AutoencoderKLConfig::parse(&checkpoint.vae)?;
-            let load = |parameters: &Parameters| AutoencoderKL::load(&config, parameters);
-            Vae::Kl(Box::new(loader.load(&checkpoint.vae, load)?.0))
-        };
+        let vae = Vae::load(&mut loader, &checkpoint.vae)?;
 
         let mut notes = Vec::new();
         for component in [&checkpoint.text_encoder, &checkpoint.unet, &checkpoint.vae] {
@@ -173,15 +122,13 @@ impl StableDiffusion {
         };
         let model = Self {
             unet,
-            text_encoder,
-            vae,
             tokenizer,
             scheduler_config,
             scheduler,
-            latent_rgb: LatentRgb::from_config(vae_config),
+            latent_rgb: LatentRgb::from_config(&checkpoint.vae.config),
             adapters: RefCell::default(),
             unet_sites,
-            text_encoder_sites,
+            encoders: Encoders::new(checkpoint, device, storage, (text_encoder, text_sites), vae),
             layout: UNetLayout::from_config(&checkpoint.unet.config),
             device: device.clone(),
         };
@@ -208,8 +155,31 @@ impl StableDiffusion {
     pub fn sites(&self, part: Part) -> &[Site] {
         match part {
             Part::UNet => &self.unet_sites,
-            Part::TextEncoder => &self.text_encoder_sites,
+            Part::TextEncoder => self.encoders.text_sites(),
         }
+    }
+
+    /// The text encoder, loaded again if it has left the device.
+    ///
+    /// # Errors
+    /// When the model's files can't be read any more.
+    pub fn text_encoder(&self) -> Result<Rc<CLIPTextModel>> {
+        self.encoders.text_encoder()
+    }
+
+    /// The autoencoder, loaded again if it has left the device.
+    ///
+    /// # Errors
+    /// When the model's files can't be read any more.
+    pub fn vae(&self) -> Result<Rc<Vae>> {
+        self.encoders.vae()
+    }
+
+    /// Lets go of text encoder and autoencoder, which training doesn't need once its data set is
+    /// made: their memory is free as soon as nobody else holds them. Adapters stay attached, and
+    /// each of the two comes back by itself when it is next asked for.
+    pub fn release_encoders(&self) {
+        self.encoders.release();
     }
 
     /// Reads an adapter's file and attaches it at strength 1. `config` is the text of an
@@ -228,12 +198,12 @@ impl StableDiffusion {
             })?;
         let adapter =
             file::read(source, config.as_ref(), &self.file_sites(), self.layout.as_ref())?;
-        self.adapters.borrow_mut().attach(
-            adapter,
-            &self.unet_sites,
-            &self.text_encoder_sites,
-            &self.device,
-        )
+        self.attach(adapter)
+    }
+
+    fn attach(&self, adapter: AdapterFile) -> Result<u64> {
+        let [unet, text] = [Part::UNet, Part::TextEncoder].map(|part| self.sites(part));
+        self.adapters.borrow_mut().attach(adapter, unet, text, &self.device)
     }
 
     /// Sets an adapter's switch and strengths.
@@ -249,7 +219,8 @@ impl StableDiffusion {
     /// # Errors
     /// When there is no such adapter.
     pub fn remove_adapter(&self, id: u64) -> Result<()> {
-        self.adapters.borrow_mut().detach(id, &[&self.unet_sites, &self.text_encoder_sites])
+        let sites = [Part::UNet, Part::TextEncoder].map(|part| self.sites(part));
+        self.adapters.borrow_mut().detach(id, &sites)
     }
 
     /// How ldm would name its UNet's layers, where it has names for them.
@@ -263,13 +234,7 @@ impl StableDiffusion {
     /// When one doesn't fit its layer; nothing is attached then.
     pub fn attach_modules(&self, name: &str, modules: Vec<AdapterModule>) -> Result<u64> {
         let report = CoverageReport::default();
-        let adapter = AdapterFile { name: name.into(), modules, report };
-        self.adapters.borrow_mut().attach(
-            adapter,
-            &self.unet_sites,
-            &self.text_encoder_sites,
-            &self.device,
-        )
+        self.attach(AdapterFile { name: name.into(), modules, report })
     }
 
     /// Takes every adapter out of the arithmetic, or puts all back as they were.
@@ -311,29 +276,5 @@ fn tokenizer(checkpoint: &Checkpoint, clip_merges: Option<&[u8]>) -> Result<Clip
             "brings no tokenizer",
             "Give CLIP's merges.txt along with it",
         )),
-    }
-}
-
-struct Loader<'a, 'p> {
-    sources: &'a [Rc<dyn Source>],
-    device: &'a Device,
-    storage: Storage,
-    progress: &'p mut dyn FnMut(Progress<'_>),
-    reports: Vec<LoadReport>,
-}
-
-impl Loader<'_, '_> {
-    fn load<M>(
-        &mut self,
-        component: &Component,
-        build: impl FnOnce(&Parameters) -> M,
-    ) -> Result<(M, Vec<Site>)> {
-        let parameters =
-            Parameters::new(component, self.sources, self.device, self.storage, self.progress);
-        let model = build(&parameters);
-        let (report, sites) = parameters.finish()?;
-        report.check(&component.file)?;
-        self.reports.push(report);
-        Ok((model, sites))
     }
 }

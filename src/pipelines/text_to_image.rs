@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use burn::tensor::{Tensor, TensorData};
 
-use super::StableDiffusion;
+use super::{StableDiffusion, Vae};
 use crate::error::{Error, Result};
 use crate::models::embeddings::timestep_embedding;
 use crate::models::unet_2d_condition::UNetPass;
@@ -76,6 +76,8 @@ pub struct TextToImage {
     latents: Tensor<4>,
     previous_x0: Option<Tensor<4>>,
     decoding: Option<Tensor<4>>,
+    /// While it decodes: whoever releases the model's encoders in between makes it load nothing twice.
+    vae: Option<Rc<Vae>>,
     pass: Option<UNetPass>,
     step: usize,
     stage: usize,
@@ -145,6 +147,7 @@ impl TextToImage {
             latents,
             previous_x0: None,
             decoding: None,
+            vae: None,
             pass: None,
             step: 0,
             stage: 0,
@@ -176,8 +179,8 @@ impl TextToImage {
     /// Does the next block of work.
     ///
     /// # Errors
-    /// When the text encoder refuses the prompt. Calling it after the picture was given is an
-    /// error too.
+    /// When the text encoder refuses the prompt, or an encoder that was released can't be loaded
+    /// again. Calling it after the picture was given is an error too.
     pub fn advance(&mut self) -> Result<Step> {
         let phase = self.phase;
         let mut preview = None;
@@ -188,7 +191,7 @@ impl TextToImage {
                 self.phase = Phase::Denoise;
             }
             Phase::Denoise => preview = self.denoise_block(),
-            Phase::Decode => picture = self.decode_stage(),
+            Phase::Decode => picture = self.decode_stage()?,
             Phase::Done => {
                 return Err(Error::setting("picture", "is finished already", "Start another one"));
             }
@@ -217,7 +220,7 @@ impl TextToImage {
             encode(&self.settings.negative_prompt)?;
         }
         encode(&self.settings.prompt)?;
-        model.text_encoder.forward(&ids)
+        model.text_encoder()?.forward(&ids)
     }
 
     fn denoise_block(&mut self) -> Option<Tensor<4>> {
@@ -290,18 +293,22 @@ impl TextToImage {
         x0
     }
 
-    fn decode_stage(&mut self) -> Option<Tensor<4>> {
-        let vae = &self.model.vae;
+    fn decode_stage(&mut self) -> Result<Option<Tensor<4>>> {
+        let vae = match self.vae.take() {
+            Some(vae) => vae,
+            None => self.model.vae()?,
+        };
         let scaled = || self.latents.clone().div_scalar(vae.scaling_factor());
         let input = self.decoding.take().unwrap_or_else(scaled);
         let output = vae.decode_stage(self.stage, input);
         self.stage += 1;
         if self.stage == vae.decode_stages() {
             self.phase = Phase::Done;
-            return Some(output);
+            return Ok(Some(output));
         }
         self.decoding = Some(output);
-        None
+        self.vae = Some(vae);
+        Ok(None)
     }
 
     /// Decoding is counted as two denoising steps, which is about what it takes at any size.
@@ -314,7 +321,8 @@ impl TextToImage {
                 self.step as f64 + self.stage as f64 / self.model.unet.stages() as f64
             }
             Phase::Decode => {
-                steps + DECODE * self.stage as f64 / self.model.vae.decode_stages() as f64
+                let stages = self.vae.as_ref().map_or(1, |vae| vae.decode_stages());
+                steps + DECODE * self.stage as f64 / stages as f64
             }
             Phase::Done => steps + DECODE,
         };

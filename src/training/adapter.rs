@@ -3,17 +3,15 @@
 
 use std::ops::Range;
 
-use burn::tensor::{Device, Gradients, Tensor};
+use burn::tensor::Tensor;
 
-use super::config::{Block, Config, Kind, Targets};
+use super::config::{Config, Kind};
 use super::init::{self, LokrShape};
 use super::random::{Stream, generator};
 use super::regularisation::product_norm_squared;
+use super::targets::{block, is_target, stage};
 use crate::error::{Error, Result};
-use crate::layers::{Branch, Dense, Dropout, Factors, KroneckerFactor, Site, Strength};
-
-/// Which adapter the branches in training belong to: no file gets this number.
-const ID: u64 = u64::MAX;
+use crate::layers::Site;
 
 /// One factor of a module.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,7 +43,7 @@ pub struct Module {
     pub weight_norm: f64,
     /// The stage of the UNet's forward pass that the layer belongs to.
     pub stage: usize,
-    site: Site,
+    pub(super) site: Site,
 }
 
 impl Module {
@@ -102,7 +100,7 @@ pub struct Adapter {
     pub modules: Vec<Module>,
     /// All factors' numbers.
     pub parameters: Vec<f32>,
-    kind: Kind,
+    pub(super) kind: Kind,
 }
 
 impl Adapter {
@@ -150,7 +148,7 @@ impl Adapter {
         let mut adapter = Self { modules: Vec::new(), parameters: Vec::new(), kind: config.kind };
         let mut norms = norms;
         for (i, site) in sites.iter().enumerate() {
-            let [output, input] = site.weight.dims();
+            let [output, input] = site.matrix();
             let (own, rest) = norms.split_at(output.min(norms.len()));
             norms = rest;
             let mut random = generator(config.seed, Stream::Init, i as u64);
@@ -224,7 +222,7 @@ impl Adapter {
     pub fn parameters_of(sites: &[&Site], config: &Config) -> usize {
         let rank = config.rank;
         let of_site = |site: &&Site| {
-            let [output, input] = site.weight.dims();
+            let [output, input] = site.matrix();
             match config.kind {
                 Kind::Lora => rank * (input + output),
                 Kind::Dora => rank * (input + output) + output,
@@ -264,7 +262,9 @@ impl Adapter {
     /// and the deviation of the factors that move, so that the product grows by
     /// `scale * sqrt(rank) * L * (sigma + L)` with L the sum of the learning rates.
     ///
-    /// Derived as in `docs/specs/tuning-sweep.md`, for the other kinds as well: of LoHa the product
+    /// Derived as in `docs/specs/tuning-sweep.md`, where only down starts with numbers (else both
+    /// deviations add up: `B A` moves by `L (sigma_A + sigma_B) + L^2`), and for the other kinds: of
+    /// LoHa the product
     /// w1 stands still at first, with an RMS of `0.1 sqrt(r)`, and w2 grows like a LoRA's product of
     /// sigma 1; of LoKr w1 does, with an RMS of `1 / sqrt(3 c)`, while w2 grows like a LoRA's product
     /// or, if it is whole, entry by entry.
@@ -278,7 +278,7 @@ impl Adapter {
         for module in &self.modules {
             let piece = |i: usize| rms(&self.parameters[module.pieces[i].range.clone()]);
             let (scale, sigma) = match (self.kind, module.pieces.len()) {
-                (Kind::Lora | Kind::Dora, _) => (1.0, piece(0)),
+                (Kind::Lora | Kind::Dora, _) => (1.0, piece(0) + piece(1)),
                 (Kind::Loha, _) => (piece(0) * piece(1) * (module.rank as f64).sqrt(), piece(3)),
                 (Kind::Lokr, 2) => (piece(0) / (module.rank as f64).sqrt(), piece(0)),
                 (Kind::Lokr, _) => (piece(0), piece(1)),
@@ -298,153 +298,6 @@ impl Adapter {
         let squares: f64 = self.modules.iter().map(|module| module.weight_norm.powi(2)).sum();
         (squares / count.max(1) as f64).sqrt()
     }
-
-    /// Slices the flat vector `[parameters]` on the device into factors; with `graph` they are the
-    /// leaves of a graph.
-    pub fn leaves(&self, flat: &Tensor<1>, graph: bool) -> Leaves {
-        let slice = |piece: &Piece| {
-            let leaf = flat.clone().slice([piece.range.clone()]).reshape(piece.shape);
-            if graph { leaf.autodiff().require_grad() } else { leaf }
-        };
-        let of = |module: &Module| module.pieces.iter().map(slice).collect();
-        Leaves(self.modules.iter().map(of).collect())
-    }
-
-    /// Attaches the factors to their layers in place of those before. `drop` says what a module
-    /// leaves out in this pass; none: the whole module.
-    pub fn attach(
-        &self,
-        leaves: &Leaves,
-        strength: &Strength,
-        drop: impl Fn(usize) -> Option<Option<Dropout>>,
-    ) {
-        for (i, (module, leaves)) in self.modules.iter().zip(&leaves.0).enumerate() {
-            module.site.slot.detach(ID);
-            if let Some(dropout) = drop(i) {
-                module.site.slot.attach(Branch {
-                    adapter: ID,
-                    strength: strength.clone(),
-                    scale: module.scale,
-                    factors: self.factors(module, leaves),
-                    dropout,
-                });
-            }
-        }
-    }
-
-    /// Takes every factor off its layer.
-    pub fn detach(&self) {
-        for module in &self.modules {
-            module.site.slot.detach(ID);
-        }
-    }
-
-    fn factors(&self, module: &Module, leaves: &[Tensor<2>]) -> Factors {
-        let constant = |values: &[f32], shape: [usize; 2]| {
-            let data = burn::tensor::TensorData::new(values.to_vec(), shape);
-            Tensor::<2>::from_data(data, &leaves[0].device())
-        };
-        let dense = |dense| Factors::Dense(Box::new(dense));
-        match self.kind {
-            Kind::Lora => {
-                let [mut down, mut up] = [leaves[0].clone(), leaves[1].clone()];
-                if let Some((down0, up0)) = &module.frozen {
-                    let (down0, up0) = (constant(down0, down.dims()), constant(up0, up.dims()));
-                    down = Tensor::cat(vec![down, down0], 0);
-                    up = Tensor::cat(vec![up, up0.neg()], 1);
-                }
-                match module.shape[..] {
-                    [_, input, height, width] => {
-                        let [rank, _] = down.dims();
-                        let [output, _] = up.dims();
-                        Factors::Conv2d {
-                            down: down.reshape([rank, input, height, width]),
-                            mid: None,
-                            up: up.reshape([output, rank, 1, 1]),
-                        }
-                    }
-                    _ => Factors::Linear { down: down.transpose(), up: up.transpose() },
-                }
-            }
-            Kind::Dora => dense(Dense::DoRA {
-                down: leaves[0].clone(),
-                up: leaves[1].clone(),
-                magnitude: leaves[2].clone(),
-            }),
-            Kind::Loha => dense(Dense::LoHa {
-                w1_a: leaves[0].clone(),
-                w1_b: leaves[1].clone(),
-                w2_a: leaves[2].clone(),
-                w2_b: leaves[3].clone(),
-            }),
-            Kind::Lokr => dense(Dense::LoKr {
-                w1: KroneckerFactor::Full(leaves[0].clone()),
-                w2: match &leaves[1..] {
-                    [whole] => KroneckerFactor::Full(whole.clone()),
-                    halves => KroneckerFactor::Product(halves[0].clone(), halves[1].clone()),
-                },
-            }),
-        }
-    }
-
-    /// Of each module whose norm the host can't tell, the squared norm of what it adds, on the
-    /// device: `[modules]`, 0 for the others.
-    pub fn dense_norms_squared(&self, leaves: &Leaves) -> Option<Tensor<1>> {
-        if self.kind == Kind::Lora {
-            return None;
-        }
-        let norm = |(module, leaves): (&Module, &Vec<Tensor<2>>)| {
-            let base = module.site.weight.clone().cast(leaves[0].dtype());
-            match self.factors(module, leaves) {
-                Factors::Dense(dense) => dense.change(base, module.scale).square().sum(),
-                _ => base.sum().mul_scalar(0.0),
-            }
-        };
-        Some(Tensor::cat(self.modules.iter().zip(&leaves.0).map(norm).collect(), 0))
-    }
-}
-
-/// The factors of every module, on the device.
-pub struct Leaves(Vec<Vec<Tensor<2>>>);
-
-impl Leaves {
-    /// Moves the gradients of the modules of one stage (all, without one) from a graph to `sums`,
-    /// adding to what is there.
-    pub fn collect(
-        &self,
-        adapter: &Adapter,
-        stage: Option<usize>,
-        gradients: &mut Gradients,
-        sums: &mut Vec<Option<Tensor<1>>>,
-    ) {
-        let pieces = self.0.iter().map(Vec::len).sum();
-        sums.resize(pieces, None);
-        let mut sum = sums.iter_mut();
-        for (module, leaves) in adapter.modules.iter().zip(&self.0) {
-            for (leaf, sum) in leaves.iter().zip(&mut sum) {
-                if stage.is_none_or(|stage| stage == module.stage)
-                    && let Some(gradient) = leaf.grad_remove(gradients)
-                {
-                    let gradient: Tensor<1> = gradient.flatten(0, 1);
-                    *sum = Some(match sum.take() {
-                        Some(sum) => sum + gradient,
-                        None => gradient,
-                    });
-                }
-            }
-        }
-    }
-}
-
-/// The gradient of the whole flat vector, from those of its pieces; pieces that took no part in a
-/// pass have zeros.
-pub fn flatten(adapter: &Adapter, sums: Vec<Option<Tensor<1>>>, device: &Device) -> Tensor<1> {
-    let mut sums = sums.into_iter();
-    let pieces = adapter.modules.iter().flat_map(|module| &module.pieces);
-    let each = pieces.map(|piece| {
-        sums.next().flatten().unwrap_or_else(|| Tensor::zeros([piece.range.len()], device))
-    });
-    Tensor::cat(each.collect(), 0)
 }
 
 /// alpha / r, or alpha / sqrt(r) for rank-stabilised LoRA.
@@ -454,12 +307,15 @@ pub fn scale(config: &Config) -> f32 {
 }
 
 /// Norm of every row of every target's weight, one after another, on the device.
-pub fn row_norms(sites: &[&Site]) -> Tensor<1> {
+///
+/// # Errors
+/// When a layer's weight isn't at hand.
+pub fn row_norms(sites: &[&Site]) -> Result<Tensor<1>> {
     let norms = sites.iter().map(|site| {
-        let weight = site.weight.clone().cast(burn::tensor::DType::F32);
-        weight.square().sum_dim(1).sqrt().flatten::<1>(0, 1)
+        let weight = site.weight()?.cast(burn::tensor::DType::F32);
+        Ok(weight.square().sum_dim(1).sqrt().flatten::<1>(0, 1))
     });
-    Tensor::cat(norms.collect(), 0)
+    Ok(Tensor::cat(norms.collect::<Result<_>>()?, 0))
 }
 
 /// The factors that LyCORIS would choose for a layer.
@@ -467,48 +323,4 @@ fn lokr_shape(site: &Site, config: &Config) -> LokrShape {
     let kernel: usize = site.shape[2..].iter().product();
     let (output, input) = (site.shape[0], site.shape[1]);
     LokrShape::new(output, input, kernel, config.rank, config.lokr_factor)
-}
-
-fn block(path: &str) -> Option<Block> {
-    match path.split('.').next()? {
-        "down_blocks" => Some(Block::Down),
-        "mid_block" => Some(Block::Mid),
-        "up_blocks" => Some(Block::Up),
-        _ => None,
-    }
-}
-
-/// The stage of `UNet2DConditionModel::advance` that runs a layer of a block.
-fn stage(path: &str, levels: usize) -> usize {
-    let mut parts = path.split('.');
-    let block = parts.next().unwrap_or_default();
-    let index = parts.next().and_then(|index| index.parse().ok()).unwrap_or(0);
-    match block {
-        "down_blocks" => index,
-        "up_blocks" => levels + 1 + index,
-        _ => levels,
-    }
-}
-
-fn is_target(path: &str, targets: Targets) -> bool {
-    let attention = |path: &str| {
-        ["to_q", "to_k", "to_v", "to_out.0"].iter().any(|end| path.ends_with(end))
-            && (path.contains(".attn1.") || path.contains(".attn2."))
-    };
-    let linear = |path: &str| {
-        attention(path)
-            || path.contains(".ff.net.")
-            || (path.contains(".attentions.")
-                && (path.ends_with(".proj_in") || path.ends_with(".proj_out")))
-    };
-    match targets {
-        Targets::Attention => attention(path),
-        Targets::CrossAttention => attention(path) && path.contains(".attn2."),
-        Targets::Linear => linear(path),
-        Targets::Convolution => {
-            let residual = path.contains(".resnets.")
-                && (path.ends_with(".conv1") || path.ends_with(".conv2"));
-            linear(path) || residual || path.contains("samplers.")
-        }
-    }
 }

@@ -249,7 +249,7 @@ impl Preparation {
     /// deviation, then those of the mirrored picture, in one flat tensor. None: all are done.
     ///
     /// # Errors
-    /// When the text encoder refuses a caption.
+    /// When the text encoder refuses a caption, or can't be loaded again.
     pub fn advance(&mut self) -> Result<Option<Tensor<1>>> {
         let (next, total) = self.progress();
         if next == total {
@@ -266,7 +266,7 @@ impl Preparation {
         if let Some(lost) = encoding.truncated {
             self.notes.push(format!("Caption too long, left out of {}: {lost}", self.current()));
         }
-        let text = model.text_encoder.forward(&[encoding.ids])?;
+        let text = model.text_encoder()?.forward(&[encoding.ids])?;
         let [_, tokens, width] = text.dims();
         self.text_shape = [tokens, width];
         let mut parts: Vec<Tensor<1>> = vec![text.flatten(0, 2)];
@@ -275,18 +275,18 @@ impl Preparation {
             let planes = picture.planes([width, height]);
             let data = TensorData::new(planes, [1, 3, height, width]);
             let pixels = Tensor::<4>::from_data(data, model.device());
-            parts.extend(self.posterior(pixels.clone()));
+            parts.extend(self.posterior(pixels.clone())?);
             if self.flip {
-                parts.extend(self.posterior(pixels.flip([3])));
+                parts.extend(self.posterior(pixels.flip([3]))?);
             }
         }
         Ok(Some(Tensor::cat(parts, 0)))
     }
 
-    fn posterior(&self, pixels: Tensor<4>) -> Vec<Tensor<1>> {
-        let vae = &self.model.vae;
+    fn posterior(&self, pixels: Tensor<4>) -> Result<Vec<Tensor<1>>> {
+        let vae = self.model.vae()?;
         let scale = vae.scaling_factor();
-        match vae {
+        Ok(match &*vae {
             Vae::Kl(kl) => {
                 let posterior = kl.encode(pixels);
                 let deviation = (posterior.logvar * 0.5).exp();
@@ -300,7 +300,7 @@ impl Preparation {
                 let latents: Tensor<1> = tiny.encode(pixels).mul_scalar(scale).flatten(0, 3);
                 vec![latents.clone(), latents.mul_scalar(0.0)]
             }
-        }
+        })
     }
 
     /// Takes the numbers of what [`Self::advance`] gave last.

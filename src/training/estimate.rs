@@ -25,7 +25,8 @@ pub struct Estimate {
     pub modules: usize,
     /// Numbers that are trained.
     pub parameters: usize,
-    /// Bytes that training takes on top of the UNet's weights.
+    /// Bytes that training takes on top of the UNet's weights: text encoder and VAE have left the
+    /// device by then.
     pub bytes: u64,
     /// Whether blocks are run twice to save memory.
     pub checkpointed: bool,

@@ -13,9 +13,12 @@ use super::draws::Assembly;
 use super::pass::{self, Batch};
 use super::picture::Role;
 use super::trainer::Trainer;
+use super::verdict::{verdict, words};
 use crate::error::Result;
 use crate::layers::Strength;
 use crate::noise::TorchGenerator;
+
+pub use super::verdict::{Evaluated, Verdict};
 
 /// Timesteps of the grid: 60, 180, .., 900 of 1000, the grid of the demo model's reference.
 const GRID: usize = 8;
@@ -51,40 +54,6 @@ pub struct Heat {
     pub path: String,
     /// Norm of what it adds over the norm of the weight.
     pub ratio: f64,
-}
-
-/// In a word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Verdict {
-    /// It still gets better.
-    Learning,
-    /// It gets no better.
-    Settled,
-    /// Better on what it was trained on, worse on what it wasn't.
-    Memorising,
-    /// It has changed what it wasn't meant to.
-    Forgetting,
-}
-
-/// What stays of an evaluation, to compare later ones with.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Evaluated {
-    /// After this many steps.
-    pub step: usize,
-    /// On the pictures trained on.
-    pub train: Stable,
-    /// On those held out.
-    pub held_out: Option<Stable>,
-    /// See [`Report`].
-    pub drift: f64,
-}
-
-impl Evaluated {
-    /// The ratio that runs are judged by: that on held-out pictures where there are any.
-    fn judged(&self) -> f64 {
-        self.held_out.unwrap_or(self.train).ratio
-    }
 }
 
 /// One evaluation, for people.
@@ -181,7 +150,7 @@ impl Evaluation {
             }
             Question::Drift { prompt } => probe.drift(*prompt)?,
             Question::Diversity => probe.diversity()?,
-            Question::Norms => probe.norms(),
+            Question::Norms => probe.norms()?,
         };
         Ok(Some(answer))
     }
@@ -366,11 +335,11 @@ impl Probe<'_> {
         Ok(Tensor::cat(vec![spread(false), spread(true)], 0))
     }
 
-    fn norms(&self) -> Tensor<1> {
+    fn norms(&self) -> Result<Tensor<1>> {
         let leaves = self.trainer.adapter.leaves(&self.trainer.upload(), false);
-        self.trainer.adapter.dense_norms_squared(&leaves).unwrap_or_else(|| {
+        Ok(self.trainer.adapter.dense_norms_squared(&leaves)?.unwrap_or_else(|| {
             Tensor::from_data(TensorData::new(vec![0.0f32], [1]), self.trainer.model.device())
-        })
+        }))
     }
 }
 
@@ -410,50 +379,4 @@ fn ratio(
     };
     let count = grid.len() as f64;
     grid.map(|t| at(now, t) / at(base, t).max(f64::MIN_POSITIVE)).sum::<f64>() / count
-}
-
-/// Improvement of the judged ratio per evaluation below which nothing happens any more.
-const STILL: f64 = 0.002;
-/// Share of what was gained on held-out pictures that may be lost again.
-const LOST: f64 = 0.05;
-/// Drift above which the base is being forgotten: the answer to the blank prompt has moved by more
-/// than the base is wrong there itself.
-const FAR: f64 = 1.0;
-
-fn verdict(history: &[Evaluated], now: &Evaluated) -> Verdict {
-    if now.drift > FAR {
-        return Verdict::Forgetting;
-    }
-    let best = history.iter().map(Evaluated::judged).fold(f64::MAX, f64::min);
-    if now.held_out.is_some() && best < now.judged() {
-        let lost = (now.judged() - best) / (1.0 - best).max(1e-9);
-        if lost > LOST {
-            return Verdict::Memorising;
-        }
-    }
-    // No gain over the last three evaluations together.
-    let [.., third, _, _] = history else { return Verdict::Learning };
-    let gain = (third.judged() - now.judged()) / third.judged().max(1e-9);
-    if gain < 3.0 * STILL { Verdict::Settled } else { Verdict::Learning }
-}
-
-fn words(verdict: Verdict, history: &[Evaluated]) -> String {
-    let best = history.iter().min_by(|a, b| a.judged().total_cmp(&b.judged()));
-    let best = best.map_or(0, |best| best.step);
-    let held = history.last().is_some_and(|last| last.held_out.is_some());
-    match verdict {
-        Verdict::Learning if held => "Still learning: it does better on pictures it never saw.".into(),
-        Verdict::Learning => {
-            "Still learning. No picture is held out, so memorising can't be told from it.".into()
-        }
-        Verdict::Settled => format!("It has settled: step {best} is as good as any."),
-        Verdict::Memorising => {
-            format!("Memorising: pictures it never saw were better at step {best}.")
-        }
-        Verdict::Forgetting => {
-            "Forgetting: it changes the blank prompt as much as its own. Rewind, or switch on prior \
-             preservation."
-                .into()
-        }
-    }
 }

@@ -2,7 +2,8 @@
 
 use burn::tensor::Tensor;
 
-use super::adapter::{Adapter, Leaves};
+use super::adapter::Adapter;
+use super::leaves::Leaves;
 use crate::layers::{Dropout, Strength};
 use crate::models::UNet2DConditionModel;
 

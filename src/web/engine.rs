@@ -30,6 +30,8 @@ pub struct Engine {
     pub(super) device: Device,
     gpu: bool,
     pub(super) model: Option<Rc<StableDiffusion>>,
+    /// Whether the model is above [`LARGE_MODEL`].
+    pub(super) large: bool,
     pub(super) job: Option<Job>,
     pub(super) training: Option<Training>,
 }
@@ -72,7 +74,7 @@ impl Engine {
                 .into());
             }
         };
-        Ok(Self { device, gpu, model: None, job: None, training: None })
+        Ok(Self { device, gpu, model: None, large: false, job: None, training: None })
     }
 
     /// Loads a model from `[{path, blob}]`, in place of the one before once it is there. Calls
@@ -110,7 +112,8 @@ impl Engine {
             .flat_map(|component| component.tensors.values())
             .map(|tensor| tensor.info.elements())
             .sum();
-        let half = 4 * elements as u64 > LARGE_MODEL && self.device.supports_dtype(DType::F16);
+        let large = 4 * elements as u64 > LARGE_MODEL;
+        let half = large && self.device.supports_dtype(DType::F16);
         let storage = if half { Storage::F16 } else { Storage::F32 };
 
         let before = std::cell::Cell::new(0);
@@ -141,6 +144,7 @@ impl Engine {
         let loaded = Loaded::new(report, &model, half);
         self.training = None;
         self.model = Some(Rc::new(model));
+        self.large = large;
         to_js(&loaded)
     }
 

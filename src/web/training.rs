@@ -8,6 +8,7 @@ use wasm_bindgen::prelude::*;
 
 use super::engine::{Engine, JsResult, read, set_picture, to_js, unreadable};
 use crate::error::Error;
+use crate::pipelines::StableDiffusion;
 use crate::training::export::Request;
 use crate::training::picture::warnings;
 use crate::training::{
@@ -186,8 +187,7 @@ impl Engine {
     /// When no run is ready, it is finished, or the device failed.
     #[wasm_bindgen(js_name = trainPull)]
     pub async fn train_pull(&mut self) -> JsResult<JsValue> {
-        let model = self.model()?;
-        model.mute_adapters(true);
+        let model = self.ready_to_train()?;
         let trainer = self.training.as_mut().ok_or_else(not_ready)?.trainer()?;
         let started = js_sys::Date::now();
         let report = step(trainer).await?;
@@ -233,7 +233,7 @@ impl Engine {
     /// When none was started or the device failed.
     #[wasm_bindgen(js_name = trainEvaluationPull)]
     pub async fn train_evaluation_pull(&mut self) -> JsResult<JsValue> {
-        self.model()?.mute_adapters(true);
+        self.ready_to_train()?;
         let training = self.training.as_mut().ok_or_else(not_ready)?;
         let mut evaluation = training.evaluation.take().ok_or_else(not_ready)?;
         if let Some(tensor) = evaluation.advance(training.trainer()?)? {
@@ -368,12 +368,28 @@ impl Engine {
 }
 
 impl Engine {
+    /// The model before a pass of a run, with nothing in the way that pictures left behind.
+    fn ready_to_train(&self) -> JsResult<Rc<StableDiffusion>> {
+        let model = self.model()?;
+        model.mute_adapters(true);
+        // A preview, or pictures drawn in a pause, brought text encoder and VAE back. Those of a
+        // large model (0.8 GB in SD 1.5) are memory that a pass needs; they go only now and not
+        // after each picture, so that several in a row load them once. Those of a small one
+        // cost next to nothing, and loading them for every preview would.
+        if self.large {
+            model.release_encoders();
+        }
+        Ok(model)
+    }
+
     async fn train_set_up(&mut self) -> JsResult<Estimate> {
         let model = self.model()?;
         let training = self.training.as_mut().ok_or_else(not_ready)?;
         let dataset = training.dataset.clone().ok_or_else(not_ready)?;
+        // Latents and text embeddings are there: nothing of training asks for the encoders again.
+        model.release_encoders();
         let mut setup = Setup::new(model, training.config.clone(), dataset, None)?;
-        while let Some(tensor) = setup.advance() {
+        while let Some(tensor) = setup.advance()? {
             setup.conclude(read(tensor).await?)?;
         }
         training.trainer = Some(setup.finish()?);

@@ -6,20 +6,21 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::OnceLock;
 
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor, TensorData};
 use lorakeet::error::Result;
-use lorakeet::layers::Storage;
+use lorakeet::layers::{Storage, Strength};
 use lorakeet::noise::TorchGenerator;
 use lorakeet::pipelines::StableDiffusion;
 use lorakeet::training::dataset::{Example, Latents};
 use lorakeet::training::evaluation::Report;
+use lorakeet::training::reference::tensor_name;
 use lorakeet::training::trainer::read;
 use lorakeet::training::{Config, Dataset, Evaluation, Reference, Role, Setup, Trainer};
-use lorakeet::weights::{Checkpoint, Source};
+use lorakeet::weights::{Bytes, Checkpoint, Source};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::tiny::{self, Case, Values};
+use crate::tiny::{self, Case, Host, Values};
 
 /// Tokens and width of a text embedding.
 pub const TEXT: [usize; 2] = [7, 32];
@@ -164,7 +165,7 @@ pub fn try_trainer(
 ) -> Result<Trainer> {
     let (config, dataset) = (config.clone(), Rc::new(dataset.clone()));
     let mut setup = Setup::new(model.clone(), config, dataset, reference.map(Rc::new))?;
-    while let Some(tensor) = setup.advance() {
+    while let Some(tensor) = setup.advance()? {
         setup.conclude(read(tensor)?)?;
     }
     setup.finish()
@@ -173,6 +174,71 @@ pub fn try_trainer(
 /// From settings that must be right to a trainer.
 pub fn trainer(model: &Rc<StableDiffusion>, config: &Config, dataset: &Dataset) -> Trainer {
     try_trainer(model, config, dataset, None).unwrap()
+}
+
+/// Settings under which a test's run is short and its factors move.
+pub fn brisk(mut json: Value) -> Value {
+    for (key, value) in [
+        ("targets", json!("attention")),
+        ("rank", json!(2)),
+        ("alpha", json!(2)),
+        ("batch", json!(2)),
+        ("steps", json!(20)),
+        ("warmup", json!(1)),
+        ("learningRate", json!(0.01)),
+    ] {
+        if json.get(key).is_none() {
+            json[key] = value;
+        }
+    }
+    json
+}
+
+/// What the UNet says with the adapter as it is now, and without.
+pub fn answers(model: &StableDiffusion, trainer: &Trainer) -> [Vec<f32>; 2] {
+    let device = Device::flex();
+    let mut generator = TorchGenerator::new(21);
+    let mut draw = |shape: [usize; 4]| -> Tensor<4> {
+        let data = generator.randn(shape.iter().product());
+        Tensor::from_data(TensorData::new(data, shape), &device)
+    };
+    let (noisy, context) = (draw([2, 4, 8, 8]), draw([2, 1, TEXT[0], TEXT[1]]));
+    let context: Tensor<3> = context.reshape([2, TEXT[0], TEXT[1]]);
+    let ask =
+        || tiny::host(model.unet.forward(noisy.clone(), &[30.0, 700.0], context.clone())).data;
+    let adapter = trainer.adapter();
+    let count = adapter.parameters.len();
+    let flat = Tensor::from_data(TensorData::new(adapter.parameters.clone(), [count]), &device);
+    let base = ask();
+    adapter.attach(&adapter.leaves(&flat, false), &Strength::new(1.0), |_| Some(None));
+    let adapted = ask();
+    adapter.detach();
+    assert_eq!(bits(&ask()), bits(&base));
+    [adapted, base]
+}
+
+/// A reference that draws the same picture, timestep and noise every time.
+pub fn same_again(
+    trainer: &Trainer,
+    picture: usize,
+    t: usize,
+    noise: &[f32],
+    batches: usize,
+) -> Reference {
+    let host = |shape: &[usize], data: Vec<f32>| Host { shape: shape.to_vec(), data };
+    let mut values = Values::from([
+        ("index".to_string(), host(&[batches, 1], vec![picture as f32; batches])),
+        ("timesteps".into(), host(&[batches, 1], vec![t as f32; batches])),
+        ("noise".into(), host(&[batches, 1, noise.len()], noise.repeat(batches))),
+    ]);
+    for module in &trainer.adapter().modules {
+        for piece in &module.pieces {
+            let own = trainer.adapter().parameters[piece.range.clone()].to_vec();
+            let key = format!("init.{}", tensor_name(module, piece.name));
+            values.insert(key, host(&piece.shape, own));
+        }
+    }
+    Reference::read(&Bytes::new("reference", tiny::file(&values)), "").unwrap()
 }
 
 /// Runs so many steps.

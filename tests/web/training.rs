@@ -31,7 +31,7 @@ async fn follows_pytorch(device: Device, steps: usize, tolerance: f64) {
     let dataset = Rc::new(reference::dataset(&given, "").unwrap());
     let draws = Some(Rc::new(Reference::read(&given, "").unwrap()));
     let mut setup = Setup::new(Rc::new(model(&device)), config, dataset, draws).unwrap();
-    while let Some(tensor) = setup.advance() {
+    while let Some(tensor) = setup.advance().unwrap() {
         setup.conclude(values(tensor).await).unwrap();
     }
     let mut trainer = setup.finish().unwrap();

@@ -1,0 +1,178 @@
+//! From settings and a data set to a trainer.
+
+use std::rc::Rc;
+
+use burn::tensor::Tensor;
+
+use super::adapter::{self, Adapter};
+use super::config::{Checkpointing, Config};
+use super::dataset::Dataset;
+use super::linalg::Matrix;
+use super::loss::Diffusion;
+use super::optimizer::Optimizer;
+use super::optimizer_config::OptimizerConfig;
+use super::random::{Stream, generator};
+use super::reference::Reference;
+use super::trainer::Trainer;
+use super::{check, estimate, init, schedule};
+use crate::adapters::Part;
+use crate::error::Result;
+use crate::layers::Site;
+use crate::pipelines::StableDiffusion;
+
+/// From a configuration and a data set to a trainer: what has to be read of the weights first. Who
+/// pulls it reads each tensor back and hands its numbers in.
+pub struct Setup {
+    model: Rc<StableDiffusion>,
+    config: Config,
+    dataset: Rc<Dataset>,
+    reference: Option<Rc<Reference>>,
+    targets: Vec<usize>,
+    norms: Option<Vec<f32>>,
+    ready: Vec<init::Factors>,
+}
+
+impl Setup {
+    /// Checks the settings against the model and the data.
+    ///
+    /// # Errors
+    /// Names the setting that doesn't fit.
+    pub fn new(
+        model: Rc<StableDiffusion>,
+        config: Config,
+        dataset: Rc<Dataset>,
+        reference: Option<Rc<Reference>>,
+    ) -> Result<Self> {
+        check::config(&config)?;
+        check::dataset(&config, &dataset, model.unet.config())?;
+        let sites = model.sites(Part::UNet);
+        let chosen = Adapter::targets(sites, &config)?;
+        let is_chosen = |site: &Site| chosen.iter().any(|target| target.path == site.path);
+        let targets = (0..sites.len()).filter(|&i| is_chosen(&sites[i])).collect();
+        Ok(Self {
+            model: model.clone(),
+            config,
+            dataset,
+            reference,
+            targets,
+            norms: None,
+            ready: Vec::new(),
+        })
+    }
+
+    fn sites(&self) -> Vec<&Site> {
+        let sites = self.model.sites(Part::UNet);
+        self.targets.iter().map(|&i| &sites[i]).collect()
+    }
+
+    /// Done and all, for a progress bar.
+    pub fn progress(&self) -> (usize, usize) {
+        let weights = if self.needs_weights() { self.targets.len() } else { 0 };
+        (usize::from(self.norms.is_some()) + self.ready.len(), 1 + weights)
+    }
+
+    fn needs_weights(&self) -> bool {
+        self.config.init == init::Init::Pissa && self.reference.is_none()
+    }
+
+    /// What to read next; none: all is known.
+    ///
+    /// # Errors
+    /// When a layer's weight isn't at hand.
+    pub fn advance(&mut self) -> Result<Option<Tensor<1>>> {
+        let sites = self.sites();
+        if self.norms.is_none() {
+            return Ok(Some(adapter::row_norms(&sites)?));
+        }
+        let (done, all) = self.progress();
+        if done == all {
+            return Ok(None);
+        }
+        let weight = sites[self.ready.len()].weight()?;
+        Ok(Some(weight.cast(burn::tensor::DType::F32).flatten(0, 1)))
+    }
+
+    /// Takes the numbers of what [`Self::advance`] gave last.
+    ///
+    /// # Errors
+    /// When PiSSA can't be made of a weight.
+    pub fn conclude(&mut self, values: Vec<f32>) -> Result<()> {
+        if self.norms.is_none() {
+            self.norms = Some(values);
+            return Ok(());
+        }
+        let i = self.ready.len();
+        let [output, input] = self.sites()[i].matrix();
+        let factors = init::factors(
+            self.config.init,
+            output,
+            input,
+            self.config.rank,
+            f64::from(adapter::scale(&self.config)),
+            Some(&Matrix::new(output, input, values)),
+            &mut generator(self.config.seed, Stream::Init, i as u64),
+        )?;
+        self.ready.push(factors);
+        Ok(())
+    }
+
+    /// The trainer, once [`Self::advance`] gave none.
+    ///
+    /// # Errors
+    /// When a setting doesn't fit a layer, or the reference lacks a factor.
+    pub fn finish(mut self) -> Result<Trainer> {
+        let ready = std::mem::take(&mut self.ready);
+        let norms = self.norms.take().unwrap_or_default();
+        let levels = self.model.unet.config().block_out_channels.len();
+        let mut adapter = Adapter::new(&self.sites(), &self.config, levels, &norms, ready)?;
+        if let Some(reference) = &self.reference {
+            reference.initialise(&mut adapter, "the reference")?;
+        }
+        let Self { model, config, dataset, reference, .. } = self;
+        let optimizer = Optimizer::new(&config.optimizer, &adapter.parameters)?;
+        let diffusion = Diffusion::new(&model.scheduler_config)?;
+        let sum = config.schedule.sum(config.steps, config.warmup);
+        let growth = config.strength.growth() * adapter.weight_rms();
+        let (scale, rank, sigma) = adapter.start();
+        let learning_rate = match (config.learning_rate, &config.optimizer) {
+            (Some(rate), _) => rate,
+            (None, OptimizerConfig::Prodigy(_)) => 1.0,
+            (None, OptimizerConfig::AdamW(_)) => {
+                schedule::learning_rate(growth, scale, rank, sigma, sum)
+            }
+            // Every entry moves by the whole rate each step, where Adam's moves average out.
+            (None, OptimizerConfig::Lion(_)) => {
+                schedule::learning_rate(growth, scale, rank, sigma, sum) / 3.0
+            }
+        };
+        let bytes = estimate::graph(&model, &config, &dataset);
+        let blocks = match config.checkpointing {
+            Checkpointing::On => true,
+            Checkpointing::Off => false,
+            Checkpointing::Auto => bytes.whole > config.memory_budget,
+        };
+        let count = adapter.parameters.len();
+        Ok(Trainer {
+            groups: adapter.groups(config.lora_plus),
+            model,
+            config,
+            dataset,
+            reference,
+            adapter,
+            optimizer,
+            diffusion,
+            learning_rate,
+            blocks,
+            step: 0,
+            micro: 0,
+            skipped: 0,
+            bad: 0,
+            gradient: vec![0.0; count],
+            loss: 0.0,
+            pending: Vec::new(),
+            guess: Vec::new(),
+            baseline: None,
+            history: Vec::new(),
+        })
+    }
+}

@@ -1,0 +1,85 @@
+//! What an evaluation means, in a word and in a sentence.
+
+use serde::{Deserialize, Serialize};
+
+use super::evaluation::Stable;
+
+/// In a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// It still gets better.
+    Learning,
+    /// It gets no better.
+    Settled,
+    /// Better on what it was trained on, worse on what it wasn't.
+    Memorising,
+    /// It has changed what it wasn't meant to.
+    Forgetting,
+}
+
+/// What stays of an evaluation, to compare later ones with.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Evaluated {
+    /// After this many steps.
+    pub step: usize,
+    /// On the pictures trained on.
+    pub train: Stable,
+    /// On those held out.
+    pub held_out: Option<Stable>,
+    /// See [`Report`].
+    pub drift: f64,
+}
+
+impl Evaluated {
+    /// The ratio that runs are judged by: that on held-out pictures where there are any.
+    pub(super) fn judged(&self) -> f64 {
+        self.held_out.unwrap_or(self.train).ratio
+    }
+}
+
+/// Improvement of the judged ratio per evaluation below which nothing happens any more.
+const STILL: f64 = 0.002;
+/// Share of what was gained on held-out pictures that may be lost again.
+const LOST: f64 = 0.05;
+/// Drift above which the base is being forgotten: the answer to the blank prompt has moved by more
+/// than the base is wrong there itself.
+const FAR: f64 = 1.0;
+
+pub(super) fn verdict(history: &[Evaluated], now: &Evaluated) -> Verdict {
+    if now.drift > FAR {
+        return Verdict::Forgetting;
+    }
+    let best = history.iter().map(Evaluated::judged).fold(f64::MAX, f64::min);
+    if now.held_out.is_some() && best < now.judged() {
+        let lost = (now.judged() - best) / (1.0 - best).max(1e-9);
+        if lost > LOST {
+            return Verdict::Memorising;
+        }
+    }
+    // No gain over the last three evaluations together.
+    let [.., third, _, _] = history else { return Verdict::Learning };
+    let gain = (third.judged() - now.judged()) / third.judged().max(1e-9);
+    if gain < 3.0 * STILL { Verdict::Settled } else { Verdict::Learning }
+}
+
+pub(super) fn words(verdict: Verdict, history: &[Evaluated]) -> String {
+    let best = history.iter().min_by(|a, b| a.judged().total_cmp(&b.judged()));
+    let best = best.map_or(0, |best| best.step);
+    let held = history.last().is_some_and(|last| last.held_out.is_some());
+    match verdict {
+        Verdict::Learning if held => "Still learning: it does better on pictures it never saw.".into(),
+        Verdict::Learning => {
+            "Still learning. No picture is held out, so memorising can't be told from it.".into()
+        }
+        Verdict::Settled => format!("It has settled: step {best} is as good as any."),
+        Verdict::Memorising => {
+            format!("Memorising: pictures it never saw were better at step {best}.")
+        }
+        Verdict::Forgetting => {
+            "Forgetting: it changes the blank prompt as much as its own. Rewind, or switch on prior \
+             preservation."
+                .into()
+        }
+    }
+}
