@@ -1,14 +1,14 @@
 //! Block checkpointing: the same gradients in less memory, and what the estimate says of both (T5 of
 //! `docs/specs/training.md`). A process of its own, since it counts every allocation.
 
+#[path = "support/counting.rs"]
+mod counting;
 mod support;
 mod tiny;
 mod tuning;
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::rc::Rc;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use lorakeet::pipelines::StableDiffusion;
 use lorakeet::training::trainer::read;
@@ -17,52 +17,14 @@ use serde_json::{Value, json};
 use support::demo_model;
 use tuning::{config, relative, run, trainer};
 
-/// The system's allocator, counting.
-struct Counting;
-
-static NOW: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
-
-fn grow(bytes: usize) {
-    PEAK.fetch_max(NOW.fetch_add(bytes, Relaxed) + bytes, Relaxed);
-}
-
-// SAFETY: every call goes to the system's allocator as it came; counting touches no memory of it.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        grow(layout.size());
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        grow(layout.size());
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        NOW.fetch_sub(layout.size(), Relaxed);
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        NOW.fetch_sub(layout.size(), Relaxed);
-        grow(size);
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
 /// One test at a time: the count is the whole process's.
 static TURN: Mutex<()> = Mutex::new(());
 
 /// A pass forward and back: its numbers, and by how many bytes it took more than there was before.
 fn pass(trainer: &mut Trainer) -> (Vec<f32>, usize) {
-    let before = NOW.load(Relaxed);
-    PEAK.store(before, Relaxed);
+    let before = counting::start();
     let values = read(trainer.advance().unwrap()).unwrap();
-    (values, PEAK.load(Relaxed) - before)
+    (values, counting::peak_above(before))
 }
 
 /// Two trainers of the same state, one in one piece, one by blocks.

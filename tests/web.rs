@@ -2,6 +2,8 @@
 //! WebGPU on whatever adapter there is (SwiftShader, where there is no GPU).
 #![cfg(target_arch = "wasm32")]
 
+#[path = "support/demo.rs"]
+mod demo;
 #[path = "support/reference.rs"]
 mod reference;
 #[path = "web/training.rs"]
@@ -10,42 +12,12 @@ mod training;
 use std::rc::Rc;
 
 use burn::tensor::{Device, Tensor};
-use lorakeet::layers::Storage;
+use demo::{INK, SOFT, add, model};
 use lorakeet::pipelines::{Phase, StableDiffusion, TextToImage};
-use lorakeet::weights::{Bytes, Checkpoint, Source};
 use reference::{Tensors, distance, parse, settings};
 use wasm_bindgen_test::{console_log, wasm_bindgen_test, wasm_bindgen_test_configure};
 
 wasm_bindgen_test_configure!(run_in_dedicated_worker);
-
-macro_rules! demo {
-    ($($path:literal),* $(,)?) => {
-        [$(($path, include_bytes!(concat!("../web/demo-model/", $path)).as_slice())),*]
-    };
-}
-
-fn model(device: &Device) -> StableDiffusion {
-    let files = demo!(
-        "model/model_index.json",
-        "model/scheduler/scheduler_config.json",
-        "model/text_encoder/config.json",
-        "model/text_encoder/model.fp16.safetensors",
-        "model/tokenizer/merges.txt",
-        "model/tokenizer/special_tokens_map.json",
-        "model/tokenizer/tokenizer_config.json",
-        "model/tokenizer/vocab.json",
-        "model/unet/config.json",
-        "model/unet/diffusion_pytorch_model.fp16.safetensors",
-        "model/vae/config.json",
-        "model/vae/diffusion_pytorch_model.fp16.safetensors",
-    );
-    let sources = files
-        .into_iter()
-        .map(|(path, bytes)| Rc::new(Bytes::new(path, bytes)) as Rc<dyn Source>)
-        .collect();
-    let checkpoint = Checkpoint::open(sources).unwrap();
-    StableDiffusion::load(&checkpoint, None, device, Storage::F32, &mut |_| {}).unwrap().0
-}
 
 fn unet_reference() -> Tensors {
     let bytes = include_bytes!("fixtures/demo-model/reference/unet.safetensors");
@@ -78,15 +50,6 @@ async fn run(model: &Rc<StableDiffusion>, scheduler: &str, row: usize) -> Vec<f3
     }
     values(work.latents()).await
 }
-
-fn add(model: &StableDiffusion, bytes: &[u8], strength: f32) -> u64 {
-    let id = model.add_adapter(&Bytes::new("adapter.safetensors", bytes), None).unwrap();
-    model.set_adapter(id, true, strength, strength).unwrap();
-    id
-}
-
-const SOFT: &[u8] = include_bytes!("../web/demo-model/lora/soft.kohya.safetensors");
-const INK: &[u8] = include_bytes!("../web/demo-model/lora/ink.kohya.safetensors");
 
 /// Base step, step with a LoRA, strength 0 and detached: what is asked of both backends.
 async fn steps_agree(device: Device, tolerance: f32) {

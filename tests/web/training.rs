@@ -8,9 +8,9 @@ use lorakeet::training::{Config, Reference, Setup};
 use lorakeet::weights::Bytes;
 use wasm_bindgen_test::{console_log, wasm_bindgen_test};
 
+use super::demo::GIVEN;
 use super::{Tensors, model, values};
 
-const GIVEN: &[u8] = include_bytes!("../fixtures/demo-model/light-tuning/given.safetensors");
 const EXPECTED: &[u8] = include_bytes!("../fixtures/demo-model/light-tuning/expected.safetensors");
 
 fn norm(values: impl Iterator<Item = f32>) -> f64 {

@@ -1,6 +1,7 @@
 //! The project's two commands that do everything, `cargo xtask serve` and `cargo xtask test`, and
 //! the smaller ones they are made of. Plain std Rust, so that it compiles in seconds.
 
+mod bench;
 mod browser;
 mod build;
 mod server;
@@ -22,6 +23,11 @@ USAGE: cargo xtask COMMAND [OPTIONS]
                               set up, run the tests: native, in headless Chromium, and the real
                               page end to end (all three unless some are named);
                               ARGS go to each `cargo test`, e.g. a test's name
+  bench [--native] [--web] [--release] [-- FILTER]
+                              set up, print benchmarks: native, and in headless Chromium on the CPU
+                              backend and on WebGPU (both hosts unless one is named); FILTER is
+                              part of a name: `training`, `inference`, `native`, `cpu`, `webgpu`.
+                              Native ones use the build of the tests; --release makes another
   ci                          rustfmt and clippy, then every test
   setup                       install what the page and its tests need, and nothing else
   cargo ARGS...               run cargo for the page's target, with its compiler and target folder
@@ -59,6 +65,7 @@ fn run(args: &[String]) -> Result<()> {
             build::page(&setup::page()?)?;
         }
         "test" => test::run(&test::Options::parse(rest)?)?,
+        "bench" => bench::run(&bench::Options::parse(rest)?)?,
         "ci" => {
             no_more(rest)?;
             test::ci()?;

@@ -50,7 +50,8 @@ pub fn run(options: &Options) -> Result<()> {
         let tools = setup::page()?;
         let browser = browser::find_or_install()?;
         if options.web {
-            web(&tools, &browser, &options.args)?;
+            say("tests in the browser");
+            in_browser("web", &tools, &browser, &options.args)?;
         }
         if options.e2e {
             end_to_end(&tools, &browser, &options.args)?;
@@ -60,10 +61,9 @@ pub fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// `tests/web.rs`, compiled to wasm, in headless Chromium.
-fn web(tools: &Tools, browser: &Browser, args: &[String]) -> Result<()> {
-    say("tests in the browser");
-    let mut words: Vec<String> = ["test", "--test", "web"].map(String::from).to_vec();
+/// One file of `tests`, compiled to wasm, in headless Chromium.
+pub fn in_browser(name: &str, tools: &Tools, browser: &Browser, args: &[String]) -> Result<()> {
+    let mut words: Vec<String> = ["test", "--test", name].map(String::from).to_vec();
     words.extend_from_slice(args);
     let mut test = tools.toolchain.cargo_for_page(&words)?;
     test.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER", tools.test_runner())
@@ -127,7 +127,8 @@ pub fn ci() -> Result<()> {
     let tools = setup::page()?;
     if tools.toolchain.has_clippy() {
         say("clippy for the page");
-        let words = ["clippy", "--lib", "--test", "web", "--", "-D", "warnings"].map(String::from);
+        let words = "clippy --lib --test web --test bench_web -- -D warnings";
+        let words: Vec<String> = words.split(' ').map(String::from).collect();
         run_command(tools.toolchain.cargo_for_page(&words)?)?;
     } else {
         say("the page's compiler comes without clippy: skipped for wasm");

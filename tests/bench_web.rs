@@ -1,0 +1,61 @@
+//! `cargo xtask bench --web`: benchmarks in headless Chromium, in a worker as on the page. All are
+//! ignored, since they test nothing.
+#![cfg(target_arch = "wasm32")]
+
+#[path = "../benches/measure/mod.rs"]
+mod measure;
+
+use burn::tensor::Device;
+use measure::{ALL, Plan, inference, training};
+use wasm_bindgen::JsValue;
+use wasm_bindgen_futures::JsFuture;
+use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
+
+wasm_bindgen_test_configure!(run_in_dedicated_worker);
+
+fn cpu(rounds: usize) -> Plan {
+    let backend = "CPU backend in Chromium (wasm, one thread)".into();
+    Plan { backend, batch: 4, rounds, kinds: ALL }
+}
+
+/// A software GPU takes a minute for what others do in a moment: one picture, few rounds.
+async fn webgpu(rounds: usize) -> (Device, Plan) {
+    let backend = format!("WebGPU in Chromium ({})", adapter().await);
+    let device = Device::wgpu_options().init_async().await.unwrap();
+    (device, Plan { backend, batch: 1, rounds, kinds: ALL })
+}
+
+/// Which GPU there is, as far as the browser tells.
+async fn adapter() -> String {
+    let ask = "navigator.gpu.requestAdapter().then(({ info }) => \
+               [info.vendor, info.architecture, info.description].filter(Boolean).join(' '))";
+    let promise: js_sys::Promise = js_sys::eval(ask).unwrap().into();
+    let name: JsValue = JsFuture::from(promise).await.unwrap();
+    name.as_string().unwrap_or_default()
+}
+
+#[wasm_bindgen_test]
+#[ignore = "a benchmark"]
+async fn cpu_training() {
+    training(&Device::flex(), &cpu(5)).await;
+}
+
+#[wasm_bindgen_test]
+#[ignore = "a benchmark"]
+async fn cpu_inference() {
+    inference(&Device::flex(), &cpu(11)).await;
+}
+
+#[wasm_bindgen_test]
+#[ignore = "a benchmark"]
+async fn webgpu_training() {
+    let (device, plan) = webgpu(2).await;
+    training(&device, &plan).await;
+}
+
+#[wasm_bindgen_test]
+#[ignore = "a benchmark"]
+async fn webgpu_inference() {
+    let (device, plan) = webgpu(3).await;
+    inference(&device, &plan).await;
+}
