@@ -329,8 +329,7 @@ export class TrainController {
         words = error.message;
       }
     } else if (!settings.valid) {
-      words = "One of the settings is out of range.";
-      settings.report();
+      words = settings.report();
     }
     Object.assign(this.#estimate, { words, good, problem: Boolean(words) && !good });
     document.querySelector("#train-notes").replaceChildren(...notes.map((note) => Object.assign(document.createElement("li"), { textContent: note })));
@@ -387,6 +386,7 @@ export class TrainController {
     const { settings } = this.#ui;
     const { config } = settings;
     if (!config || !this.#model || this.#trainer.state !== "none") return;
+    if (!settings.valid) return settings.report(); // its words follow
     return this.#attempt("Training did not start", async () => {
       this.#host.stopPictures();
       this.#draft = { config, preset: settings.preset };
