@@ -307,9 +307,10 @@ export class TrainController {
   async #showEstimate() {
     const { settings } = this.#ui;
     const { counts } = this.#set;
-    if (!this.#presets || this.#trainer.state !== "none") return;
+    if (!this.#presets) return;
     const { config } = settings;
     settings.setTimes(Object.fromEntries(Object.entries(this.#presets).map(([name, preset]) => [name, { steps: preset.steps, seconds: this.#seconds(preset) }])));
+    if (this.#trainer.state !== "none") return;
     let good = false;
     let words = "";
     let notes = [];
@@ -415,6 +416,7 @@ export class TrainController {
     preview.clear();
     this.#timeline.reset();
     pictures.fold(true);
+    scrollTo(0, 0); // where the plot is
   }
 
   async #openRun(id) {
