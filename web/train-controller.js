@@ -307,9 +307,10 @@ export class TrainController {
   async #showEstimate() {
     const { settings } = this.#ui;
     const { counts } = this.#set;
-    if (!this.#presets || this.#trainer.state !== "none") return;
+    if (!this.#presets) return;
     const { config } = settings;
     settings.setTimes(Object.fromEntries(Object.entries(this.#presets).map(([name, preset]) => [name, { steps: preset.steps, seconds: this.#seconds(preset) }])));
+    if (this.#trainer.state !== "none") return;
     let good = false;
     let words = "";
     let notes = [];
@@ -329,8 +330,7 @@ export class TrainController {
         words = error.message;
       }
     } else if (!settings.valid) {
-      words = "One of the settings is out of range.";
-      settings.report();
+      words = settings.report();
     }
     Object.assign(this.#estimate, { words, good, problem: Boolean(words) && !good });
     document.querySelector("#train-notes").replaceChildren(...notes.map((note) => Object.assign(document.createElement("li"), { textContent: note })));
@@ -387,6 +387,7 @@ export class TrainController {
     const { settings } = this.#ui;
     const { config } = settings;
     if (!config || !this.#model || this.#trainer.state !== "none") return;
+    if (!settings.valid) return settings.report(); // its words follow
     return this.#attempt("Training did not start", async () => {
       this.#host.stopPictures();
       this.#draft = { config, preset: settings.preset };
@@ -415,6 +416,7 @@ export class TrainController {
     preview.clear();
     this.#timeline.reset();
     pictures.fold(true);
+    scrollTo(0, 0); // where the plot is
   }
 
   async #openRun(id) {

@@ -90,7 +90,7 @@ export function findings({ train, heldOut, drift, copying, diversity }) {
   if (copying) {
     found.push(copying.similarity >= 0.9
       ? { text: `What it draws is ${percent(copying.similarity)} like ${copying.name}: it may be copying.`, warn: true }
-      : { text: `No copying: the nearest picture is ${copying.name}, ${percent(copying.similarity)} alike.` });
+      : { text: `No copying: the nearest picture is ${copying.name}, ${percent(Math.max(0, copying.similarity))} alike.` });
   }
   if (diversity !== null && diversity !== undefined) {
     found.push({ text: `Variety over seeds: ${percent(diversity)} of the base model's.`, warn: diversity < 0.5 });

@@ -91,22 +91,23 @@ export class TrainPlot {
     const add = (name, attributes, text) => svg.append(node(name, attributes, text));
 
     for (const { band, y, values, title, words } of [
-      { band: upper, y: yRatio, values: [0, 0.25, 0.5, 0.75, 1], title: width < 480 ? "stable loss, % of base" : "stable loss, % of the base model's", words: (value) => String(100 * value) },
+      { band: upper, y: yRatio, values: topRatio < 1.6 ? [0, 0.25, 0.5, 0.75, 1] : [...new Set([1, ...ticks(topRatio)])], title: width < 480 ? "stable loss, % of base" : "stable loss, % of the base model's", words: (value) => String(100 * value) },
       { band: lower, y: yLoss, values: ticks(topLoss), title: "loss of each step", words: number },
     ]) {
       add("text", { class: "title", x: LEFT, y: band.top - 7 }, title);
       for (const value of values) {
         add("line", { class: value === 1 && band === upper ? "grid base" : "grid", x1: LEFT, x2: width - RIGHT, y1: y(value), y2: y(value) });
-        if (band === lower || value !== 0.25 && value !== 0.75) add("text", { class: "tick y", x: LEFT - 6, y: y(value) + 3.5 }, words(value));
+        const room = band === lower || (value === 0 ? topRatio < 8 : value !== 0.25 && value !== 0.75);
+        if (room) add("text", { class: "tick y", x: LEFT - 6, y: y(value) + 3.5 }, words(value));
       }
     }
     const every = tickSize(this.#steps, width < 480 ? 4 : 8);
     for (let step = 0; step <= this.#steps; step += every) add("text", { class: "tick x", x: x(step), y: height - 6 }, step);
 
-    if (best !== null) {
+    if (best) {
       add("line", { class: "best", x1: x(best), x2: x(best), y1: upper.top, y2: lower.bottom });
       const right = x(best) > width - 60;
-      add("text", { class: `best ${right ? "end" : ""}`, x: x(best) + (right ? -5 : 5), y: upper.top + 9 }, "best");
+      add("text", { class: `best ${right ? "end" : ""}`, x: x(best) + (right ? -5 : 5), y: upper.bottom + 13 }, "best"); // where no line runs through it
     }
 
     const seen = steps.filter(({ loss }) => loss !== null);
@@ -178,10 +179,10 @@ function path(points) {
   return points.map(([x, y], i) => `${i ? "L" : "M"}${x.toFixed(1)} ${y.toFixed(1)}`).join("");
 }
 
-/** High enough for all but a few outliers, which would flatten the rest. */
+/** High enough for all of a few losses, and for all but outliers of many, which would flatten the rest. */
 function highest(steps) {
   const losses = steps.map(({ loss }) => loss).filter((loss) => loss !== null).sort((a, b) => a - b);
-  return losses[Math.floor(0.985 * (losses.length - 1))] ?? 0;
+  return losses[Math.ceil(0.985 * (losses.length - 1))] ?? 0;
 }
 
 function tickSize(range, count) {

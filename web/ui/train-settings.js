@@ -45,12 +45,15 @@ export class TrainSettings extends EventTarget {
 
   /** Whether every field is good. */
   get valid() {
-    return [...this.#fields.elements].every((control) => control.validity?.valid ?? true);
+    return [...this.#fields.elements].every((control) => !control.willValidate || control.validity.valid);
   }
 
-  /** Shows the first field that is not good. */
+  /** Shows the first field that is not good. @returns {string} which one, and what is wrong with it, in the browser's words */
   report() {
-    for (const control of this.#fields.elements) if (control.reportValidity && !control.reportValidity()) return;
+    for (const control of this.#fields.elements) {
+      if (control.reportValidity?.() === false) return `“${control.labels[0].textContent}”: ${control.validationMessage}`;
+    }
+    return "";
   }
 
   /** @param {?string} preset whose settings these are */
