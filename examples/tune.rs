@@ -156,12 +156,8 @@ impl Screen {
     }
 }
 
-/// What a run came to, for the tests.
-struct Outcome {
-    last: evaluation::Report,
-}
-
-fn run(arguments: &Arguments) -> Result<Outcome> {
+/// A whole run; its last evaluation.
+fn run(arguments: &Arguments) -> Result<evaluation::Report> {
     let screen = Screen { quiet: arguments.quiet, terminal: std::io::stderr().is_terminal() };
     let model = Rc::new(load(arguments, &screen)?);
     let config = config(arguments, model.native_size())?;
@@ -257,7 +253,7 @@ fn run(arguments: &Arguments) -> Result<Outcome> {
         save(&path, &file.bytes)?;
         screen.say(&format!("{}, {} bytes\n", path.display(), file.bytes.len()));
     }
-    Ok(Outcome { last })
+    Ok(last)
 }
 
 fn load(arguments: &Arguments, screen: &Screen) -> Result<StableDiffusion> {
@@ -422,7 +418,7 @@ mod tests {
 
     const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
-    fn call(arguments: &[&str]) -> Result<Outcome> {
+    fn call(arguments: &[&str]) -> Result<evaluation::Report> {
         let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
         run(&parse(&arguments)?)
     }
@@ -495,10 +491,10 @@ mod tests {
         assert_eq!(index.metadata["ss_steps"], "2");
 
         // The same command with one step more goes on from the state.
-        let outcome = call(&[&files[..], &rest, &["3"]].concat()).unwrap();
+        let last = call(&[&files[..], &rest, &["3"]].concat()).unwrap();
         let steps = lines(&log, "step");
         assert_eq!((steps.len(), &steps[0]["step"]), (1, &3.into()));
-        assert_eq!(outcome.last.step, 3);
+        assert_eq!(last.step, 3);
         for file in [&log, &out, &state, &config] {
             std::fs::remove_file(file).unwrap();
         }

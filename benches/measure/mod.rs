@@ -69,7 +69,7 @@ fn dataset() -> Rc<Dataset> {
 
 async fn trainer(model: &Rc<StableDiffusion>, config: Config, dataset: &Rc<Dataset>) -> Trainer {
     let mut setup = Setup::new(model.clone(), config, dataset.clone(), None).unwrap();
-    while let Some(tensor) = setup.advance() {
+    while let Some(tensor) = setup.advance().unwrap() {
         setup.conclude(values(tensor).await).unwrap();
     }
     setup.finish().unwrap()

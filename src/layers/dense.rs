@@ -6,6 +6,10 @@ use burn::tensor::Tensor;
 
 /// One factor of a Kronecker product, whole or as a product of two.
 #[derive(Debug, Clone)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a few hundred exist; a tensor handle is what is large"
+)]
 pub enum KroneckerFactor {
     /// The matrix itself.
     Full(Tensor<2>),

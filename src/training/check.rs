@@ -86,7 +86,7 @@ pub fn config(config: &Config) -> Result<()> {
         ));
     }
     if let Some(side) = config.resolution
-        && (side < 64 || side > 2048 || side % 64 != 0)
+        && (!(64..=2048).contains(&side) || side % 64 != 0)
     {
         let problem = format!("{side} is not a multiple of 64 from 64 to 2048");
         return Err(Error::setting("resolution", problem, "Choose 256, 384 or 512"));

@@ -105,7 +105,7 @@ impl Evaluation {
     /// What has to be asked of the present state.
     pub fn new(trainer: &Trainer) -> Self {
         let mut questions = Vec::new();
-        let chunk = trainer.config.batch.max(FEW).min(GRID);
+        let chunk = trainer.config.batch.clamp(FEW, GRID);
         let judged = |example: &&Example| example.role != Role::Class;
         let count = trainer.dataset.examples.iter().filter(judged).count();
         let mut losses = |base| {
