@@ -7,6 +7,10 @@
 mod files;
 #[path = "e2e/page.rs"]
 mod page;
+#[path = "e2e/train.rs"]
+mod train;
+#[path = "e2e/training.rs"]
+mod training;
 #[path = "e2e/webdriver.rs"]
 mod webdriver;
 
@@ -175,20 +179,11 @@ fn stop(page: &Page) {
 }
 
 fn save(page: &Page) {
-    let folder = json!({ "behavior": "allow", "downloadPath": page.folder });
-    page.browser.devtools("Browser.setDownloadBehavior", folder);
+    page.allow_downloads();
     page.browser.click("#save");
-    let saved = page.folder.join("blue-cat-face-12.png");
-    // Chromium gives a file its name when it is whole.
-    for _ in 0..600 {
-        if saved.exists() {
-            Picture::read(&saved).assert_same(&page.now(), "the saved file");
-            page.step("Save PNG saves what is shown");
-            return;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(100));
-    }
-    panic!("nothing was saved as {}", saved.display());
+    let saved = page.saved("blue-cat-face-12.png");
+    Picture::read(&saved).assert_same(&page.now(), "the saved file");
+    page.step("Save PNG saves what is shown");
 }
 
 fn remove_adapter(page: &Page, base: &Picture) {
@@ -398,25 +393,15 @@ fn everything_is_in_reach_on_a_phone() {
     ask_for_reference_run(&page);
     page.set("#steps", 4);
     page.screenshot("phone-1-opened");
-    let fits = "return document.documentElement.scrollWidth <= innerWidth && innerWidth === 390";
-    assert!(page.is(fits), "the page is wider than the phone");
+    page.assert_fits_phone("the page");
     page.generate();
     page.screenshot("phone-2-generated");
     drop_ink_as(&page, "an adapter with a long name, version 2.1 (epoch 10, rank 8).safetensors");
     page.wait_for_strength("1");
-    assert!(page.is(fits), "the page with an adapter is wider than the phone");
+    page.assert_fits_phone("the page with an adapter");
     for selector in ["#prompt", "#generate", "#canvas-now", "#wiper", RANGE, "#save", "#add-files"]
     {
-        let reached = page.browser.run(
-            "const element = document.querySelector(arguments[0]);
-             element.scrollIntoView({ block: 'center' });
-             const { left, right, top, bottom } = element.getBoundingClientRect();
-             const hit = document.elementFromPoint((left + right) / 2, (top + bottom) / 2);
-             return left >= 0 && right <= innerWidth
-               && (element.contains(hit) || element.parentElement === hit?.parentElement);",
-            json!([selector]),
-        );
-        assert_eq!(reached, true, "{selector} is out of reach");
+        page.assert_in_reach(selector);
     }
     page.browser.run("document.querySelector('.card').scrollIntoView({ block: 'end' })", json!([]));
     page.screenshot("phone-3-adapter");

@@ -42,6 +42,18 @@ impl Page {
     #[track_caller]
     pub fn open(&self, query: &str) {
         self.browser.open(&format!("{}{query}", variable("LORAKEET_URL")));
+        self.arrived();
+    }
+
+    /// Loads the page anew, as a person's Reload does: what is going on in it ends there.
+    #[track_caller]
+    pub fn reload(&self) {
+        self.browser.reload();
+        self.arrived();
+    }
+
+    #[track_caller]
+    fn arrived(&self) {
         // Counts the pictures that are begun: the state is set to "running" at each.
         self.browser.run(
             "window.drawn = 0;
@@ -131,6 +143,26 @@ impl Page {
         let path = self.folder.join(name);
         std::fs::write(&path, bytes).unwrap();
         path
+    }
+
+    /// From here on the browser saves what is downloaded in the page's folder, without asking.
+    pub fn allow_downloads(&self) {
+        let folder = json!({ "behavior": "allow", "downloadPath": self.folder });
+        self.browser.devtools("Browser.setDownloadBehavior", folder);
+    }
+
+    /// Waits for a file that is downloaded.
+    #[track_caller]
+    pub fn saved(&self, name: &str) -> PathBuf {
+        let path = self.folder.join(name);
+        // Chromium gives a file its name when it is whole.
+        for _ in 0..600 {
+            if path.exists() {
+                return path;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        panic!("nothing was saved as {name}. {}", self.describe());
     }
 
     /// Waits until nothing is drawn or loaded.
@@ -252,6 +284,29 @@ impl Page {
         }
     }
 
+    /// Nothing covers an element's middle when it is scrolled to, and it isn't cut off at a side.
+    #[track_caller]
+    pub fn assert_in_reach(&self, selector: &str) {
+        let reached = self.browser.run(
+            "const element = document.querySelector(arguments[0]);
+             element.scrollIntoView({ block: 'center' });
+             const { left, right, top, bottom } = element.getBoundingClientRect();
+             const hit = document.elementFromPoint((left + right) / 2, (top + bottom) / 2);
+             return left >= 0 && right <= innerWidth
+               && (element.contains(hit) || element.parentElement === hit?.parentElement);",
+            json!([selector]),
+        );
+        assert_eq!(reached, true, "{selector} is out of reach");
+    }
+
+    /// The page is no wider than the phone.
+    #[track_caller]
+    pub fn assert_fits_phone(&self, what: &str) {
+        let fits =
+            "return document.documentElement.scrollWidth <= innerWidth && innerWidth === 390";
+        assert!(self.is(fits), "{what} is wider than the phone");
+    }
+
     /// A phone's screen, 390 points wide and 844 high.
     pub fn be_a_phone(&self) {
         let screen = json!({ "width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": true });
@@ -262,7 +317,8 @@ impl Page {
     /// What the page shows, for messages of tests that fail.
     fn describe(&self) -> String {
         let script = "return ['state ' + document.body.dataset.state, \
-            ...['#status', '#progress-detail', '#messages'].map((s) => \
+            'training ' + document.body.dataset.train, \
+            ...['#status', '#progress-detail', '#train-status', '#train-detail', '#messages'].map((s) => \
             document.querySelector(s)?.textContent)].join(' | ')";
         format!("The page: {}", self.browser.run(script, json!([])).as_str().unwrap_or(""))
     }

@@ -50,6 +50,11 @@ impl Browser {
         self.post("/url", json!({ "url": url }));
     }
 
+    /// Loads the page that is open once more.
+    pub fn reload(&self) {
+        self.post("/refresh", json!({}));
+    }
+
     /// Runs the body of a function in the page; what it returns comes back.
     #[track_caller]
     pub fn run(&self, script: &str, arguments: Value) -> Value {
