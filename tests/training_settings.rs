@@ -200,6 +200,10 @@ fn without_a_learning_rate_there_is_one() {
             assert!(strong < 1.0, "{kind} {optimizer}: {strong}");
         }
     }
+    // The shorter the run the larger the steps, down to 25 of them.
+    let of = |steps: usize| rate(json!({"steps": steps, "warmup": 0}));
+    assert!(of(200) < of(100) && of(100) < of(25));
+    assert_eq!(of(4), of(25));
     assert_eq!(rate(json!({"optimizer": {"name": "prodigy"}})), 1.0);
     assert_eq!(rate(json!({"learningRate": 0.25})), 0.25);
 }

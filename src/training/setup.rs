@@ -20,6 +20,10 @@ use crate::error::Result;
 use crate::layers::Site;
 use crate::pipelines::StableDiffusion;
 
+/// The rule for the learning rate spreads a movement over a run; over fewer whole steps than these
+/// it would be torn, not trained (four steps with batch 1 ended at five times the base's loss).
+const FEWEST_STEPS: f64 = 25.0;
+
 /// From a configuration and a data set to a trainer: what has to be read of the weights first. Who
 /// pulls it reads each tensor back and hands its numbers in.
 pub struct Setup {
@@ -131,7 +135,7 @@ impl Setup {
         let Self { model, config, dataset, reference, .. } = self;
         let optimizer = Optimizer::new(&config.optimizer, &adapter.parameters)?;
         let diffusion = Diffusion::new(&model.scheduler_config)?;
-        let sum = config.schedule.sum(config.steps, config.warmup);
+        let sum = config.schedule.sum(config.steps, config.warmup).max(FEWEST_STEPS);
         let growth = config.strength.growth() * adapter.weight_rms();
         let (scale, rank, sigma) = adapter.start();
         let learning_rate = match (config.learning_rate, &config.optimizer) {
