@@ -27,6 +27,7 @@ AUTO = {key: value for key, value in LIGHT.items() if key != "learningRate"}
 RUNS = {
     **{f"light, seed {seed}": {**LIGHT, "seed": seed} for seed in range(1, 11)},
     **{f"defaults, seed {seed}": {"seed": seed} for seed in range(5)},
+    **{f"to 0 over the last fifth, seed {seed}": {"seed": seed, "schedule": "constantThenLinear"} for seed in range(5)},
     "rule, light": AUTO,
     "rule, alpha 1": {**AUTO, "alpha": 1},
     "rule, alpha 32": {**AUTO, "alpha": 32},
@@ -57,7 +58,6 @@ RUNS = {
     "noise offset .05": {"noiseOffset": 0.05},
     "min-SNR 5": {"weighting": {"name": "minSnr", "gamma": 5.0}},
     "uniform timesteps": {"timesteps": "uniform"},
-    "linear to 0 over the last fifth": {"schedule": "constantThenLinear"},
     "cosine": {"schedule": "cosine"},
     "batch 8": {"batch": 8},
 }
