@@ -1,14 +1,14 @@
 //! Text encoder and autoencoder leave the device and come back: their memory is free in between,
 //! and nothing else is changed by it. A process of its own, since it counts every allocation.
 
+#[path = "support/counting.rs"]
+mod counting;
 mod support;
 mod tiny;
 mod tuning;
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard};
 
 use burn::tensor::Device;
@@ -24,38 +24,6 @@ use lorakeet::weights::{Checkpoint, Source};
 use serde_json::json;
 use support::{path, picture, settings, values};
 use tuning::{bits, config, evaluate, run, trainer};
-
-/// The system's allocator, counting.
-struct Counting;
-
-static NOW: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: every call goes to the system's allocator as it came; counting touches no memory of it.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        NOW.fetch_add(layout.size(), Relaxed);
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        NOW.fetch_add(layout.size(), Relaxed);
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        NOW.fetch_sub(layout.size(), Relaxed);
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        NOW.fetch_sub(layout.size(), Relaxed);
-        NOW.fetch_add(size, Relaxed);
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 /// One test at a time: the count is the whole process's.
 fn turn() -> MutexGuard<'static, ()> {
@@ -161,11 +129,11 @@ fn what_is_released_is_free() {
         .flat_map(|name| report.components.iter().filter(move |part| part.component == **name))
         .map(|part| 4 * part.parameters as usize)
         .sum();
-    let (before, reads) = (NOW.load(Relaxed), watch.reads.get());
+    let (before, reads) = (counting::held(), watch.reads.get());
     for round in 0..3 {
-        let full = NOW.load(Relaxed);
+        let full = counting::held();
         model.release_encoders();
-        let freed = full - NOW.load(Relaxed);
+        let freed = full - counting::held();
         println!(
             "round {round}: {:.2} MiB of {:.2} freed",
             freed as f64 / f64::from(1 << 20),
@@ -173,13 +141,13 @@ fn what_is_released_is_free() {
         );
         // The table of token embeddings stays f16, as it is in the file.
         assert!(freed * 10 >= bytes * 9, "{freed} of {bytes} bytes were freed");
-        let empty = NOW.load(Relaxed);
+        let empty = counting::held();
         model.release_encoders();
-        assert_eq!(NOW.load(Relaxed), empty, "released twice is released once");
+        assert_eq!(counting::held(), empty, "released twice is released once");
         assert_eq!(draw(&model), first, "round {round}");
     }
     assert!(watch.reads.get() > reads, "they were loaded again");
-    let grown = NOW.load(Relaxed).abs_diff(before);
+    let grown = counting::held().abs_diff(before);
     assert!(grown < bytes / 100, "{grown} bytes stay behind after three rounds");
     model.remove_adapter(id).unwrap();
 }

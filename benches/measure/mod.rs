@@ -43,6 +43,9 @@ const KINDS: [(&str, &str, &str); 6] = [
     ("LoKr", "lokr", "linear"),
 ];
 
+/// One of each sort: the fewest modules, the default, one that changes the weights themselves.
+pub const FEW: &[&str] = &["LoRA, attention", "LoRA", "DoRA"];
+
 /// Every kind.
 pub const ALL: &[&str] = &["LoRA, attention", "LoRA", "LoCon", "DoRA", "LoHa", "LoKr"];
 
@@ -69,7 +72,7 @@ fn dataset() -> Rc<Dataset> {
 
 async fn trainer(model: &Rc<StableDiffusion>, config: Config, dataset: &Rc<Dataset>) -> Trainer {
     let mut setup = Setup::new(model.clone(), config, dataset.clone(), None).unwrap();
-    while let Some(tensor) = setup.advance() {
+    while let Some(tensor) = setup.advance().unwrap() {
         setup.conclude(values(tensor).await).unwrap();
     }
     setup.finish().unwrap()

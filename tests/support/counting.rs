@@ -1,4 +1,5 @@
 //! The system's allocator, counting. Whoever uses this is a process of its own.
+#![allow(dead_code, reason = "each user takes its own part of this")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -39,9 +40,14 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
+/// Bytes allocated at this moment.
+pub fn held() -> usize {
+    NOW.load(Relaxed)
+}
+
 /// From here on: the bytes that there are, of which the peak is counted anew.
 pub fn start() -> usize {
-    let before = NOW.load(Relaxed);
+    let before = held();
     PEAK.store(before, Relaxed);
     before
 }
