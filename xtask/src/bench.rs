@@ -51,10 +51,10 @@ pub fn run(options: &Options) -> Result<()> {
     if options.web {
         let tools = setup::page()?;
         let browser = browser::find_or_install()?;
-        say("benchmarks in the browser (WebGPU takes half an hour on a software GPU)");
+        say("benchmarks in the browser (WebGPU takes a quarter of an hour on a software GPU)");
         let mut args = ["--", "--include-ignored", "--nocapture"].map(String::from).to_vec();
         args.extend_from_slice(&options.filter);
-        test::in_browser("bench_web", &tools, &browser, &args)?;
+        test::in_browser("bench_web", 3 * 3600, &tools, &browser, &args)?;
     }
     Ok(())
 }

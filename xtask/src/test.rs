@@ -51,7 +51,8 @@ pub fn run(options: &Options) -> Result<()> {
         let browser = browser::find_or_install()?;
         if options.web {
             say("tests in the browser");
-            in_browser("web", &tools, &browser, &options.args)?;
+            // A software GPU takes its time, the ignored test half an hour.
+            in_browser("web", 3000, &tools, &browser, &options.args)?;
         }
         if options.e2e {
             end_to_end(&tools, &browser, &options.args)?;
@@ -61,17 +62,22 @@ pub fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// One file of `tests`, compiled to wasm, in headless Chromium.
-pub fn in_browser(name: &str, tools: &Tools, browser: &Browser, args: &[String]) -> Result<()> {
+/// One file of `tests`, compiled to wasm, in headless Chromium; `limit` in seconds for all of it.
+pub fn in_browser(
+    name: &str,
+    limit: u32,
+    tools: &Tools,
+    browser: &Browser,
+    args: &[String],
+) -> Result<()> {
     let mut words: Vec<String> = ["test", "--test", name].map(String::from).to_vec();
     words.extend_from_slice(args);
     let mut test = tools.toolchain.cargo_for_page(&words)?;
     test.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER", tools.test_runner())
         .env("CHROMEDRIVER", &browser.driver)
         .env("WASM_BINDGEN_TEST_WEBDRIVER_JSON", capabilities(browser)?)
-        // A software GPU takes its time, the ignored test half an hour; the runner's own limit is
-        // 20 seconds.
-        .env("WASM_BINDGEN_TEST_TIMEOUT", "3000")
+        // The runner's own limit is 20 seconds.
+        .env("WASM_BINDGEN_TEST_TIMEOUT", limit.to_string())
         .env("WASM_BINDGEN_TEST_DRIVER_TIMEOUT", "60");
     run_command(test)
 }
