@@ -9,6 +9,7 @@ mod reference;
 #[path = "web/training.rs"]
 mod training;
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use burn::tensor::{Device, Tensor};
@@ -27,6 +28,17 @@ fn unet_reference() -> Tensors {
 fn latents_reference() -> Tensors {
     let bytes = include_bytes!("fixtures/demo-model/reference/final-latents.safetensors");
     Tensors::new("final-latents.safetensors", bytes.as_slice())
+}
+
+/// One device for all tests: a second one can't be opened while anything of the first is alive.
+async fn webgpu() -> Device {
+    thread_local!(static DEVICE: RefCell<Option<Device>> = const { RefCell::new(None) });
+    if let Some(device) = DEVICE.with_borrow(Clone::clone) {
+        return device;
+    }
+    let device = Device::wgpu_options().init_async().await.unwrap();
+    DEVICE.set(Some(device.clone()));
+    device
 }
 
 async fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
@@ -93,7 +105,7 @@ const WEBGPU: f32 = 5e-3;
 
 #[wasm_bindgen_test]
 async fn webgpu_backend_follows_diffusers() {
-    let device = Device::wgpu_options().init_async().await.unwrap();
+    let device = webgpu().await;
     steps_agree(device, WEBGPU).await;
 }
 
@@ -102,7 +114,7 @@ async fn webgpu_backend_follows_diffusers() {
 #[wasm_bindgen_test]
 #[ignore = "takes half an hour on a software GPU"]
 async fn webgpu_meets_every_reference_run() {
-    let device = Device::wgpu_options().init_async().await.unwrap();
+    let device = webgpu().await;
     let model = Rc::new(model(&device));
     let reference = latents_reference();
     for (i, tag) in reference.keys().enumerate() {

@@ -9,7 +9,7 @@ use lorakeet::weights::Bytes;
 use wasm_bindgen_test::{console_log, wasm_bindgen_test};
 
 use super::demo::GIVEN;
-use super::{Tensors, model, values};
+use super::{Tensors, model, values, webgpu};
 
 const EXPECTED: &[u8] = include_bytes!("../fixtures/demo-model/light-tuning/expected.safetensors");
 
@@ -95,7 +95,7 @@ async fn cpu_backend_trains_as_pytorch_does() {
 /// Two steps: a software GPU takes half a minute and more for each.
 #[wasm_bindgen_test]
 async fn webgpu_backend_trains_as_pytorch_does() {
-    let device = Device::wgpu_options().init_async().await.unwrap();
+    let device = webgpu().await;
     follows_pytorch(device, 2, 1e-2).await;
 }
 
@@ -103,6 +103,6 @@ async fn webgpu_backend_trains_as_pytorch_does() {
 #[wasm_bindgen_test]
 #[ignore = "takes an hour on a software GPU"]
 async fn webgpu_trains_the_whole_case() {
-    let device = Device::wgpu_options().init_async().await.unwrap();
+    let device = webgpu().await;
     follows_pytorch(device, 100, 1e-2).await;
 }
