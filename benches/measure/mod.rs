@@ -43,9 +43,6 @@ const KINDS: [(&str, &str, &str); 6] = [
     ("LoKr", "lokr", "linear"),
 ];
 
-/// One of each sort: the fewest modules, the default, one that changes the weights themselves.
-pub const FEW: &[&str] = &["LoRA, attention", "LoRA", "DoRA"];
-
 /// Every kind.
 pub const ALL: &[&str] = &["LoRA, attention", "LoRA", "LoCon", "DoRA", "LoHa", "LoKr"];
 
