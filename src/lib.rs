@@ -5,6 +5,7 @@
 //! - [`weights`]: safetensors files and checkpoints, read by range from a [`weights::Source`].
 //! - [`keys`]: every naming of tensors and modules, translated to diffusers' at the door.
 //! - [`layers`]: `Linear`, `Conv2d` and norms; adapters sit in their slots.
+//! - [`kernels`]: where the time goes, written by hand.
 //! - [`models`]: UNet, text encoder and VAEs, built from their `config.json`.
 //! - [`adapters`]: adapter files, and the set of those attached.
 //! - [`schedulers`]: samplers as tables of numbers. [`noise`]: PyTorch's random numbers.
@@ -15,6 +16,7 @@
 pub mod adapters;
 pub mod error;
 pub mod image;
+pub mod kernels;
 pub mod keys;
 pub mod layers;
 pub mod models;

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use burn::tensor::{Device, Tensor};
 use lorakeet::error::Error;
+use lorakeet::kernels::{self, Choice};
 use lorakeet::layers::Storage;
 use lorakeet::models::attention::{Attention, BasicTransformerBlock, FeedForward};
 use lorakeet::models::autoencoder_kl::DiagonalGaussian;
@@ -220,8 +221,15 @@ fn run(case: &Case) -> Values {
     outputs
 }
 
-/// Runs every case that `chosen` picks by name.
+/// Runs every case that `chosen` picks by name, on burn's operations and on our kernels.
 fn compare(chosen: impl Fn(&str) -> bool) {
+    for choice in [Choice::None, Choice::All] {
+        kernels::choose(choice);
+        compare_now(&chosen);
+    }
+}
+
+fn compare_now(chosen: impl Fn(&str) -> bool) {
     let expected = tiny::read_values("models/outputs.safetensors");
     let (mut count, mut failed) = (0, Vec::new());
     for (name, case) in cases().iter().filter(|(name, _)| chosen(name)) {

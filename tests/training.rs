@@ -4,6 +4,7 @@ mod support;
 
 use std::rc::Rc;
 
+use lorakeet::kernels::{self, Choice};
 use lorakeet::pipelines::StableDiffusion;
 use lorakeet::training::reference::{self, tensor_name};
 use lorakeet::training::trainer::read;
@@ -78,6 +79,17 @@ fn flat(trainer: &Trainer, file: &Tensors, prefix: &str) -> Vec<f32> {
 
 #[test]
 fn light_tuning_follows_pytorch() {
+    follow(100);
+}
+
+/// The same on our own kernels, which run in the browser; a fifth of it tells.
+#[test]
+fn light_tuning_on_kernels_follows_pytorch() {
+    kernels::choose(Choice::All);
+    follow(20);
+}
+
+fn follow(steps: usize) {
     let model = Rc::new(demo_model());
     let expected = fixture("demo-model/light-tuning/expected.safetensors");
     let dataset = reference::dataset(&given(), "").unwrap();
@@ -100,7 +112,7 @@ fn light_tuning_follows_pytorch() {
 
     let (losses, norms) = (expected.values("loss"), expected.values("grad_norm"));
     let (mut worst_loss, mut worst_norm) = (0.0f64, 0.0f64);
-    for step in 0..100 {
+    for step in 0..steps {
         let report = trainer.run_step().unwrap();
         if step == 0 {
             let first = (report.loss / f64::from(losses[0]) - 1.0).abs();
@@ -119,11 +131,16 @@ fn light_tuning_follows_pytorch() {
         worst_loss = worst_loss.max((report.loss / f64::from(losses[step]) - 1.0).abs());
         worst_norm = worst_norm.max((report.gradient_norm / f64::from(norms[step]) - 1.0).abs());
     }
-    let theirs = flat(&trainer, &expected, "final");
-    let cosine = cosine(&trainer.adapter().parameters, &theirs);
-    println!("worst loss {worst_loss:e}, worst norm {worst_norm:e}, 1 - cosine {:e}", 1.0 - cosine);
+    println!("worst loss {worst_loss:e}, worst norm {worst_norm:e}");
     assert!(worst_loss < 1e-4, "{worst_loss}");
     assert!(worst_norm < 1e-3, "{worst_norm}");
+    if steps < 100 {
+        return;
+    }
+
+    let theirs = flat(&trainer, &expected, "final");
+    let cosine = cosine(&trainer.adapter().parameters, &theirs);
+    println!("1 - cosine {:e}", 1.0 - cosine);
     assert!(cosine > 0.9999, "{cosine}");
 
     let after = evaluate(&mut trainer);

@@ -8,6 +8,7 @@ mod tuning;
 use std::collections::BTreeMap;
 
 use burn::tensor::{Device, Tensor, TensorData};
+use lorakeet::kernels::{self, Choice};
 use lorakeet::layers::{
     Branch, Conv2d, Conv2dConfig, Dense, Factors, Linear, Parameters, Site, Strength,
 };
@@ -151,8 +152,16 @@ fn flat(values: &[f32]) -> Tensor<1> {
     Tensor::from_data(TensorData::new(values.to_vec(), [values.len()]), &Device::flex())
 }
 
+/// On burn's operations and on our kernels.
 #[test]
 fn layers_and_their_gradients_are_pytorchs() {
+    for choice in [Choice::None, Choice::All] {
+        kernels::choose(choice);
+        compare_layers();
+    }
+}
+
+fn compare_layers() {
     let file = fixture("training/layers.safetensors");
     let rows = rows();
     assert_eq!(rows.len(), 16);

@@ -273,7 +273,10 @@ export class Engine extends EventTarget {
   }
 
   #spawn() {
-    const worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module", name: "lorakeet" });
+    const url = new URL("./worker.js", import.meta.url);
+    // `?kernels=off` of the page's address is for the worker
+    url.search = location.search;
+    const worker = new Worker(url, { type: "module", name: "lorakeet" });
     worker.addEventListener("message", ({ data }) => worker === this.#worker && this.#receive(data));
     worker.addEventListener("error", (event) => {
       event.preventDefault();

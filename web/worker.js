@@ -15,7 +15,7 @@ const actions = {
   async [Action.open]({ backend }) {
     const wasm = await import("../lorakeet.js");
     await wasm.default({ module_or_path: new URL("../lorakeet_bg.wasm", import.meta.url) });
-    engine = await wasm.Engine.open(backend);
+    engine = await wasm.Engine.open(backend, new URLSearchParams(self.location.search).get("kernels") ?? undefined);
     return backend;
   },
 

@@ -2,6 +2,8 @@ use burn::tensor::Tensor;
 use burn::tensor::module;
 use burn::tensor::ops::AttentionModuleOptions;
 
+use crate::kernels;
+
 /// The most bytes of scores that one piece of attention may have in a graph that is differentiated:
 /// such a graph keeps them whole, and half of WebGPU's default limit of 128 MiB for one binding
 /// leaves room for what the backward pass makes of them.
@@ -18,6 +20,9 @@ pub fn attention(
     heads: usize,
     causal: bool,
 ) -> Tensor<3> {
+    if kernels::serve_attention(&q, q.dims()[2] / heads) {
+        return kernels::attention(q, k, v, heads, causal);
+    }
     let [n, length, _] = q.dims();
     let row = 4 * n * heads * k.dims()[1];
     let graph = q.is_autodiff() || k.is_autodiff() || v.is_autodiff();

@@ -1,8 +1,9 @@
 use burn::tensor::Tensor;
-use burn::tensor::module::conv2d;
+use burn::tensor::module;
 use burn::tensor::ops::ConvOptions;
 
 use super::{Factors, Parameters, Slot};
+use crate::kernels::{self, PackedWeight};
 
 /// Kernel, stride and padding of a square convolution.
 #[derive(Debug, Clone, Copy)]
@@ -32,6 +33,21 @@ impl Conv2dConfig {
     }
 }
 
+/// `x [n, in, h, w]`, `weight [out, in, k, k]`, `bias [out] -> [n, out, h', w']`. The bias has no
+/// gradient.
+fn conv2d(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    config: Conv2dConfig,
+    packed: Option<&PackedWeight>,
+) -> Tensor<4> {
+    if kernels::serve(&x) {
+        return kernels::conv2d(x, weight, packed, bias, config.stride, config.padding);
+    }
+    module::conv2d(x, weight, bias, config.options())
+}
+
 /// A 2D convolution, plus the branches of the adapters attached to it.
 #[derive(Debug)]
 pub struct Conv2d {
@@ -41,6 +57,7 @@ pub struct Conv2d {
     bias: Option<Tensor<1>>,
     config: Conv2dConfig,
     slot: Slot,
+    packed: PackedWeight,
 }
 
 impl Conv2d {
@@ -55,28 +72,32 @@ impl Conv2d {
         let weight = parameters.tensor("weight", shape);
         let bias = config.bias.then(|| parameters.tensor("bias", [output]));
         let slot = parameters.slot(&weight);
-        Self { weight, bias, config, slot }
+        Self { weight, bias, config, slot, packed: PackedWeight::default() }
     }
 
     /// `[n, in, h, w] -> [n, out, h', w']`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let weight = self.slot.weight(self.weight.clone().cast(x.dtype()));
+        // What is kept belongs to the bare weight; of a model stored in halves it would take twice
+        // the model.
+        let bare = self.weight.dtype() == x.dtype() && !self.slot.changes_weight();
+        let packed = bare.then_some(&self.packed);
         let bias = self.bias.clone().map(|bias| bias.cast(x.dtype()));
-        let point = || Conv2dConfig::POINT.options();
-        let mut y = conv2d(x.clone(), weight, bias, self.config.options());
+        let point = Conv2dConfig::POINT;
+        let mut y = conv2d(x.clone(), weight, bias, self.config, packed);
         for branch in self.slot.branches().iter() {
             let factor = branch.factor();
             let Factors::Conv2d { down, mid, up } = &branch.factors else { continue };
             if factor != 0.0 {
                 let hidden = match mid {
-                    None => conv2d(x.clone(), down.clone(), None, self.config.options()),
+                    None => conv2d(x.clone(), down.clone(), None, self.config, None),
                     Some(mid) => {
-                        let hidden = conv2d(x.clone(), down.clone(), None, point());
-                        conv2d(hidden, mid.clone(), None, self.config.options())
+                        let hidden = conv2d(x.clone(), down.clone(), None, point, None);
+                        conv2d(hidden, mid.clone(), None, self.config, None)
                     }
                 };
                 let hidden = branch.drop(hidden, 1).mul_scalar(factor);
-                y = y + conv2d(hidden, up.clone(), None, point());
+                y = y + conv2d(hidden, up.clone(), None, point, None);
             }
         }
         y

@@ -1,7 +1,17 @@
 use burn::tensor::Tensor;
-use burn::tensor::module::linear;
+use burn::tensor::module;
 
 use super::{Factors, Parameters, Slot};
+use crate::kernels;
+
+/// `x [.., in]`, `weight [out, in]`, `bias [out] -> x weight^T + bias [.., out]`. The bias has no
+/// gradient.
+fn linear<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<D> {
+    if kernels::serve(&x) {
+        return kernels::linear(x, weight, bias);
+    }
+    module::linear(x, weight.transpose(), bias)
+}
 
 /// `y = x W^T + b`, plus the branches of the adapters attached to it.
 #[derive(Debug)]
@@ -24,7 +34,7 @@ impl Linear {
 
     /// `[.., in] -> [.., out]`.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        let weight = self.slot.weight(self.weight.clone().cast(x.dtype())).transpose();
+        let weight = self.slot.weight(self.weight.clone().cast(x.dtype()));
         let bias = self.bias.clone().map(|bias| bias.cast(x.dtype()));
         let mut y = linear(x.clone(), weight, bias);
         for branch in self.slot.branches().iter() {
@@ -32,8 +42,9 @@ impl Linear {
             let Factors::Linear { down, up } = &branch.factors else { continue };
             // Strength 0 is the base model bit for bit, not the base plus zeros.
             if factor != 0.0 {
-                let hidden = branch.drop(linear(x.clone(), down.clone(), None), D - 1);
-                y = y + linear(hidden.mul_scalar(factor), up.clone(), None);
+                let hidden = linear(x.clone(), down.clone().transpose(), None);
+                let hidden = branch.drop(hidden, D - 1).mul_scalar(factor);
+                y = y + linear(hidden, up.clone().transpose(), None);
             }
         }
         y

@@ -1,6 +1,7 @@
 //! The layers that the models are made of. `Linear` and `Conv2d` carry a slot in which an adapter
 //! can sit; a model made of them doesn't know that adapters exist.
 
+mod activation;
 mod attention;
 mod conv2d;
 mod dense;
@@ -10,6 +11,7 @@ mod norm;
 mod parameters;
 mod slot;
 
+pub use activation::{geglu, silu};
 pub use attention::attention;
 pub use conv2d::{Conv2d, Conv2dConfig};
 pub use dense::{Dense, KroneckerFactor};

@@ -1,7 +1,8 @@
-use burn::tensor::Tensor;
 use burn::tensor::module::layer_norm;
+use burn::tensor::{Tensor, activation};
 
 use super::Parameters;
+use crate::kernels;
 
 /// Normalises groups of channels, then scales and shifts each channel.
 #[derive(Debug)]
@@ -22,6 +23,27 @@ impl GroupNorm {
 
     /// `[n, c, h, w] -> [n, c, h, w]`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        if kernels::serve(&x) {
+            return self.kernel(x, false);
+        }
+        self.composed(x)
+    }
+
+    /// The same with SiLU after it.
+    pub fn forward_silu(&self, x: Tensor<4>) -> Tensor<4> {
+        if kernels::serve(&x) {
+            return self.kernel(x, true);
+        }
+        activation::silu(self.composed(x))
+    }
+
+    fn kernel(&self, x: Tensor<4>, silu: bool) -> Tensor<4> {
+        let (weight, bias) = (self.weight.clone(), self.bias.clone());
+        let [weight, bias] = [weight, bias].map(|tensor| tensor.cast(x.dtype()));
+        kernels::group_norm(x, weight, bias, self.groups, self.epsilon, silu)
+    }
+
+    fn composed(&self, x: Tensor<4>) -> Tensor<4> {
         let [n, c, h, w] = x.dims();
         let grouped = x.reshape([n, self.groups, c / self.groups * h * w]);
         // Two passes (mean, then squared distances): the one-pass form loses the variance of
@@ -55,6 +77,9 @@ impl LayerNorm {
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         let weight = self.weight.clone().cast(x.dtype());
         let bias = self.bias.clone().cast(x.dtype());
+        if kernels::serve(&x) {
+            return kernels::layer_norm(x, weight, bias, self.epsilon);
+        }
         layer_norm(x, weight, Some(bias), self.epsilon)
     }
 }

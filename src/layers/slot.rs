@@ -111,6 +111,13 @@ impl Slot {
         self.0.borrow()
     }
 
+    /// Whether [`weight`](Self::weight) gives another weight than the base's.
+    pub(super) fn changes_weight(&self) -> bool {
+        self.branches().iter().any(|branch| {
+            matches!(branch.factors, Factors::Dense(_)) && branch.strength.get() != 0.0
+        })
+    }
+
     /// The weight `[out, ..]` with what the dense branches make of it; the very same tensor where
     /// there is none or all strengths are 0. Every branch starts from the base weight, so the order
     /// in which adapters were attached doesn't matter.

@@ -2,9 +2,8 @@
 //! `attention_processor.py`.
 
 use burn::tensor::Tensor;
-use burn::tensor::activation::gelu;
 
-use crate::layers::{LayerNorm, Linear, Parameters, attention};
+use crate::layers::{LayerNorm, Linear, Parameters, attention, geglu};
 
 /// `Attention`: self attention without a context, cross attention with one.
 #[derive(Debug)]
@@ -65,11 +64,7 @@ impl FeedForward {
 
     /// `[n, l, width] -> [n, l, width]`.
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let hidden = self.proj.forward(x);
-        let inner = hidden.dims()[2] / 2;
-        let value = hidden.clone().narrow(2, 0, inner);
-        let gate = hidden.narrow(2, inner, inner);
-        self.out.forward(value * gelu(gate))
+        self.out.forward(geglu(self.proj.forward(x)))
     }
 }
 

@@ -1,7 +1,6 @@
 //! Pictures to latents and back: diffusers `models/autoencoders/autoencoder_kl.py`, `vae.py`.
 
 use burn::tensor::Tensor;
-use burn::tensor::activation::silu;
 use serde::Deserialize;
 
 use super::attention::Attention;
@@ -201,7 +200,7 @@ impl Encoder {
             }
         }
         let x = self.mid_block.forward(x);
-        self.conv_out.forward(silu(self.conv_norm_out.forward(x)))
+        self.conv_out.forward(self.conv_norm_out.forward_silu(x))
     }
 }
 
@@ -331,7 +330,7 @@ impl AutoencoderKL {
                 None => x,
             }
         } else {
-            decoder.conv_out.forward(silu(decoder.conv_norm_out.forward(x)))
+            decoder.conv_out.forward(decoder.conv_norm_out.forward_silu(x))
         }
     }
 

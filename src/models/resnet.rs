@@ -2,9 +2,8 @@
 //! `downsampling.py`.
 
 use burn::tensor::Tensor;
-use burn::tensor::activation::silu;
 
-use crate::layers::{Conv2d, Conv2dConfig, GroupNorm, Linear, Parameters};
+use crate::layers::{Conv2d, Conv2dConfig, GroupNorm, Linear, Parameters, silu};
 
 /// Two normalised convolutions around the time embedding, and a way past them.
 #[derive(Debug)]
@@ -56,13 +55,13 @@ impl ResnetBlock2D {
 
     /// `x [n, in, h, w]`, `emb [n, width] -> [n, out, h, w]`.
     pub fn forward(&self, x: Tensor<4>, emb: Option<&Tensor<2>>) -> Tensor<4> {
-        let mut hidden = self.conv1.forward(silu(self.norm1.forward(x.clone())));
+        let mut hidden = self.conv1.forward(self.norm1.forward_silu(x.clone()));
         if let (Some(projection), Some(emb)) = (&self.time_emb_proj, emb) {
             let shift = projection.forward(silu(emb.clone()));
             let [n, c] = shift.dims();
             hidden = hidden + shift.reshape([n, c, 1, 1]);
         }
-        let hidden = self.conv2.forward(silu(self.norm2.forward(hidden)));
+        let hidden = self.conv2.forward(self.norm2.forward_silu(hidden));
         let sum = match &self.conv_shortcut {
             Some(shortcut) => shortcut.forward(x) + hidden,
             None => x + hidden,

@@ -1,7 +1,6 @@
 //! The denoiser: diffusers `models/unets/unet_2d_condition.py`.
 
 use burn::tensor::Tensor;
-use burn::tensor::activation::silu;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -373,7 +372,7 @@ impl UNet2DConditionModel {
             self.up_blocks[stage - levels - 1].forward(x, emb, context, skips)
         } else {
             // 6. post-process
-            return Some(self.conv_out.forward(silu(self.conv_norm_out.forward(x))));
+            return Some(self.conv_out.forward(self.conv_norm_out.forward_silu(x)));
         };
         None
     }

@@ -8,10 +8,12 @@ use serde::Serialize;
 use wasm_bindgen::prelude::*;
 use web_sys::Blob;
 
+use super::adapter::software_adapter;
 use super::blob::BlobSource;
 use super::training::Training;
 use crate::error::Error;
 use crate::image::{Rgba, to_rgba};
+use crate::kernels::{self, Choice, gpu};
 use crate::layers::{LoadReport, Storage};
 use crate::pipelines::{ModelReport, Phase, Settings, StableDiffusion, TextToImage};
 use crate::schedulers::SchedulerKind;
@@ -49,14 +51,24 @@ pub(super) type JsResult<T> = Result<T, JsError>;
 
 #[wasm_bindgen]
 impl Engine {
-    /// Opens a device: `webgpu` or `cpu`.
+    /// Opens a device: `webgpu` or `cpu`. With `kernels` `off` it computes with burn's own
+    /// operations only, to tell what the kernels gain, or whether one is at fault.
     ///
     /// # Errors
     /// When there is no such device.
-    pub async fn open(backend: String) -> JsResult<Engine> {
+    pub async fn open(backend: String, kernels: Option<String>) -> JsResult<Engine> {
+        kernels::choose(match kernels.as_deref() {
+            None | Some("on") => Choice::Best,
+            Some("off") => Choice::None,
+            Some(other) => {
+                let problem = format!("kernels can't be {other}");
+                return Err(Error::setting("kernels", problem, "Use on or off").into());
+            }
+        });
         let (device, gpu) = match backend.as_str() {
             "cpu" => (Device::flex(), false),
             "webgpu" => {
+                gpu::set_software(software_adapter().await);
                 let device = Device::wgpu_options().init_async().await.map_err(|error| {
                     Error::device(
                         format!("WebGPU can't be started: {error}"),

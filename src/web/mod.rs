@@ -1,10 +1,12 @@
 //! The worker's side of the page: the only code that knows there is a browser. JavaScript sees one
 //! class, [`Engine`]; `web/protocol.js` documents the messages that carry its values on.
 
+mod adapter;
 mod blob;
 mod engine;
 mod training;
 
+pub use adapter::software_adapter;
 pub use engine::Engine;
 
 use wasm_bindgen::prelude::*;
@@ -21,4 +23,14 @@ pub fn start() {
         let _ = js_sys::Reflect::set(&js_sys::global(), &PANIC_MESSAGE.into(), &message);
         console_error_panic_hook::hook(info);
     }));
+    // What the compiler made of the kernels stays where the browser refuses; it is slower.
+    if let Err(problem) = crate::kernels::cpu::microkernel::install() {
+        console_warn(&problem);
+    }
+}
+
+#[wasm_bindgen]
+extern "C" {
+    #[wasm_bindgen(js_namespace = console, js_name = warn)]
+    fn console_warn(problem: &JsValue);
 }

@@ -1,0 +1,94 @@
+//! The innermost loop of everything: a tile of C, `ROWS x 8` sums in registers.
+//!
+//! In the browser the functions here are replaced, when the engine starts, by those that `build.rs`
+//! wrote: with fused multiply-and-add where the browser has relaxed SIMD, without it elsewhere.
+
+use std::hint::black_box;
+use std::sync::OnceLock;
+
+/// Columns of a tile, and of a panel of B.
+pub const COLUMNS: usize = 8;
+/// The most rows of a tile.
+pub const ROWS: usize = 6;
+
+/// `c[r][j] (+)= sum over k of a[r][k] b[k][j]`: `(k, a, bytes from row to row of a, b, c, bytes from
+/// row to row of c, add)`. `b` is a panel `[k][COLUMNS]`.
+pub type Microkernel = extern "C" fn(usize, *const f32, usize, *const f32, *mut f32, usize, usize);
+
+extern "C" fn tile<const R: usize>(
+    k: usize,
+    a: *const f32,
+    a_stride: usize,
+    b: *const f32,
+    c: *mut f32,
+    c_stride: usize,
+    add: usize,
+) {
+    let mut sums = [[0f32; COLUMNS]; R];
+    // SAFETY: `gemm::multiply` checks that the tile lies in its slices, as the signature says.
+    unsafe {
+        for i in 0..k {
+            let b = &*b.add(i * COLUMNS).cast::<[f32; COLUMNS]>();
+            for (r, sums) in sums.iter_mut().enumerate() {
+                let a = *a.byte_add(r * a_stride).add(i);
+                for (sum, b) in sums.iter_mut().zip(b) {
+                    *sum += a * b;
+                }
+            }
+        }
+        for (r, sums) in sums.iter().enumerate() {
+            let c = &mut *c.byte_add(r * c_stride).cast::<[f32; COLUMNS]>();
+            for (c, sum) in c.iter_mut().zip(sums) {
+                *c = if add == 0 { *sum } else { *c + sum };
+            }
+        }
+    }
+}
+
+static TILES: [Microkernel; ROWS] =
+    [tile::<1>, tile::<2>, tile::<3>, tile::<4>, tile::<5>, tile::<6>];
+
+/// The kernel for `rows` rows, 1 to [`ROWS`].
+pub fn microkernel(rows: usize) -> Microkernel {
+    // Hidden from the optimiser, which would call the function that stands here now.
+    black_box(TILES[rows - 1])
+}
+
+static INSTALLED: OnceLock<&str> = OnceLock::new();
+
+/// Which kernels run: `relaxed SIMD`, `SIMD`, or `compiled`, those above.
+pub fn installed() -> &'static str {
+    INSTALLED.get().copied().unwrap_or("compiled")
+}
+
+/// Puts the faster kernels in the place of those above.
+///
+/// # Errors
+/// What the browser says against them. Those above stay.
+#[cfg(target_arch = "wasm32")]
+pub fn install() -> Result<(), wasm_bindgen::JsValue> {
+    use js_sys::{Function, Object, Reflect, Uint8Array, WebAssembly};
+    use wasm_bindgen::{JsCast, JsValue};
+
+    let load = |bytes: &[u8]| -> Result<JsValue, JsValue> {
+        let module = WebAssembly::Module::new(&Uint8Array::from(bytes).into())?;
+        let (imports, env) = (Object::new(), Object::new());
+        Reflect::set(&env, &"memory".into(), &wasm_bindgen::memory())?;
+        Reflect::set(&imports, &"env".into(), &env)?;
+        Ok(WebAssembly::Instance::new(&module, &imports)?.exports().into())
+    };
+    let relaxed = include_bytes!(concat!(env!("OUT_DIR"), "/relaxed.wasm"));
+    let plain = include_bytes!(concat!(env!("OUT_DIR"), "/plain.wasm"));
+    let (name, exports) = match load(relaxed) {
+        Ok(exports) => ("relaxed SIMD", exports),
+        Err(_) => ("SIMD", load(plain)?),
+    };
+    let table: WebAssembly::Table = wasm_bindgen::function_table().unchecked_into();
+    for (index, tile) in TILES.iter().enumerate() {
+        let function = Reflect::get(&exports, &format!("rows{}", index + 1).into())?;
+        // A function pointer is an index of the module's table.
+        table.set(*tile as usize as u32, &function.unchecked_into::<Function>())?;
+    }
+    let _ = INSTALLED.set(name);
+    Ok(())
+}

@@ -1,0 +1,11 @@
+//! The kernels of the CPU backend in the browser: on slices of f32 that lie contiguous in memory.
+
+pub mod attention;
+pub mod conv;
+pub mod gemm;
+pub mod math;
+pub mod microkernel;
+pub mod norm;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,263 @@
+//! Every kernel against a plain sum in f64, on shapes that proptest draws.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::gemm::{Matrix, Start, multiply};
+use super::norm::{self, Groups};
+use super::{attention, conv, math};
+
+/// The largest difference over the largest expected value.
+fn distance(ours: &[f32], expected: &[f64]) -> f64 {
+    assert_eq!(ours.len(), expected.len());
+    let most = expected.iter().fold(1e-6f64, |most, x| most.max(x.abs()));
+    let differences = ours.iter().zip(expected).map(|(a, b)| (f64::from(*a) - b).abs());
+    // `max` would pass over a NaN.
+    differences.fold(0.0, |most: f64, x| if x <= most { most } else { x }) / most
+}
+
+/// Numbers that look random, and that a failing case can be repeated with.
+fn numbers(count: usize, seed: u64) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(2).wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let mut next = || {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    };
+    (0..count).map(|_| next()).collect()
+}
+
+fn wide(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|x| f64::from(*x)).collect()
+}
+
+/// The slope of `sum(f(x) * g)` at every element of `x`, by central differences in f64.
+fn slopes(x: &[f32], f: impl Fn(&[f64]) -> f64) -> Vec<f64> {
+    const STEP: f64 = 1e-4;
+    let mut x = wide(x);
+    (0..x.len())
+        .map(|i| {
+            let here = x[i];
+            x[i] = here + STEP;
+            let above = f(&x);
+            x[i] = here - STEP;
+            let below = f(&x);
+            x[i] = here;
+            (above - below) / (2.0 * STEP)
+        })
+        .collect()
+}
+
+fn dot(a: &[f64], b: &[f32]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * f64::from(*b)).sum()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn products(m in 1usize..20, n in 1usize..40, k in 0usize..40, layout in 0usize..4, start in 0usize..4, seed: u64) {
+        let (a, b) = (numbers(m * k + 1, seed), numbers(k * n + 1, seed + 1));
+        let bias = numbers(m.max(n), seed + 2);
+        let stride = n + seed as usize % 3;
+        let given = numbers(m * stride, seed + 3);
+        let view = |data, rows, columns, transposed| if transposed {
+            Matrix { data, row: 1, column: rows }
+        } else {
+            Matrix { data, row: columns, column: 1 }
+        };
+        let (left, right) = (view(&a[..], m, k, layout & 1 == 1), view(&b[..], k, n, layout & 2 == 2));
+        let start = [Start::Zero, Start::Given, Start::Rows(&bias), Start::Columns(&bias)][start];
+        let mut c = given.clone();
+        multiply([m, n, k], left, &right, &mut c, stride, start);
+        let mut expected = wide(&given);
+        for i in 0..m {
+            for j in 0..n {
+                let product = |l: usize| f64::from(a[i * left.row + l * left.column]) * f64::from(b[l * right.row + j * right.column]);
+                let first = match start {
+                    Start::Zero => 0.0,
+                    Start::Given => given[i * stride + j],
+                    Start::Rows(bias) => bias[i],
+                    Start::Columns(bias) => bias[j],
+                };
+                expected[i * stride + j] = f64::from(first) + (0..k).map(product).sum::<f64>();
+            }
+        }
+        // What lies between the rows is untouched, which the comparison covers.
+        prop_assert!(distance(&c, &expected) < 1e-5);
+    }
+
+    #[test]
+    fn convolutions(
+        n in 1usize..3, input in 1usize..5, output in 1usize..8, h in 1usize..12, w in 1usize..12,
+        kernel in 0usize..2, stride in 1usize..3, before in 0usize..2, after in 0usize..2, seed: u64,
+    ) {
+        let kernel = [1, 3][kernel];
+        let (before, after) = if kernel == 1 { (0, 0) } else { (before, after) };
+        let shape = conv::Shape {
+            n, input, output, size: [h, w], kernel: [kernel; 2], stride,
+            before: [before; 2], after: [after; 2],
+        };
+        prop_assume!(h + before + after >= kernel && w + before + after >= kernel);
+        let [oh, ow] = shape.out();
+        let (x, weight) = (numbers(n * input * h * w, seed), numbers(output * input * kernel * kernel, seed + 1));
+        let (bias, g) = (numbers(output, seed + 2), numbers(n * output * oh * ow, seed + 3));
+        let mut y = vec![0f64; g.len()];
+        let (mut dx, mut dw) = (vec![0f64; x.len()], vec![0f64; weight.len()]);
+        for b in 0..n { for o in 0..output { for r in 0..oh { for c in 0..ow {
+            let at = ((b * output + o) * oh + r) * ow + c;
+            y[at] += f64::from(bias[o]);
+            for i in 0..input { for kr in 0..kernel { for kc in 0..kernel {
+                let (row, column) = (r * stride + kr, c * stride + kc);
+                if row < before || column < before || row - before >= h || column - before >= w { continue; }
+                let from = ((b * input + i) * h + row - before) * w + column - before;
+                let tap = ((o * input + i) * kernel + kr) * kernel + kc;
+                y[at] += f64::from(x[from]) * f64::from(weight[tap]);
+                dx[from] += f64::from(g[at]) * f64::from(weight[tap]);
+                dw[tap] += f64::from(g[at]) * f64::from(x[from]);
+            }}}
+        }}}}
+        prop_assert!(distance(&conv::conv2d(&x, &weight, Some(&bias), shape), &y) < 1e-5);
+        prop_assert!(distance(&conv::conv2d_input_gradient(&g, &weight, shape), &dx) < 1e-5);
+        prop_assert!(distance(&conv::conv2d_weight_gradient(&x, &g, shape), &dw) < 1e-5);
+    }
+
+    #[test]
+    fn attentions(
+        n in 1usize..3, queries in 1usize..9, keys in 1usize..9, heads in 1usize..4, width in 1usize..6,
+        causal: bool, seed: u64,
+    ) {
+        let keys = if causal { queries } else { keys };
+        let shape = attention::Shape { n, queries, keys, heads, width, causal, statistics: true };
+        let row = heads * width;
+        let [q, k, v, g] = [queries, keys, keys, queries].map(|length| numbers(n * length * row, seed ^ length as u64));
+        let v = v.iter().rev().copied().collect::<Vec<_>>();
+        let forward = |q: &[f64], k: &[f64], v: &[f64]| {
+            let mut y = vec![0f64; q.len()];
+            for b in 0..n { for head in 0..heads { for i in 0..queries {
+                let seen = if causal { i + 1 } else { keys };
+                let at = |length: usize, i: usize, c: usize| (b * length + i) * row + head * width + c;
+                let score = |j: usize| (0..width).map(|c| q[at(queries, i, c)] * k[at(keys, j, c)]).sum::<f64>() / (width as f64).sqrt();
+                let weights: Vec<f64> = (0..seen).map(|j| score(j).exp()).collect();
+                let sum: f64 = weights.iter().sum();
+                for c in 0..width {
+                    y[at(queries, i, c)] = (0..seen).map(|j| weights[j] / sum * v[at(keys, j, c)]).sum();
+                }
+            }}}
+            y
+        };
+        let [wq, wk, wv] = [&q, &k, &v].map(|x| wide(x));
+        prop_assert!(distance(&attention::attention(&q, &k, &v, shape), &forward(&wq, &wk, &wv)) < 1e-5);
+        let [dq, dk, dv] = attention::attention_gradients(&q, &k, &v, &g, shape);
+        // A single key's score has no slope: what is left there is rounding of either side.
+        let near = |ours: &[f32], slopes: Vec<f64>| slopes.iter().zip(ours).all(|(s, o)| (s - f64::from(*o)).abs() < 1e-5 + 1e-5 * s.abs());
+        prop_assert!(near(&dq, slopes(&q, |q| dot(&forward(q, &wk, &wv), &g))));
+        prop_assert!(near(&dk, slopes(&k, |k| dot(&forward(&wq, k, &wv), &g))));
+        prop_assert!(near(&dv, slopes(&v, |v| dot(&forward(&wq, &wk, v), &g))));
+    }
+
+    #[test]
+    fn norms(n in 1usize..3, members in 1usize..4, groups in 1usize..4, pixels in 2usize..20, silu: bool, seed: u64) {
+        let channels = members * groups;
+        let epsilon = 1e-3;
+        let shape = Groups { channels, groups, pixels, epsilon, silu };
+        let (x, g) = (numbers(n * channels * pixels, seed), numbers(n * channels * pixels, seed + 1));
+        let (weight, bias) = (numbers(channels, seed + 2), numbers(channels, seed + 3));
+        let normal = |line: &[f64]| {
+            let count = line.len() as f64;
+            let mean = line.iter().sum::<f64>() / count;
+            let variance = line.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / count;
+            line.iter().map(|x| (x - mean) / (variance + f64::from(epsilon)).sqrt()).collect::<Vec<_>>()
+        };
+        let grouped = |x: &[f64]| -> Vec<f64> {
+            let normal = x.chunks(members * pixels).flat_map(normal);
+            normal.enumerate().map(|(i, x)| {
+                let c = i / pixels % channels;
+                let y = x * f64::from(weight[c]) + f64::from(bias[c]);
+                if silu { y / (1.0 + (-y).exp()) } else { y }
+            }).collect()
+        };
+        let by_layer = |x: &[f64]| -> Vec<f64> {
+            let normal = x.chunks(channels).flat_map(normal);
+            normal.enumerate().map(|(i, x)| x * f64::from(weight[i % channels]) + f64::from(bias[i % channels])).collect()
+        };
+        prop_assert!(distance(&norm::group_norm(&x, &weight, &bias, shape), &grouped(&wide(&x))) < 1e-5);
+        let gradient = norm::group_norm_gradient(&x, &weight, &bias, &g, shape);
+        prop_assert!(distance(&gradient, &slopes(&x, |x| dot(&grouped(x), &g))) < 2e-4);
+        prop_assert!(distance(&norm::layer_norm(&x, &weight, &bias, epsilon), &by_layer(&wide(&x))) < 1e-5);
+        if channels > 1 {
+            let gradient = norm::layer_norm_gradient(&x, &weight, &g, epsilon);
+            prop_assert!(distance(&gradient, &slopes(&x, |x| dot(&by_layer(x), &g))) < 2e-4);
+        }
+    }
+
+    #[test]
+    fn activations(x in vec(-9f32..9.0, 1..40), seed: u64) {
+        let g = numbers(x.len(), seed);
+        let silu = |x: &[f64]| x.iter().map(|x| x / (1.0 + (-x).exp())).collect::<Vec<_>>();
+        prop_assert!(distance(&norm::silu(&x), &silu(&wide(&x))) < 1e-6);
+        prop_assert!(distance(&norm::silu_gradient(&x, &g), &slopes(&x, |x| dot(&silu(x), &g))) < 1e-5);
+        let width = x.len() / 2;
+        if width > 0 {
+            let x = &x[..2 * width];
+            let geglu = |x: &[f64]| (0..width).map(|i| x[i] * x[width + i] * 0.5 * (1.0 + erf(x[width + i] / 2f64.sqrt()))).collect::<Vec<_>>();
+            // Far below zero GELU is a small difference of large numbers, in f32 everywhere.
+            let expected = geglu(&wide(x));
+            prop_assert!(norm::geglu(x, width).iter().zip(&expected).all(|(o, e)| (f64::from(*o) - e).abs() < 2e-5));
+            let expected = slopes(x, |x| dot(&geglu(x), &g[..width]));
+            prop_assert!(norm::geglu_gradient(x, &g[..width], width).iter().zip(&expected).all(|(o, e)| (f64::from(*o) - e).abs() < 2e-5));
+        }
+    }
+}
+
+/// The error function by its series, which converges everywhere.
+fn erf(x: f64) -> f64 {
+    if x.abs() > 5.0 {
+        return x.signum();
+    }
+    let mut term = x;
+    let mut sum = x;
+    for n in 1..200 {
+        term *= -x * x / f64::from(n);
+        sum += term / f64::from(2 * n + 1);
+    }
+    sum * std::f64::consts::FRAC_2_SQRT_PI
+}
+
+#[test]
+fn exponentials_and_error_function() {
+    for i in -90_000..=88_000 {
+        let x = i as f32 / 1000.0;
+        let expected = f64::from(x).exp();
+        let ours = f64::from(math::exp(x));
+        if x >= -87.0 {
+            assert!((ours / expected - 1.0).abs() < 3e-7, "exp({x}) = {ours}, not {expected}");
+        } else {
+            assert_eq!(ours, 0.0, "exp({x})");
+        }
+    }
+    for i in -6000..=6000 {
+        let x = i as f32 / 1000.0;
+        assert!((f64::from(math::erf(x)) - erf(f64::from(x))).abs() < 5e-7, "erf({x})");
+    }
+}
+
+/// More columns and terms than one block holds.
+#[test]
+fn blocks_join() {
+    let [m, n, k] = [13, 531, 777];
+    let (a, b) = (numbers(m * k, 1), numbers(k * n, 2));
+    let (left, right) =
+        (Matrix { data: &a, row: k, column: 1 }, Matrix { data: &b, row: n, column: 1 });
+    let mut c = vec![0.0; m * n];
+    multiply([m, n, k], left, &right, &mut c, n, Start::Zero);
+    let mut expected = vec![0f64; m * n];
+    for i in 0..m {
+        for l in 0..k {
+            for j in 0..n {
+                expected[i * n + j] += f64::from(a[i * k + l]) * f64::from(b[l * n + j]);
+            }
+        }
+    }
+    assert!(distance(&c, &expected) < 1e-5);
+}

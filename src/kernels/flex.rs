@@ -1,0 +1,208 @@
+//! The CPU backend's side: burn-flex's tensors as slices for the kernels of [`super::cpu`].
+
+use burn::backend::flex::FlexTensor;
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Flex, TensorMetadata};
+use burn::tensor::{Shape, TensorData};
+
+use super::cpu::gemm::{Matrix, Start, multiply};
+use super::cpu::norm::{self, Groups};
+use super::cpu::{attention, conv};
+use super::ops::{Bias, Kernels, Packed};
+
+/// A tensor whose elements lie in order.
+struct Dense(FlexTensor);
+
+impl Dense {
+    fn new(tensor: FlexTensor) -> Self {
+        Self(tensor.to_contiguous())
+    }
+
+    fn values(&self) -> &[f32] {
+        let layout = self.0.layout();
+        &self.0.storage::<f32>()[layout.start_offset()..][..layout.num_elements()]
+    }
+}
+
+fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
+    FlexTensor::from_data(TensorData::new(values, shape.into()))
+}
+
+/// A matrix as it lies, where its strides let a [`Matrix`] say so.
+fn matrix(tensor: FlexTensor) -> FlexTensor {
+    let backwards = tensor.layout().strides().iter().any(|stride| *stride < 0);
+    if backwards { tensor.to_contiguous() } else { tensor }
+}
+
+fn view(tensor: &FlexTensor) -> Matrix<'_> {
+    let layout = tensor.layout();
+    let [row, column] = [0, 1].map(|i| layout.strides()[i] as usize);
+    Matrix { data: &tensor.storage::<f32>()[layout.start_offset()..], row, column }
+}
+
+fn bias(bias: Bias<Flex>) -> Option<Dense> {
+    match bias {
+        Bias::Absent => None,
+        Bias::Each(tensor) => Some(Dense::new(tensor)),
+    }
+}
+
+impl Kernels for Flex {
+    fn kernel_linear(x: FlexTensor, weight: FlexTensor, bias: Bias<Self>) -> FlexTensor {
+        let (x, weight, bias) = (matrix(x), matrix(weight), self::bias(bias));
+        let ([m, k], [n, _]) = (x.shape().dims::<2>(), weight.shape().dims::<2>());
+        let transposed = view(&weight);
+        let transposed = Matrix { row: transposed.column, column: transposed.row, ..transposed };
+        let start = bias.as_ref().map_or(Start::Zero, |bias| Start::Columns(bias.values()));
+        let mut y = vec![0.0; m * n];
+        multiply([m, n, k], view(&x), &transposed, &mut y, n, start);
+        tensor(y, [m, n])
+    }
+
+    fn kernel_product(a: FlexTensor, b: FlexTensor) -> FlexTensor {
+        let (a, b) = (matrix(a), matrix(b));
+        let ([m, k], [_, n]) = (a.shape().dims::<2>(), b.shape().dims::<2>());
+        let mut y = vec![0.0; m * n];
+        multiply([m, n, k], view(&a), &view(&b), &mut y, n, Start::Zero);
+        tensor(y, [m, n])
+    }
+
+    fn kernel_conv2d(
+        x: FlexTensor,
+        weight: FlexTensor,
+        _: Packed<Self>,
+        bias: Bias<Self>,
+        shape: conv::Shape,
+    ) -> FlexTensor {
+        let (x, weight, bias) = (Dense::new(x), Dense::new(weight), self::bias(bias));
+        let y = conv::conv2d(x.values(), weight.values(), bias.as_ref().map(Dense::values), shape);
+        let [h, w] = shape.out();
+        tensor(y, [shape.n, shape.output, h, w])
+    }
+
+    fn kernel_conv2d_pack(weight: FlexTensor, _: bool) -> FlexTensor {
+        weight
+    }
+
+    fn kernel_conv2d_input_gradient(
+        g: FlexTensor,
+        weight: FlexTensor,
+        _: Packed<Self>,
+        shape: conv::Shape,
+    ) -> FlexTensor {
+        let (g, weight) = (Dense::new(g), Dense::new(weight));
+        let gradient = conv::conv2d_input_gradient(g.values(), weight.values(), shape);
+        tensor(gradient, [shape.n, shape.input, shape.size[0], shape.size[1]])
+    }
+
+    fn kernel_conv2d_weight_gradient(
+        x: FlexTensor,
+        _: FlexTensor,
+        g: FlexTensor,
+        shape: conv::Shape,
+    ) -> FlexTensor {
+        let (x, g) = (Dense::new(x), Dense::new(g));
+        let gradient = conv::conv2d_weight_gradient(x.values(), g.values(), shape);
+        tensor(gradient, [shape.output, shape.input, shape.kernel[0], shape.kernel[1]])
+    }
+
+    fn kernel_attention(
+        q: FlexTensor,
+        k: FlexTensor,
+        v: FlexTensor,
+        shape: attention::Shape,
+    ) -> (FlexTensor, FlexTensor) {
+        let dims = q.shape();
+        let [q, k, v] = [q, k, v].map(Dense::new);
+        let output = attention::attention(q.values(), k.values(), v.values(), shape);
+        // Nothing is kept: the probabilities are cheaper to compute again than to store.
+        (tensor(output, dims), tensor(Vec::new(), [0]))
+    }
+
+    fn kernel_attention_gradients(
+        q: FlexTensor,
+        k: FlexTensor,
+        v: FlexTensor,
+        _: FlexTensor,
+        _: FlexTensor,
+        g: FlexTensor,
+        shape: attention::Shape,
+    ) -> (FlexTensor, FlexTensor, FlexTensor) {
+        let (queries, keys) = (q.shape(), k.shape());
+        let [q, k, v, g] = [q, k, v, g].map(Dense::new);
+        let values = (q.values(), k.values(), v.values(), g.values());
+        let [dq, dk, dv] =
+            attention::attention_gradients(values.0, values.1, values.2, values.3, shape);
+        (tensor(dq, queries), tensor(dk, keys.clone()), tensor(dv, keys))
+    }
+
+    fn kernel_group_norm(
+        x: FlexTensor,
+        weight: FlexTensor,
+        bias: FlexTensor,
+        shape: Groups,
+    ) -> FlexTensor {
+        let dims = x.shape();
+        let [x, weight, bias] = [x, weight, bias].map(Dense::new);
+        tensor(norm::group_norm(x.values(), weight.values(), bias.values(), shape), dims)
+    }
+
+    fn kernel_group_norm_gradient(
+        x: FlexTensor,
+        weight: FlexTensor,
+        bias: FlexTensor,
+        g: FlexTensor,
+        shape: Groups,
+    ) -> FlexTensor {
+        let dims = x.shape();
+        let [x, weight, bias, g] = [x, weight, bias, g].map(Dense::new);
+        let (weight, bias) = (weight.values(), bias.values());
+        tensor(norm::group_norm_gradient(x.values(), weight, bias, g.values(), shape), dims)
+    }
+
+    fn kernel_layer_norm(
+        x: FlexTensor,
+        weight: FlexTensor,
+        bias: FlexTensor,
+        epsilon: f32,
+    ) -> FlexTensor {
+        let dims = x.shape();
+        let [x, weight, bias] = [x, weight, bias].map(Dense::new);
+        tensor(norm::layer_norm(x.values(), weight.values(), bias.values(), epsilon), dims)
+    }
+
+    fn kernel_layer_norm_gradient(
+        x: FlexTensor,
+        weight: FlexTensor,
+        g: FlexTensor,
+        epsilon: f32,
+    ) -> FlexTensor {
+        let dims = x.shape();
+        let [x, weight, g] = [x, weight, g].map(Dense::new);
+        tensor(norm::layer_norm_gradient(x.values(), weight.values(), g.values(), epsilon), dims)
+    }
+
+    fn kernel_silu(x: FloatTensor<Self>) -> FlexTensor {
+        let dims = x.shape();
+        tensor(norm::silu(Dense::new(x).values()), dims)
+    }
+
+    fn kernel_silu_gradient(x: FlexTensor, g: FlexTensor) -> FlexTensor {
+        let dims = x.shape();
+        tensor(norm::silu_gradient(Dense::new(x).values(), Dense::new(g).values()), dims)
+    }
+
+    fn kernel_geglu(x: FlexTensor) -> FlexTensor {
+        let mut dims = x.shape().to_vec();
+        let last = dims.len() - 1;
+        dims[last] /= 2;
+        tensor(norm::geglu(Dense::new(x).values(), dims[last]), dims)
+    }
+
+    fn kernel_geglu_gradient(x: FlexTensor, g: FlexTensor) -> FlexTensor {
+        let dims = x.shape();
+        let width = dims.to_vec().last().map_or(0, |width| width / 2);
+        let gradient = norm::geglu_gradient(Dense::new(x).values(), Dense::new(g).values(), width);
+        tensor(gradient, dims)
+    }
+}

@@ -1,0 +1,99 @@
+//! From generated WGSL to a dispatch on burn's device.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fmt::Debug;
+use std::hash::Hash;
+
+use burn::backend::wgpu::{CubeDim, CubeTensor, KernelSource, SourceKernel, SourceTemplate};
+use burn::tensor::{DType, Shape};
+use cubecl::CubeCount;
+use cubecl::server::{Handle, KernelArguments};
+
+use super::attention::Attention;
+use super::conv::{Conv, Pack};
+use super::matmul::Matmul;
+use super::norm::{Elementwise, Norm};
+
+/// A shader: its constants, which are also the key of the compiled pipeline.
+pub trait Program: Debug + Clone + Eq + Hash + Send + Sync + 'static {
+    /// Its text, generated only when it is compiled.
+    fn wgsl(&self) -> String;
+    /// Invocations of a workgroup.
+    fn workgroup(&self) -> [u32; 3];
+}
+
+#[derive(Debug)]
+struct Wgsl<P>(P);
+
+impl<P: Program> KernelSource for Wgsl<P> {
+    fn source(&self) -> SourceTemplate {
+        SourceTemplate::new(self.0.wgsl())
+    }
+
+    fn id(&self) -> cubecl::prelude::KernelId {
+        cubecl::prelude::KernelId::new::<Self>().info(self.0.clone())
+    }
+
+    fn lang(&self) -> &'static str {
+        "wgsl"
+    }
+}
+
+/// The most sizes that are kept on the device. A model of one resolution has some hundred.
+const MOST_SIZES: usize = 4096;
+
+thread_local! {
+    /// The same sizes come again at every step: uploaded once, they cost no transfer.
+    static SIZES: RefCell<HashMap<Vec<u32>, Handle>> = RefCell::new(HashMap::new());
+}
+
+/// Runs a shader whose bindings are `inputs`, `outputs` and `sizes`, in this order.
+pub fn launch<P: Program>(
+    program: P,
+    inputs: &[&CubeTensor],
+    outputs: &[&CubeTensor],
+    sizes: &[u32],
+    grid: [u32; 3],
+) {
+    let Some(client) = outputs.first().map(|output| output.client.clone()) else { return };
+    let info = SIZES.with_borrow_mut(|known| {
+        if known.len() > MOST_SIZES {
+            known.clear();
+        }
+        known
+            .entry(sizes.to_vec())
+            .or_insert_with(|| client.create_from_slice(bytemuck::cast_slice(sizes)))
+            .clone()
+    });
+    let tensors = inputs.iter().chain(outputs).map(|tensor| tensor.handle.clone().binding());
+    let buffers = tensors.chain([info.binding()]).collect();
+    let [x, y, z] = program.workgroup();
+    let kernel = SourceKernel::new(Wgsl(program), CubeDim::new_3d(x, y, z));
+    let count = CubeCount::Static(grid[0], grid[1], grid[2]);
+    client.launch(Box::new(kernel), count, KernelArguments::new().with_buffers(buffers));
+}
+
+/// Memory for a result, next to `like`.
+pub fn output(like: &CubeTensor, shape: impl Into<Shape>) -> CubeTensor {
+    let shape = shape.into();
+    let memory = like.client.empty(shape.num_elements() * size_of::<f32>());
+    CubeTensor::new_contiguous(like.client.clone(), like.device.clone(), shape, memory, DType::F32)
+}
+
+/// The kernels as programs.
+macro_rules! programs {
+    ($($kernel:ty),* $(,)?) => {
+        $(impl Program for $kernel {
+            fn wgsl(&self) -> String {
+                <$kernel>::wgsl(self)
+            }
+
+            fn workgroup(&self) -> [u32; 3] {
+                <$kernel>::workgroup(self)
+            }
+        })*
+    };
+}
+
+programs!(Matmul, Conv, Pack, Attention, Norm, Elementwise);

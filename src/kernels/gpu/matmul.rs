@@ -1,0 +1,389 @@
+//! Matrix products, `y = alpha * (a b) + bias + residual`, in batches.
+
+use super::text::{Buffer, F32, Fill, Text, Tile, VEC4, product_buffers};
+
+/// How the factors lie; y is `[M, N]` always.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Form {
+    /// `a [M, K]`, `b [N, K]`, transposed: a linear layer.
+    Nt,
+    /// `a [M, K]`, `b [K, N]`: the gradient of a linear layer's input; a convolution of size 1, with
+    /// its weights as a and the pixels as N.
+    Nn,
+    /// `a [K, M]`, transposed, `b [K, N]`: gradients of weights.
+    Tn,
+}
+
+/// What is added to the product.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Bias {
+    /// Nothing, and there is no such binding.
+    None,
+    /// `[N]`: a number for each column.
+    Columns,
+    /// `[M]`: a number for each row.
+    Rows,
+}
+
+/// Which product.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Product {
+    /// How the factors lie.
+    pub form: Form,
+    /// What is added.
+    pub bias: Bias,
+    /// Whether a tensor like y is added too.
+    pub residual: bool,
+}
+
+impl Product {
+    /// The buffers, given the element types of a, b, bias and y.
+    fn bindings(self, [a, b, bias, y]: [&'static str; 4]) -> impl Iterator<Item = Buffer> {
+        let bias = (self.bias != Bias::None).then_some(("bias", bias));
+        product_buffers([("a", a), ("b", b)], [bias, self.residual.then_some(("res", y))], y)
+    }
+}
+
+/// A kernel for `y = alpha * (a b) + bias + residual`.
+///
+/// - Bindings: `a`, `b`, `bias` (where there is one), `res` (where `residual`), `y`, `info`.
+/// - `info = [M, N, K, stride of a, stride of b, stride of y, alpha (bits of an f32)]`. Strides are
+///   elements from one product of the batch to the next, 0 for a factor that all have in common.
+///   `res` lies as y does, `bias` is common to all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Matmul {
+    /// Each invocation on its own, from the buffers.
+    Direct(Direct),
+    /// Workgroups together, by way of workgroup memory.
+    Tiled(Tiled),
+}
+
+impl Matmul {
+    /// The kernel for sizes `[M, N, K]`.
+    pub fn choose(product: Product, [m, n, k]: [u32; 3], software: bool) -> Self {
+        // From the literature, not measured on a GPU here: below this, most of a tile is padding.
+        if !software && m >= 64 && n >= 64 && k >= 32 {
+            return Self::Tiled(Tiled { product, tile: Tile::SMALL });
+        }
+        Self::Direct(Direct::choose(product, [m, n, k], software))
+    }
+
+    /// The source.
+    pub fn wgsl(&self) -> String {
+        match self {
+            Self::Direct(kernel) => kernel.wgsl(),
+            Self::Tiled(kernel) => kernel.wgsl(),
+        }
+    }
+
+    /// Invocations per workgroup.
+    pub fn workgroup(&self) -> [u32; 3] {
+        match self {
+            Self::Direct(Direct { group: [x, y], .. }) => [*x, *y, 1],
+            Self::Tiled(_) => Tile::WORKGROUP,
+        }
+    }
+
+    /// Workgroups for `batch` products with `[m, n]` results.
+    pub fn grid(&self, m: u32, n: u32, batch: u32) -> [u32; 3] {
+        let [height, width] = match self {
+            Self::Direct(Direct { group: [x, y], rows, columns, .. }) => [y * rows, x * columns],
+            Self::Tiled(Tiled { tile, .. }) => [tile.height(), tile.width()],
+        };
+        [n.div_ceil(width), m.div_ceil(height), batch]
+    }
+}
+
+/// A product in which each invocation keeps a tile of y in registers.
+///
+/// Where `m4`, `n4` or `k4` says that a size is a multiple of 4, what lies along it is read four
+/// numbers at a time, and batch strides have to be multiples of 4 too. With `n4`, `Nn` and `Tn` need
+/// a multiple of 4 as `columns`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Direct {
+    /// What is computed.
+    pub product: Product,
+    /// Rows of y that an invocation computes, next to each other.
+    pub rows: u32,
+    /// Columns of y that an invocation computes: with vectors, runs of 4. Neighbouring invocations
+    /// take neighbouring runs, so that their reads and writes coalesce.
+    pub columns: u32,
+    /// Invocations of a workgroup along the columns of y, and along its rows.
+    pub group: [u32; 2],
+    /// Whether M is a multiple of 4.
+    pub m4: bool,
+    /// Whether N is a multiple of 4.
+    pub n4: bool,
+    /// Whether K is a multiple of 4.
+    pub k4: bool,
+}
+
+impl Direct {
+    /// The kernel for sizes `[M, N, K]`. Tiles come from few sizes, so that few shaders are compiled.
+    pub fn choose(product: Product, [m, n, k]: [u32; 3], software: bool) -> Self {
+        let [m4, n4, k4] = [m, n, k].map(|size| size.is_multiple_of(4));
+        let narrowest = if product.form != Form::Nt && n4 { 4 } else { 1 };
+        let mut rows = power_of_two(m, if software && m >= 256 { 16 } else { 8 });
+        let mut columns = power_of_two(n, if software { 16 } else { 8 }).max(narrowest);
+        // On a CPU, 64 invocations, 4 workgroups, keep the cores busy; on a GPU, 8192 of them hide
+        // the latency of memory.
+        let (wanted, smallest) = if software { (64, 16) } else { (8192, narrowest) };
+        let results = u64::from(m) * u64::from(n);
+        while results / u64::from(rows * columns) < wanted && rows * columns > smallest {
+            if rows > 1 && (rows >= columns || columns <= 4) {
+                rows /= 2;
+            } else {
+                columns /= 2;
+            }
+        }
+        // With so few rows, what is read of b is hardly used again: wide tiles only cost registers.
+        if rows <= 2 {
+            columns = columns.min(8);
+        }
+        // Invocations along N, unless there are not so many columns.
+        let (total, mut x) = if software { (16, 4) } else { (64, 16) };
+        while x > 1 && x * columns >= 2 * n {
+            x /= 2;
+        }
+        let mut y = total / x;
+        while y > 1 && y * rows >= 2 * m {
+            y /= 2;
+        }
+        Self { product, rows, columns, group: [x, y], m4, n4, k4 }
+    }
+
+    /// The source.
+    pub fn wgsl(&self) -> String {
+        let a = if self.vectors_of_a() { VEC4 } else { F32 };
+        let y = if self.vectors_of_y() { VEC4 } else { F32 };
+        let b = if self.product.form == Form::Nt && self.k4 { VEC4 } else { y };
+        let bias = if self.product.bias == Bias::Columns { y } else { F32 };
+        let mut t = Text::default();
+        t.bindings(self.product.bindings([a, b, bias, y]));
+        t.main([self.group[0], self.group[1], 1], |t| {
+            self.locate(t);
+            for i in 0..self.rows {
+                t.lines((0..self.runs()).map(|j| format!("var c{i}_{j} = {y}();")));
+            }
+            match self.product.form {
+                Form::Nt => self.multiply_nt(t),
+                Form::Nn => self.multiply_nn(t),
+                Form::Tn => self.multiply_tn(t),
+            }
+            self.store(t);
+        });
+        t.finish()
+    }
+
+    fn vectors_of_a(&self) -> bool {
+        match self.product.form {
+            Form::Nt | Form::Nn => self.k4,
+            Form::Tn => self.m4 && self.rows.is_multiple_of(4),
+        }
+    }
+
+    /// Those of b as well, but where b lies along K.
+    fn vectors_of_y(&self) -> bool {
+        self.product.form != Form::Nt && self.n4
+    }
+
+    /// Columns as the text counts them: vectors, where it has vectors.
+    fn runs(&self) -> u32 {
+        if self.vectors_of_y() { self.columns / 4 } else { self.columns }
+    }
+
+    /// Where the tile lies: its row `r0`, its columns `n{j}` (`q0` and so on before clamping), where
+    /// its rows of a (`p{i}`) and, if b lies along K, its columns of b (`o{j}`) start.
+    fn locate(&self, t: &mut Text) {
+        let Self { product: Product { form, .. }, rows, group: [x, y], .. } = *self;
+        let (by_a, by_y) = (quarter(self.vectors_of_a()), quarter(self.vectors_of_y()));
+        t.line("let M = info[0];");
+        t.line(format!("let N = info[1]{by_y};"));
+        t.line("let K = info[2];");
+        t.line(format!("let r0 = (wg.y * {y}u + li.y) * {rows}u;"));
+        t.line(format!("let q0 = wg.x * {}u + li.x;", x * self.runs()));
+        t.block("if (r0 >= M || q0 >= N)", |t| t.line("return;"));
+        t.line("let ab = wg.z * info[3];");
+        t.line(format!("let bb = wg.z * info[4]{by_y};"));
+        t.line(format!("let yb = wg.z * info[5]{by_y};"));
+        t.line("let alpha = bitcast<f32>(info[6]);");
+        t.lines((0..self.runs()).map(|j| format!("let n{j} = min(q0 + {}u, N - 1u);", j * x)));
+        if form != Form::Tn {
+            let start = |i| format!("let p{i} = (ab + min(r0 + {i}u, M - 1u) * K){by_a};");
+            t.lines((0..rows).map(start));
+        } else if self.vectors_of_a() {
+            let start = |i| format!("let p{i} = ab / 4u + min(r0 / 4u + {i}u, M / 4u - 1u);");
+            t.lines((0..rows / 4).map(start));
+        } else {
+            t.lines((0..rows).map(|i| format!("let p{i} = ab + min(r0 + {i}u, M - 1u);")));
+        }
+        if form == Form::Nt {
+            let start = |j| format!("let o{j} = (bb + n{j} * K){by_a};");
+            t.lines((0..self.runs()).map(start));
+        }
+    }
+
+    /// Both factors along K: four terms of every sum at a time.
+    fn multiply_nt(&self, t: &mut Text) {
+        let (length, terms) = if self.k4 { ("K / 4u", 4) } else { ("K", 1) };
+        t.block(format!("for (var k = 0u; k < {length}; k++)"), |t| {
+            t.lines((0..self.rows).map(|i| format!("let x{i} = a[p{i} + k];")));
+            t.lines((0..self.columns).map(|j| format!("let w{j} = b[o{j} + k];")));
+            for term in 0..terms {
+                let part = if self.k4 { format!("[{term}]") } else { String::new() };
+                self.add(t, |i| format!("x{i}{part}"), |j| format!("w{j}{part}"));
+            }
+        });
+    }
+
+    /// a along K, b along N: four rows of b at a time.
+    fn multiply_nn(&self, t: &mut Text) {
+        let (by_a, terms) = (quarter(self.k4), if self.k4 { 4 } else { 1 });
+        t.block(format!("for (var k = 0u; k < K; k += {terms}u)"), |t| {
+            t.lines((0..self.rows).map(|i| format!("let x{i} = a[p{i} + k{by_a}];")));
+            for term in 0..terms {
+                let part = if self.k4 { format!("[{term}]") } else { String::new() };
+                t.line(format!("let bk{term} = bb + (k + {term}u) * N;"));
+                let load = |j| format!("let w{term}_{j} = b[bk{term} + n{j}];");
+                t.lines((0..self.runs()).map(load));
+                self.add(t, |i| format!("x{i}{part}"), |j| format!("w{term}_{j}"));
+            }
+        });
+    }
+
+    /// a along M, b along N: the outer product of one row of each at a time.
+    fn multiply_tn(&self, t: &mut Text) {
+        let vectors = self.vectors_of_a();
+        t.block("for (var k = 0u; k < K; k++)", |t| {
+            t.line(format!("let ak = k * M{};", quarter(vectors)));
+            t.line("let bk = bb + k * N;");
+            let loads = if vectors { self.rows / 4 } else { self.rows };
+            t.lines((0..loads).map(|i| format!("let x{i} = a[p{i} + ak];")));
+            t.lines((0..self.runs()).map(|j| format!("let w{j} = b[bk + n{j}];")));
+            let row = |i| if vectors { format!("x{}[{}]", i / 4, i % 4) } else { format!("x{i}") };
+            self.add(t, row, |j| format!("w{j}"));
+        });
+    }
+
+    /// A term of every sum: that of row i and column j is `x(i) * w(j)`.
+    fn add(&self, t: &mut Text, x: impl Fn(u32) -> String, w: impl Fn(u32) -> String) {
+        for i in 0..self.rows {
+            let x = if self.vectors_of_y() { format!("{VEC4}({})", x(i)) } else { x(i) };
+            t.lines((0..self.runs()).map(|j| format!("c{i}_{j} = fma({x}, {}, c{i}_{j});", w(j))));
+        }
+    }
+
+    fn store(&self, t: &mut Text) {
+        let Product { bias, residual, .. } = self.product;
+        for i in 0..self.rows {
+            t.block(format!("if (r0 + {i}u < M)"), |t| {
+                t.line(format!("let yo = yb + (r0 + {i}u) * N;"));
+                for j in 0..self.runs() {
+                    let bias = match bias {
+                        Bias::None => String::new(),
+                        Bias::Columns => format!(" + bias[n{j}]"),
+                        Bias::Rows => format!(" + bias[r0 + {i}u]"),
+                    };
+                    let more = if residual { format!(" + res[yo + n{j}]") } else { "".into() };
+                    t.block(format!("if (q0 + {}u < N)", j * self.group[0]), |t| {
+                        t.line(format!("y[yo + n{j}] = c{i}_{j} * alpha{bias}{more};"));
+                    });
+                }
+            });
+        }
+    }
+}
+
+/// A product by way of workgroup memory; see [`Tile`]. For real GPUs only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Tiled {
+    /// What is computed.
+    pub product: Product,
+    /// What a workgroup computes of it.
+    pub tile: Tile,
+}
+
+impl Tiled {
+    /// The source.
+    pub fn wgsl(&self) -> String {
+        let Self { product: Product { form, bias, residual }, tile } = *self;
+        let mut t = Text::default();
+        t.bindings(self.product.bindings([F32; 4]));
+        tile.declare(&mut t);
+        t.main(Tile::WORKGROUP, |t| {
+            t.lines(["let M = info[0];", "let N = info[1];"]);
+            tile.locate(t, "info[2]");
+            t.lines(["let ab = wg.z * info[3];", "let bb = wg.z * info[4];"]);
+            t.lines(["let yb = wg.z * info[5];", "let alpha = bitcast<f32>(info[6]);"]);
+            // Along K, a row of a (a column of b) is one after the other.
+            let (a_along_k, b_along_k) = (form != Form::Tn, form == Form::Nt);
+            let a = if a_along_k { "v = a[ab + g * K + k];" } else { "v = a[ab + k * M + g];" };
+            let b = if b_along_k { "v = b[bb + g * K + k];" } else { "v = b[bb + k * N + g];" };
+            tile.multiply(t, |t| {
+                tile.fill(t, Fill::rows(a_along_k, "M"), |t| t.line(a));
+                tile.fill(t, Fill::columns(b_along_k, "N"), |t| t.line(b));
+            });
+            let bias = match bias {
+                Bias::None => "",
+                Bias::Columns => " + bias[n]",
+                Bias::Rows => " + bias[r]",
+            };
+            let more = if residual { " + res[o]" } else { "" };
+            tile.store(t, ["M", "N"], |t, i, j| {
+                t.line("let o = yb + r * N + n;");
+                t.line(format!("y[o] = c{i}_{j} * alpha{bias}{more};"));
+            });
+        });
+        t.finish()
+    }
+}
+
+/// Turns a place in scalars into one in vectors.
+fn quarter(vectors: bool) -> &'static str {
+    if vectors { " / 4u" } else { "" }
+}
+
+/// The power of two that holds `size`, but at most `most`.
+fn power_of_two(size: u32, most: u32) -> u32 {
+    size.min(most).next_power_of_two()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::super::text::check;
+    use super::*;
+
+    fn products() -> impl Iterator<Item = Product> {
+        let biases = || [Bias::None, Bias::Columns, Bias::Rows].into_iter();
+        let sums = move || biases().flat_map(|bias| [false, true].map(|residual| (bias, residual)));
+        [Form::Nt, Form::Nn, Form::Tn].into_iter().flat_map(move |form| {
+            sums().map(move |(bias, residual)| Product { form, bias, residual })
+        })
+    }
+
+    #[test]
+    fn kernels_are_sound_and_cover_the_result() {
+        let mut seen = HashSet::new();
+        let sizes = [1, 2, 3, 4, 7, 16, 64, 77, 320, 1025];
+        let shapes = (0..1000).map(|i| [i % 10, i / 10 % 10, i / 100].map(|i: usize| sizes[i]));
+        for ([m, n, k], product) in shapes.flat_map(|s| products().map(move |p| (s, p))) {
+            let tile = [Tile::SMALL, Tile::TALL, Tile::LARGE][m as usize % 3];
+            let software = Matmul::choose(product, [m, n, k], true);
+            assert!(matches!(software, Matmul::Direct(_)));
+            let gpu = Matmul::choose(product, [m, n, k], false);
+            for kernel in [software, gpu, Matmul::Tiled(Tiled { product, tile })] {
+                let tile = match kernel {
+                    Matmul::Direct(d) => [d.columns * d.group[0], d.rows * d.group[1], 1],
+                    Matmul::Tiled(t) => [t.tile.width(), t.tile.height(), 1],
+                };
+                check::covers(kernel.grid(m, n, 3), tile, [n, m, 3]);
+                if seen.insert(kernel) {
+                    let names: Vec<_> = product.bindings([F32; 4]).map(|(name, _)| name).collect();
+                    assert_eq!(check::source(&kernel.wgsl(), kernel.workgroup()), names);
+                }
+            }
+        }
+    }
+}

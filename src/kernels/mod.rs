@@ -1,0 +1,193 @@
+//! The few operations in which the time goes, as kernels of our own. Each function here has a twin
+//! in [`crate::layers`] that is made of burn's operations, says what it computes, and is what runs
+//! where a backend has no kernel: [`serve`] tells.
+//!
+//! - [`cpu`]: for the CPU backend in the browser, whose own products reach a third of what 128-bit
+//!   SIMD can do. Native builds have wider vectors and burn's threads, and keep burn's.
+//! - [`gpu`]: for WebGPU.
+
+use std::cell::{Cell, OnceCell};
+
+use burn::backend::{Dispatch, DispatchDevice};
+use burn::tensor::{DType, Tensor};
+
+mod autodiff;
+pub mod cpu;
+mod flex;
+pub mod gpu;
+mod ops;
+
+use cpu::norm::Groups;
+use cpu::{attention as attend, conv};
+use ops::{Bias, Kernels, Packed};
+
+/// Which kernels run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Choice {
+    /// Those that are faster than burn's here.
+    Best,
+    /// All that there are.
+    All,
+    /// None: burn's operations only.
+    None,
+}
+
+thread_local! {
+    static CHOICE: Cell<Choice> = const { Cell::new(Choice::Best) };
+}
+
+/// Chooses the kernels of this thread. Results differ by rounding.
+pub fn choose(choice: Choice) {
+    CHOICE.set(choice);
+}
+
+/// Whether kernels work on this tensor: where they do, the functions of this module may be called
+/// with it.
+pub fn serve<const D: usize>(x: &Tensor<D>) -> bool {
+    let wanted = match CHOICE.get() {
+        Choice::Best => cfg!(target_arch = "wasm32"),
+        Choice::All => true,
+        Choice::None => false,
+    };
+    // Native GPU backends have compilers and autotuning of their own.
+    let here = on_cpu(x) || cfg!(target_arch = "wasm32");
+    wanted && x.dtype() == DType::F32 && here
+}
+
+fn on_cpu<const D: usize>(x: &Tensor<D>) -> bool {
+    matches!(x.device().as_dispatch(), DispatchDevice::Flex(_))
+}
+
+/// Whether [`attention`] works on heads of this width: a GPU's registers don't hold wider ones, which
+/// only autoencoders have.
+pub fn serve_attention<const D: usize>(q: &Tensor<D>, width: usize) -> bool {
+    serve(q) && (on_cpu(q) || (width.is_multiple_of(4) && width <= 160))
+}
+
+/// `x [.., in]`, `weight [out, in]`, `bias [out] -> x weight^T + bias [.., out]`. The bias has no
+/// gradient.
+pub fn linear<const D: usize>(
+    x: Tensor<D>,
+    weight: Tensor<2>,
+    bias: Option<Tensor<1>>,
+) -> Tensor<D> {
+    let mut dims = x.dims();
+    let width = dims[D - 1];
+    let rows = dims.iter().product::<usize>() / width;
+    dims[D - 1] = weight.dims()[0];
+    let x = x.reshape([rows, width]).into_dispatch();
+    let y = Dispatch::kernel_linear(x, weight.into_dispatch(), Bias::from(bias));
+    Tensor::<2>::from_dispatch(y).reshape(dims)
+}
+
+/// A layer's constant weight in the orders in which a GPU reads it, made when first needed. It takes
+/// once or, in training, twice the weight's own memory.
+#[derive(Debug, Default)]
+pub struct PackedWeight {
+    forward: OnceCell<Tensor<4>>,
+    gradient: OnceCell<Tensor<4>>,
+}
+
+impl PackedWeight {
+    fn of(&self, weight: &Tensor<4>, gradient: bool) -> Packed<Dispatch> {
+        let pack = |gradient| {
+            let packed = Dispatch::kernel_conv2d_pack(weight.clone().into_dispatch(), gradient);
+            Tensor::from_dispatch(packed)
+        };
+        let forward = self.forward.get_or_init(|| pack(false)).clone().into_dispatch();
+        if !gradient {
+            return Packed::Forward(forward);
+        }
+        let gradient = self.gradient.get_or_init(|| pack(true)).clone();
+        Packed::Both(forward, gradient.into_dispatch())
+    }
+}
+
+/// `x [n, in, h, w]`, `weight [out, in, kh, kw]`, `bias [out] -> [n, out, h', w']`. The bias has no
+/// gradient. `packed` may hold what belongs to this very weight.
+pub fn conv2d(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    packed: Option<&PackedWeight>,
+    bias: Option<Tensor<1>>,
+    stride: usize,
+    (before, after): (usize, usize),
+) -> Tensor<4> {
+    let ([n, input, h, w], [output, _, kh, kw]) = (x.dims(), weight.dims());
+    let shape = conv::Shape {
+        n,
+        input,
+        output,
+        size: [h, w],
+        kernel: [kh, kw],
+        stride,
+        before: [before; 2],
+        after: [after; 2],
+    };
+    let packed = match packed {
+        Some(packed) if !on_cpu(&x) && [kh, kw] == [3, 3] => packed.of(&weight, x.is_autodiff()),
+        _ => Packed::Absent,
+    };
+    let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
+    Tensor::from_dispatch(Dispatch::kernel_conv2d(x, weight, packed, Bias::from(bias), shape))
+}
+
+impl From<Option<Tensor<1>>> for Bias<Dispatch> {
+    fn from(bias: Option<Tensor<1>>) -> Self {
+        bias.map_or(Self::Absent, |bias| Self::Each(bias.into_dispatch()))
+    }
+}
+
+/// As [`crate::layers::attention`].
+pub fn attention(
+    q: Tensor<3>,
+    k: Tensor<3>,
+    v: Tensor<3>,
+    heads: usize,
+    causal: bool,
+) -> Tensor<3> {
+    let ([n, queries, row], [_, keys, _]) = (q.dims(), k.dims());
+    let shape =
+        attend::Shape { n, queries, keys, heads, width: row / heads, causal, statistics: false };
+    let [q, k, v] = [q, k, v].map(Tensor::into_dispatch);
+    let (output, _) = Dispatch::kernel_attention(q, k, v, shape);
+    Tensor::from_dispatch(output)
+}
+
+/// Group normalisation of `x [n, channels, h, w]`, SiLU after it where `silu` is set. `weight` and
+/// `bias [channels]` have no gradients.
+pub fn group_norm(
+    x: Tensor<4>,
+    weight: Tensor<1>,
+    bias: Tensor<1>,
+    groups: usize,
+    epsilon: f64,
+    silu: bool,
+) -> Tensor<4> {
+    let [_, channels, h, w] = x.dims();
+    let shape = Groups { channels, groups, pixels: h * w, epsilon: epsilon as f32, silu };
+    let (weight, bias) = (weight.into_dispatch(), bias.into_dispatch());
+    Tensor::from_dispatch(Dispatch::kernel_group_norm(x.into_dispatch(), weight, bias, shape))
+}
+
+/// Layer normalisation of the last dimension. `weight` and `bias [width]` have no gradients.
+pub fn layer_norm<const D: usize>(
+    x: Tensor<D>,
+    weight: Tensor<1>,
+    bias: Tensor<1>,
+    epsilon: f64,
+) -> Tensor<D> {
+    let (weight, bias) = (weight.into_dispatch(), bias.into_dispatch());
+    let y = Dispatch::kernel_layer_norm(x.into_dispatch(), weight, bias, epsilon as f32);
+    Tensor::from_dispatch(y)
+}
+
+/// `x sigmoid(x)`.
+pub fn silu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    Tensor::from_dispatch(Dispatch::kernel_silu(x.into_dispatch()))
+}
+
+/// `[.., 2 * width] -> [.., width]`: the first half times GELU of the second.
+pub fn geglu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    Tensor::from_dispatch(Dispatch::kernel_geglu(x.into_dispatch()))
+}

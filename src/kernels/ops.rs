@@ -1,0 +1,136 @@
+//! The operations that the kernels add to burn's backends, and their way through `Dispatch`.
+
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Backend, ExtensionType, backend_extension};
+
+use super::cpu::norm::Groups;
+use super::cpu::{attention, conv};
+
+/// A bias, where there is one.
+#[derive(Debug, ExtensionType)]
+pub enum Bias<B: Backend> {
+    /// None.
+    Absent,
+    /// `[out]`.
+    Each(FloatTensor<B>),
+}
+
+/// A convolution's weight in the order in which the GPU reads it, where it was kept.
+#[derive(Debug, ExtensionType)]
+pub enum Packed<B: Backend> {
+    /// It was not, or the backend has no use for it.
+    Absent,
+    /// For the forward pass.
+    Forward(FloatTensor<B>),
+    /// For the forward pass and for the input's gradient.
+    Both(FloatTensor<B>, FloatTensor<B>),
+}
+
+/// What a backend with kernels can do. All tensors are f32; the functions of [`super`] see to that.
+/// Biases and the weights of norms are never trained here: they have no gradients.
+#[backend_extension(Flex, Cube: cfg(target_arch = "wasm32"), Autodiff)]
+pub trait Kernels: Backend {
+    /// `x [rows, in]`, `weight [out, in] -> x weight^T + bias [rows, out]`.
+    fn kernel_linear(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        #[extension_type] bias: Bias<Self>,
+    ) -> FloatTensor<Self>;
+
+    /// `a [m, k]`, `b [k, n] -> [m, n]`.
+    fn kernel_product(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self>;
+
+    /// `x [n, in, h, w]`, `weight [out, in, kh, kw] -> [n, out, h', w']`.
+    fn kernel_conv2d(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        #[extension_type] packed: Packed<Self>,
+        #[extension_type] bias: Bias<Self>,
+        shape: conv::Shape,
+    ) -> FloatTensor<Self>;
+
+    /// The weight `[out, in, kh, kw]` in the backend's own order, for the forward pass or for the
+    /// input's gradient.
+    fn kernel_conv2d_pack(weight: FloatTensor<Self>, gradient: bool) -> FloatTensor<Self>;
+
+    /// `g [n, out, h', w'] -> [n, in, h, w]`.
+    fn kernel_conv2d_input_gradient(
+        g: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        #[extension_type] packed: Packed<Self>,
+        shape: conv::Shape,
+    ) -> FloatTensor<Self>;
+
+    /// `x [n, in, h, w]`, `g [n, out, h', w'] -> [out, in, kh, kw]`, `weight`'s shape.
+    fn kernel_conv2d_weight_gradient(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        g: FloatTensor<Self>,
+        shape: conv::Shape,
+    ) -> FloatTensor<Self>;
+
+    /// `q [n, queries, heads * width]`, `k`, `v [n, keys, ..]`: the output, like q, and what the
+    /// backend wants to have for the gradients.
+    fn kernel_attention(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        shape: attention::Shape,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
+
+    /// The gradients of q, k and v, from what [`kernel_attention`](Self::kernel_attention) gave.
+    fn kernel_attention_gradients(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        output: FloatTensor<Self>,
+        kept: FloatTensor<Self>,
+        g: FloatTensor<Self>,
+        shape: attention::Shape,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+
+    /// `x [n, channels, h, w]`, `weight` and `bias [channels]`.
+    fn kernel_group_norm(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        shape: Groups,
+    ) -> FloatTensor<Self>;
+
+    /// The gradient of x.
+    fn kernel_group_norm_gradient(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        g: FloatTensor<Self>,
+        shape: Groups,
+    ) -> FloatTensor<Self>;
+
+    /// `x [.., width]`, `weight` and `bias [width]`.
+    fn kernel_layer_norm(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        epsilon: f32,
+    ) -> FloatTensor<Self>;
+
+    /// The gradient of x.
+    fn kernel_layer_norm_gradient(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        g: FloatTensor<Self>,
+        epsilon: f32,
+    ) -> FloatTensor<Self>;
+
+    /// `x sigmoid(x)`.
+    fn kernel_silu(x: FloatTensor<Self>) -> FloatTensor<Self>;
+
+    /// The gradient of x.
+    fn kernel_silu_gradient(x: FloatTensor<Self>, g: FloatTensor<Self>) -> FloatTensor<Self>;
+
+    /// `x [.., 2 * width] -> [.., width]`.
+    fn kernel_geglu(x: FloatTensor<Self>) -> FloatTensor<Self>;
+
+    /// The gradient of x.
+    fn kernel_geglu_gradient(x: FloatTensor<Self>, g: FloatTensor<Self>) -> FloatTensor<Self>;
+}

@@ -1,0 +1,73 @@
+//! Kernels and their twins: layers with `Choice::All` and with `Choice::None` give the same values
+//! and the same gradients, alone on shapes that proptest draws, and in the whole UNet.
+
+use burn::tensor::{Device, Distribution, Tensor};
+use lorakeet::kernels::{self, Choice};
+use lorakeet::layers::{attention, geglu, silu};
+use proptest::prelude::*;
+
+fn draw<const D: usize>(dims: [usize; D], device: &Device) -> Tensor<D> {
+    Tensor::random(dims, Distribution::Normal(0.0, 1.0), device)
+}
+
+/// The largest difference over the largest value; NaN and a difference of shapes are infinite.
+fn distance<const D: usize>(a: Tensor<D>, b: Tensor<D>) -> f32 {
+    if a.dims() != b.dims() {
+        return f32::INFINITY;
+    }
+    let most = b.clone().abs().max().into_scalar::<f32>().max(1e-3);
+    let difference = (a - b).abs().max().into_scalar::<f32>() / most;
+    if difference.is_nan() { f32::INFINITY } else { difference }
+}
+
+/// Runs `f` on tracked copies of `inputs`, kernels on and off: the values, then all gradients.
+fn both_ways<const D: usize, const E: usize>(
+    inputs: Vec<Tensor<D>>,
+    f: impl Fn(&[Tensor<D>]) -> Tensor<E>,
+) -> f32 {
+    let run = |choice| {
+        kernels::choose(choice);
+        let leaves: Vec<_> = inputs.iter().map(|x| x.clone().autodiff().require_grad()).collect();
+        let y = f(&leaves);
+        // A weight for each element, so that gradients differ from place to place.
+        let count = y.shape().num_elements();
+        let weights = Tensor::<1>::from_floats(
+            &(0..count).map(|i| (i as f32 * 0.7).sin()).collect::<Vec<_>>()[..],
+            &y.device(),
+        );
+        let loss = (y.clone() * weights.reshape(y.dims())).sum();
+        let gradients = loss.backward();
+        let of_leaves = leaves.iter().map(|leaf| leaf.grad(&gradients).expect("tracked"));
+        let result = (y.inner(), of_leaves.collect::<Vec<_>>());
+        kernels::choose(Choice::Best);
+        result
+    };
+    let ((on, on_gradients), (off, off_gradients)) = (run(Choice::All), run(Choice::None));
+    let pairs = on_gradients.into_iter().zip(off_gradients);
+    pairs.map(|(a, b)| distance(a, b)).fold(distance(on, off), f32::max)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 50, ..ProptestConfig::default() })]
+
+    #[test]
+    fn attention_and_its_twin(n in 1usize..3, queries in 1usize..20, keys in 1usize..20, heads in 1usize..4, width in 1usize..10, causal: bool) {
+        let device = Device::flex();
+        let keys = if causal { queries } else { keys };
+        let row = heads * width;
+        // One tensor type for all: queries and keys differ in length.
+        let (q, k, v) = (draw([n, queries, row], &device), draw([n, keys, row], &device), draw([n, keys, row], &device));
+        let all = both_ways(vec![q, k, v], |x| attention(x[0].clone(), x[1].clone(), x[2].clone(), heads, causal));
+        prop_assert!(all < 2e-5, "{all}");
+    }
+
+    #[test]
+    fn activations_and_their_twins(n in 1usize..4, length in 1usize..9, half in 1usize..20) {
+        let device = Device::flex();
+        let x = draw([n, length, 2 * half], &device) * 3.0;
+        let all = both_ways(vec![x.clone()], |x| silu(x[0].clone()));
+        prop_assert!(all < 1e-5, "{all}");
+        let all = both_ways(vec![x], |x| geglu(x[0].clone()));
+        prop_assert!(all < 1e-5, "{all}");
+    }
+}
