@@ -109,5 +109,5 @@ pub fn max(values: &[f32]) -> f32 {
             *lane = if *x > *lane { *x } else { *lane };
         }
     }
-    lanes.into_iter().fold(rest, f32::max)
+    lanes.into_iter().fold(rest, |a, b| if b > a { b } else { a })
 }

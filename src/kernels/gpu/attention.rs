@@ -5,6 +5,7 @@
 //!
 //! Tensors: q and what is like it `[n, queries, heads * width]`, k and v `[n, keys, heads * width]`.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::text::{Buffer, F32, Text, U32, VEC2, VEC4, sum4};
@@ -121,8 +122,7 @@ impl Attention {
 
     /// The source.
     pub fn wgsl(&self) -> String {
-        let mut t = Text::default();
-        t.bindings(self.bindings());
+        let mut t = Text::new(self.bindings());
         t.main(self.workgroup(), |t| match self.pass {
             Pass::Forward { statistics } => self.forward(t, statistics),
             Pass::Statistics => self.statistics(t),
@@ -177,9 +177,9 @@ impl Attention {
             at: format!("j{e}"),
             name: format!("{buffer}{e}"),
         };
-        for e in 0..keys {
-            self.multiply(t, &[(&format!("t{e}_"), "q", &row("k", e))]);
-        }
+        let products: Vec<_> = (0..keys).map(|e| (format!("t{e}_"), row("k", e))).collect();
+        let products: Vec<_> = products.iter().map(|(sum, k)| (sum.as_str(), "q", k)).collect();
+        self.multiply(t, &products);
         for i in 0..rows {
             for e in 0..keys {
                 let score = format!("({}) * scale", sum4(&format!("t{e}_{i}")));
@@ -312,22 +312,28 @@ impl Attention {
         for (sum, ..) in products {
             t.lines((0..self.rows).map(|i| format!("var {sum}{i} = {VEC4}();")));
         }
+        let add = |t: &mut Text, c: &str| {
+            for (sum, own, Other { name, .. }) in products {
+                let add = |i| format!("{sum}{i} = fma({own}{i}_{c}, {name}_{c}, {sum}{i});");
+                t.lines((0..self.rows).map(add));
+            }
+        };
         if self.held {
             for c in self.vectors() {
                 products.iter().for_each(|(.., other)| other.load(t, c));
-                for (sum, own, Other { name, .. }) in products {
-                    let add = |i| format!("{sum}{i} = fma({own}{i}_{c}, {name}_{c}, {sum}{i});");
-                    t.lines((0..self.rows).map(add));
-                }
+                add(t, &c.to_string());
             }
             return;
         }
+        let owns: BTreeSet<_> = products.iter().map(|(_, own, _)| own).collect();
         t.block(format!("for (var c = 0u; c < {}u; c++)", self.width / 4), |t| {
-            for (sum, own, Other { buffer, at, name }) in products {
-                t.line(format!("let {name}_c = {buffer}[{at} + c];"));
-                let add = |i| format!("{sum}{i} = fma({own}[b{i} + c], {name}_c, {sum}{i});");
-                t.lines((0..self.rows).map(add));
+            for own in owns {
+                t.lines((0..self.rows).map(|i| format!("let {own}{i}_c = {own}[b{i} + c];")));
             }
+            for (.., Other { buffer, at, name }) in products {
+                t.line(format!("let {name}_c = {buffer}[{at} + c];"));
+            }
+            add(t, "c");
         });
     }
 

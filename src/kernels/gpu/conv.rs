@@ -11,8 +11,8 @@ use super::text::{Buffer, F32, Fill, Text, Tile, VEC4, product_buffers};
 pub enum Mode {
     /// y is the convolution of x.
     Forward,
-    /// y is the convolution of x enlarged to twice its size (nearest), stride 1, padding 1. For the
-    /// gradient of x, take [`Mode::Gradient`] at the larger size, then sum blocks of 2 x 2.
+    /// y is the convolution of x enlarged to twice its size (nearest), stride 1, padding 1. Its
+    /// gradient: [`Mode::Gradient`] at the larger size, then `Operation::SumBlocks`.
     Upsample,
     /// y is the gradient of a convolution's input, x that of its output.
     Gradient,
@@ -146,8 +146,7 @@ impl Conv {
                 [y_channels.div_ceil(x * channels), patches.div_ceil(*y), n]
             }
             Self::Tiled(Tiled { tile, .. }) => {
-                let pixels = height * width;
-                [pixels.div_ceil(tile.width()), y_channels.div_ceil(tile.height()), n]
+                [(height * width).div_ceil(tile.width()), y_channels.div_ceil(tile.height()), n]
             }
         }
     }
@@ -203,8 +202,7 @@ impl Direct {
     /// The source.
     pub fn wgsl(&self) -> String {
         let steps = self.steps();
-        let mut t = Text::default();
-        t.bindings(self.convolution.bindings(VEC4));
+        let mut t = Text::new(self.convolution.bindings(VEC4));
         t.main([self.group[0], self.group[1], 1], |t| {
             self.locate(t);
             locate_pixels(t, &steps);
@@ -278,23 +276,19 @@ impl Direct {
             t.line(format!("let v{to} = oy + {row}u < Ho && ox + {column}u < Wo;"));
         }
         let bias = if convolution.bias { " + bv" } else { "" };
+        let more = if convolution.residual { " + res[o]" } else { "" };
         for channel in 0..channels {
             let (j, part) = (channel / 4, channel % 4);
-            let co = format!("co{channel}");
-            t.line(format!("let {co} = (qb + {}u) * 4u + {part}u;", j * group[0]));
-            t.block(format!("if ({co} < Cout)"), |t| {
+            t.line(format!("let co{channel} = (qb + {}u) * 4u + {part}u;", j * group[0]));
+            t.block(format!("if (co{channel} < Cout)"), |t| {
                 if convolution.bias {
-                    t.line(format!("let bv = bias[wg.z * info[7] + {co}];"));
+                    t.line(format!("let bv = bias[wg.z * info[7] + co{channel}];"));
                 }
-                t.line(format!("let yo = (wg.z * Cout + {co}) * Ho * Wo;"));
+                t.line(format!("let yo = (wg.z * Cout + co{channel}) * Ho * Wo;"));
                 for to in 0..height * width {
-                    let y = format!("yo + o{to}");
-                    let more = convolution.residual.then(|| format!(" + res[{y}]"));
                     t.block(format!("if (v{to})"), |t| {
-                        t.line(format!(
-                            "y[{y}] = c{to}_{j}[{part}]{bias}{};",
-                            more.unwrap_or_default()
-                        ));
+                        t.line(format!("let o = yo + o{to};"));
+                        t.line(format!("y[o] = c{to}_{j}[{part}]{bias}{more};"));
                     });
                 }
             });
@@ -305,9 +299,8 @@ impl Direct {
 /// For every row and column of x that is needed: where it starts (`or`, `oc`), clamped, and whether
 /// it is inside (`vr`, `vc`).
 fn locate_pixels(t: &mut Text, steps: &[Step]) {
-    for (axis, [name, first, limit, pitch]) in
-        [["r", "iy", "H", " * W"], ["c", "ix", "W", ""]].into_iter().enumerate()
-    {
+    let axes = [["r", "iy", "H", " * W"], ["c", "ix", "W", ""]];
+    for (axis, [name, first, limit, pitch]) in axes.into_iter().enumerate() {
         let needed: BTreeSet<_> = steps.iter().map(|step| step.from[axis]).collect();
         for from in needed {
             let (at, id) = (format!("{first} + {from}"), offset(from));
@@ -320,8 +313,7 @@ fn locate_pixels(t: &mut Text, steps: &[Step]) {
 /// What `info` holds.
 fn declare_sizes(t: &mut Text) {
     t.lines(["let Cin = info[0];", "let H = i32(info[1]);", "let W = i32(info[2]);"]);
-    t.lines(["let Cout = info[3];", "let CP = info[4];"]);
-    t.lines(["let Ho = info[5];", "let Wo = info[6];"]);
+    t.lines(["let Cout = info[3];", "let CP = info[4];", "let Ho = info[5];", "let Wo = info[6];"]);
 }
 
 /// A number as part of a name.
@@ -342,8 +334,7 @@ impl Tiled {
     /// The source.
     pub fn wgsl(&self) -> String {
         let Self { convolution, tile } = *self;
-        let mut t = Text::default();
-        t.bindings(convolution.bindings(F32));
+        let mut t = Text::new(convolution.bindings(F32));
         tile.declare(&mut t);
         t.main(Tile::WORKGROUP, |t| {
             tile.locate(t, "info[0] * 9u");
@@ -384,8 +375,8 @@ mod tests {
         let channels = [1, 3, 4, 16, 64, 320];
         for i in 0..1080 {
             let ((mode, stride), software) = (modes[i % 5], i % 2 == 0);
-            let (bias, residual) = (mode != Gradient, stride == 1);
-            let convolution = Convolution { mode, stride, before: [0, 1], bias, residual };
+            let (before, bias, residual) = ([0, 1], software, stride == 1);
+            let convolution = Convolution { mode, stride, before, bias, residual };
             let (x_channels, y_channels) = (channels[i / 10 % 6], channels[i / 60 % 6]);
             let y = [[2, 2], [7, 18], [64, 32]][i / 360];
             let sizes = Sizes { n: 2, x_channels, x: y, y_channels, y };

@@ -158,8 +158,7 @@ impl Direct {
         let y = if self.vectors_of_y() { VEC4 } else { F32 };
         let b = if self.product.form == Form::Nt && self.k4 { VEC4 } else { y };
         let bias = if self.product.bias == Bias::Columns { y } else { F32 };
-        let mut t = Text::default();
-        t.bindings(self.product.bindings([a, b, bias, y]));
+        let mut t = Text::new(self.product.bindings([a, b, bias, y]));
         t.main([self.group[0], self.group[1], 1], |t| {
             self.locate(t);
             for i in 0..self.rows {
@@ -307,8 +306,7 @@ impl Tiled {
     /// The source.
     pub fn wgsl(&self) -> String {
         let Self { product: Product { form, bias, residual }, tile } = *self;
-        let mut t = Text::default();
-        t.bindings(self.product.bindings([F32; 4]));
+        let mut t = Text::new(self.product.bindings([F32; 4]));
         tile.declare(&mut t);
         t.main(Tile::WORKGROUP, |t| {
             t.lines(["let M = info[0];", "let N = info[1];"]);

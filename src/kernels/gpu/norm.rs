@@ -76,8 +76,7 @@ impl Norm {
 
     /// The source.
     pub fn wgsl(&self) -> String {
-        let mut t = Text::default();
-        t.bindings(self.bindings());
+        let mut t = Text::new(self.bindings());
         if !self.serial {
             self.declare_total(&mut t);
         }
@@ -252,8 +251,7 @@ impl Elementwise {
         let element = element(self.vectors);
         let gradient = matches!(self.operation, Operation::SiluGradient | Operation::GegluGradient);
         let inputs = [("x", element)].into_iter().chain(gradient.then_some(("g", element)));
-        let mut t = Text::default();
-        t.bindings(inputs.chain([("y", element), ("info", U32)]));
+        let mut t = Text::new(inputs.chain([("y", element), ("info", U32)]));
         match self.operation {
             Operation::Silu | Operation::SiluGradient => declare_sigmoid(&mut t, element),
             Operation::Geglu | Operation::GegluGradient => declare_distribution(&mut t, element),
@@ -321,8 +319,7 @@ impl Pack {
 
     /// The source.
     pub fn wgsl(&self) -> String {
-        let mut t = Text::default();
-        t.bindings([("w", F32), ("y", F32), ("info", U32)]);
+        let mut t = Text::new([("w", F32), ("y", F32), ("info", U32)]);
         t.each("info[0] * info[2]", |t| {
             t.lines(["let A = info[0];", "let B = info[1];", "let BP = info[2];"]);
             t.lines(["let a = i / BP;", "let b = i % BP;", "let bb = min(b, B - 1u);"]);

@@ -31,13 +31,23 @@ pub const U32: &str = "u32";
 pub type Buffer = (&'static str, &'static str);
 
 /// A kernel's source in the making.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Text {
     text: String,
     depth: usize,
 }
 
 impl Text {
+    /// Starts with these buffers, numbered in this order.
+    pub fn new(buffers: impl IntoIterator<Item = Buffer>) -> Self {
+        let mut t = Self { text: String::new(), depth: 0 };
+        t.lines(buffers.into_iter().enumerate().map(|(number, (name, element))| {
+            let place = format!("@group(0) @binding({number})");
+            format!("{place} var<storage, read_write> {name}: array<{element}>;")
+        }));
+        t
+    }
+
     /// One line. It must leave braces to [`Text::block`].
     pub fn line(&mut self, line: impl Display) {
         let indent = 2 * self.depth;
@@ -57,15 +67,6 @@ impl Text {
         body(self);
         self.depth -= 1;
         self.line("}");
-    }
-
-    /// Declares buffers, numbered in this order.
-    pub fn bindings(&mut self, buffers: impl IntoIterator<Item = Buffer>) {
-        for (number, (name, element)) in buffers.into_iter().enumerate() {
-            self.line(format!(
-                "@group(0) @binding({number}) var<storage, read_write> {name}: array<{element}>;"
-            ));
-        }
     }
 
     /// The entry point: `wg` is the workgroup's place in the grid, `li` the invocation's place in
@@ -172,9 +173,9 @@ impl Fill {
 }
 
 impl Tile {
-    /// 64 x 64 results per workgroup, 8.2 KiB.
+    /// 64 x 64 results per workgroup, 8.1 KiB.
     pub const SMALL: Self = Self { rows: 4, columns: 4, depth: 16 };
-    /// 128 x 64 results per workgroup, 12.3 KiB.
+    /// 128 x 64 results per workgroup, 12.1 KiB.
     pub const TALL: Self = Self { rows: 8, columns: 4, depth: 16 };
     /// 128 x 128 results per workgroup, 8.1 KiB.
     pub const LARGE: Self = Self { rows: 8, columns: 8, depth: 8 };
@@ -342,7 +343,7 @@ mod tests {
 
     #[test]
     fn braces_never_meet() {
-        let mut t = Text::default();
+        let mut t = Text::new([]);
         t.block("if (a)", |t| t.block("", |t| t.line("b;")));
         assert_eq!(t.finish(), "if (a) {\n  {\n    b;\n  }\n}\n");
     }
