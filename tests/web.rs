@@ -4,6 +4,8 @@
 
 #[path = "support/demo.rs"]
 mod demo;
+#[path = "web/kernels.rs"]
+mod kernels;
 #[path = "support/reference.rs"]
 mod reference;
 #[path = "web/training.rs"]
@@ -36,6 +38,7 @@ async fn webgpu() -> Device {
     if let Some(device) = DEVICE.with_borrow(Clone::clone) {
         return device;
     }
+    lorakeet::kernels::gpu::set_software(lorakeet::web::software_adapter().await);
     let device = Device::wgpu_options().init_async().await.unwrap();
     DEVICE.set(Some(device.clone()));
     device

@@ -1,0 +1,182 @@
+//! The kernels in the browser, against their twins: the CPU's with the WebAssembly that `build.rs`
+//! wrote, and WebGPU's.
+
+use burn::tensor::{Device, Tensor};
+use lorakeet::kernels::cpu::microkernel;
+use lorakeet::kernels::{self, Choice, gpu};
+use wasm_bindgen_test::{console_log, wasm_bindgen_test};
+
+use super::{values, webgpu};
+
+/// Numbers that look random, and are the same every time.
+struct Draw(u64);
+
+impl Draw {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % limit
+    }
+
+    fn tensor<const D: usize>(&mut self, dims: [usize; D], device: &Device) -> Tensor<D> {
+        let count = dims.iter().product();
+        let numbers: Vec<f32> = (0..count).map(|_| self.below(20_001) as f32 / 1e4 - 1.0).collect();
+        Tensor::<1>::from_floats(&numbers[..], device).reshape(dims)
+    }
+}
+
+/// One operation on leaves of its own: the output and all gradients, flat.
+type Case = Box<dyn Fn(&[Tensor<1>]) -> Tensor<1>>;
+
+/// A case's name, the sizes of its leaves, and what is computed of them.
+fn cases(draw: &mut Draw, device: &Device) -> Vec<(String, Vec<Tensor<1>>, Case)> {
+    let mut cases: Vec<(String, Vec<Tensor<1>>, Case)> = Vec::new();
+    for _ in 0..12 {
+        let [m, n, k] = [1 + draw.below(40), 1 + draw.below(40), 1 + draw.below(40)];
+        let leaves = vec![draw.tensor([m * k], device), draw.tensor([n * k], device)];
+        let bias = (draw.below(2) == 0).then(|| draw.tensor([n], device));
+        let f = move |x: &[Tensor<1>]| {
+            let [a, b] = [x[0].clone().reshape([m, k]), x[1].clone().reshape([n, k])];
+            kernels::linear(a, b, bias.clone()).flatten(0, 1)
+        };
+        cases.push((format!("linear {m} {n} {k}"), leaves, Box::new(f)));
+    }
+    for _ in 0..20 {
+        let (n, input, output) = (1 + draw.below(2), 1 + draw.below(9), 1 + draw.below(9));
+        let (h, w) = (3 + draw.below(8), 3 + draw.below(8));
+        let kernel = [1, 3][draw.below(2)];
+        let (stride, before, after) =
+            if kernel == 1 { (1, 0, 0) } else { (1 + draw.below(2), draw.below(2), draw.below(2)) };
+        let leaves = vec![
+            draw.tensor([n * input * h * w], device),
+            draw.tensor([output * input * kernel * kernel], device),
+        ];
+        let bias = (draw.below(2) == 0).then(|| draw.tensor([output], device));
+        let f = move |x: &[Tensor<1>]| {
+            let weight = x[1].clone().reshape([output, input, kernel, kernel]);
+            let x = x[0].clone().reshape([n, input, h, w]);
+            kernels::conv2d(x, weight, None, bias.clone(), stride, (before, after)).flatten(0, 3)
+        };
+        let name =
+            format!("conv2d {n} {input} {output} {h} {w} {kernel} {stride} {before} {after}");
+        cases.push((name, leaves, Box::new(f)));
+    }
+    for _ in 0..12 {
+        let (n, queries, heads) = (1 + draw.below(2), 1 + draw.below(20), 1 + draw.below(3));
+        let (width, causal) = (4 * (1 + draw.below(5)), draw.below(2) == 0);
+        let keys = if causal { queries } else { 1 + draw.below(20) };
+        let row = heads * width;
+        let leaves =
+            [queries, keys, keys].map(|length| draw.tensor([n * length * row], device)).to_vec();
+        let f = move |x: &[Tensor<1>]| {
+            let q = x[0].clone().reshape([n, queries, row]);
+            let [k, v] = [&x[1], &x[2]].map(|x| x.clone().reshape([n, keys, row]));
+            kernels::attention(q, k, v, heads, causal).flatten(0, 2)
+        };
+        cases.push((
+            format!("attention {n} {queries} {keys} {heads} {width} {causal}"),
+            leaves,
+            Box::new(f),
+        ));
+    }
+    for _ in 0..12 {
+        let (n, groups, members) = (1 + draw.below(2), 1 + draw.below(4), 1 + draw.below(3));
+        let (h, w, silu) = (2 + draw.below(5), 1 + draw.below(5), draw.below(2) == 0);
+        let channels = groups * members;
+        let leaves = vec![draw.tensor([n * channels * h * w], device)];
+        let [weight, bias] = [(); 2].map(|()| draw.tensor([channels], device));
+        let f = move |x: &[Tensor<1>]| {
+            let x = x[0].clone().reshape([n, channels, h, w]);
+            kernels::group_norm(x, weight.clone(), bias.clone(), groups, 1e-3, silu).flatten(0, 3)
+        };
+        cases.push((
+            format!("group_norm {n} {groups} {members} {h} {w} {silu}"),
+            leaves,
+            Box::new(f),
+        ));
+    }
+    for _ in 0..6 {
+        let (rows, width) = (1 + draw.below(9), 2 + draw.below(20));
+        let [weight, bias] = [(); 2].map(|()| draw.tensor([width], device));
+        let leaves = vec![draw.tensor([rows * width], device)];
+        let f = move |x: &[Tensor<1>]| {
+            let x = x[0].clone().reshape([rows, width]);
+            kernels::layer_norm(x, weight.clone(), bias.clone(), 1e-3).flatten(0, 1)
+        };
+        cases.push((format!("layer_norm {rows} {width}"), leaves, Box::new(f)));
+        let leaves = vec![draw.tensor([rows * 2 * width], device)];
+        let f = move |x: &[Tensor<1>]| {
+            kernels::geglu(kernels::silu(x[0].clone().reshape([rows, 2 * width]))).flatten(0, 1)
+        };
+        cases.push((format!("silu, geglu {rows} {width}"), leaves, Box::new(f)));
+    }
+    cases
+}
+
+/// The output and the gradients of all leaves.
+async fn answers(leaves: &[Tensor<1>], f: &Case) -> Vec<Vec<f32>> {
+    let leaves: Vec<_> = leaves.iter().map(|x| x.clone().autodiff().require_grad()).collect();
+    let y = f(&leaves);
+    let weights: Vec<f32> = (0..y.dims()[0]).map(|i| (i as f32 * 0.7).sin()).collect();
+    let weights = Tensor::<1>::from_floats(&weights[..], &y.device());
+    let gradients = (y.clone() * weights).sum().backward();
+    let mut all = vec![values(y.inner()).await];
+    for leaf in &leaves {
+        all.push(values(leaf.grad(&gradients).unwrap()).await);
+    }
+    all
+}
+
+/// Every case on `device` and by the kernels that native tests hold against f64, in plain code.
+async fn compare(device: &Device) {
+    let cpu = Device::flex();
+    let (mut there, mut here) = (Draw(7), Draw(7));
+    let pairs = cases(&mut there, device).into_iter().zip(cases(&mut here, &cpu));
+    let (mut worst, mut failed) = (0f32, Vec::new());
+    for ((name, leaves, f), (_, cpu_leaves, cpu_f)) in pairs {
+        let ours = answers(&leaves, &f).await;
+        let expected = answers(&cpu_leaves, &cpu_f).await;
+        for (i, (ours, expected)) in ours.iter().zip(&expected).enumerate() {
+            let most = expected.iter().fold(0.1f32, |most, x| most.max(x.abs()));
+            let off = ours.iter().zip(expected).map(|(a, b)| (a - b).abs() / most);
+            let off = off.fold(0f32, |most, x| if x <= most { most } else { x });
+            // Written so that NaN fails.
+            if ours.len() != expected.len() || !(off < 2e-5) {
+                failed.push(format!("{name}, {i}: {off:e}"));
+            }
+            worst = worst.max(off);
+        }
+    }
+    console_log!("kernels: {worst:e} at most");
+    assert!(failed.is_empty(), "{failed:#?}");
+}
+
+#[wasm_bindgen_test]
+fn the_browser_took_the_written_microkernels() {
+    assert_ne!(microkernel::installed(), "compiled");
+    console_log!("micro-kernels: {}", microkernel::installed());
+}
+
+/// Products and convolutions through the written micro-kernels against burn's.
+#[wasm_bindgen_test]
+async fn cpu_unet_with_and_without_kernels() {
+    let model = super::model(&Device::flex());
+    kernels::choose(Choice::None);
+    let expected = super::unet_step(&model).await;
+    kernels::choose(Choice::Best);
+    let ours = super::unet_step(&model).await;
+    let off = super::distance(&ours, &expected);
+    console_log!("CPU, kernels on and off: {off:e}");
+    assert!(off < 1e-5 && ours != expected, "{off:e}");
+}
+
+#[wasm_bindgen_test]
+async fn webgpu_kernels_equal_the_cpus() {
+    let device = webgpu().await;
+    let here = gpu::software();
+    for software in [true, false] {
+        gpu::set_software(software);
+        compare(&device).await;
+    }
+    gpu::set_software(here);
+}
