@@ -108,6 +108,8 @@ fn it_goes_on_after_a_reload(page: &Page) {
     assert_eq!(page.timeline(), SNAPSHOTS, "the timeline of the whole run");
     assert_eq!(page.points(), STEPS);
     preview.assert_differs(&page.pixels("#tile-base"), "the preview and that of the base");
+    let memory = page.text("#train-detail");
+    assert!(memory.starts_with("Memory: ") && memory.contains(" MB at most"), "{memory:?}");
     page.step("it went on from there and is finished");
     page.screenshot("train-4-finished");
 }
