@@ -15,15 +15,20 @@ use std::time::Instant;
 use burn::tensor::Device;
 use lorakeet::error::{Error, Result};
 use lorakeet::layers::Storage;
+use lorakeet::memory::Counting;
 use lorakeet::pipelines::StableDiffusion;
 use lorakeet::training::export::{Format, Request};
 use lorakeet::training::picture::{Picture, Role, warnings};
 use lorakeet::training::trainer::read;
 use lorakeet::training::{
-    Config, Dataset, Evaluation, Preparation, Preset, Reference, Setup, Trainer, evaluation,
-    reference,
+    Config, Dataset, Evaluation, LeaveOneOut, Preparation, Preset, Reference, Setup, Trainer,
+    estimate, evaluation, leave_one_out, reference,
 };
 use lorakeet::weights::{Checkpoint, FileSource, Source};
+
+/// Counts what a run takes.
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
 
 const USAGE: &str = "\
 USAGE: tune --model DIR_OR_FILE --images DIR --out FILE [OPTIONS]
@@ -38,8 +43,9 @@ USAGE: tune --model DIR_OR_FILE --images DIR --out FILE [OPTIONS]
   --seed N              in place of the configuration's
   --out FILE            the adapter, a kohya .safetensors
   --format NAME         kohya (default), diffusers or peft (then --out is a folder)
-  --log FILE            one JSON line a step; evaluations between them
+  --log FILE            one JSON line a step; evaluations between them, memory and time at the end
   --state FILE          written at the end, and read at the start if it is there: goes on from there
+  --leave-one-out       then, for each picture, another run without it, judged on it
   --reference FILE      latents, text embeddings, first values, order, timesteps, noise and dropped
                         captions from a file like light-tuning/given.safetensors
   --vocabulary FILE     CLIP's merges.txt for single files, web/clip-vocabulary/merges.txt by default
@@ -60,6 +66,7 @@ struct Arguments {
     format: Option<Format>,
     log: Option<String>,
     state: Option<PathBuf>,
+    leave_one_out: bool,
     reference: Option<String>,
     vocabulary: Option<String>,
     quiet: bool,
@@ -86,6 +93,10 @@ fn parse(arguments: &[String]) -> Result<Arguments> {
     while let Some(name) = list.next() {
         if name == "--quiet" {
             parsed.quiet = true;
+            continue;
+        }
+        if name == "--leave-one-out" {
+            parsed.leave_one_out = true;
             continue;
         }
         let bad = |problem: &str| Error::setting(name, problem, "See --help");
@@ -161,6 +172,13 @@ fn run(arguments: &Arguments) -> Result<evaluation::Report> {
     let screen = Screen { quiet: arguments.quiet, terminal: std::io::stderr().is_terminal() };
     let model = Rc::new(load(arguments, &screen)?);
     let config = config(arguments, model.native_size())?;
+    if config.leave_one_out && arguments.reference.is_some() {
+        return Err(Error::setting(
+            "leaveOneOut",
+            "leaves out pictures that the batches of --reference are made of",
+            "Switch it off, or give --images in place of --reference",
+        ));
+    }
     let source = arguments.reference.as_deref().map(FileSource::open).transpose()?;
     let (dataset, reference) = match &source {
         Some(source) => {
@@ -169,7 +187,10 @@ fn run(arguments: &Arguments) -> Result<evaluation::Report> {
         None => (prepare(&model, arguments, &config, &screen)?, None),
     };
     model.release_encoders();
-    let mut trainer = set_up(&model, config, dataset, reference, &screen)?;
+    let dataset = Rc::new(dataset);
+    let counts = [Role::Train, Role::HeldOut, Role::Class].map(|role| dataset.of(role).len());
+    let predicted = estimate(&model, &config, counts)?.bytes;
+    let mut trainer = set_up(&model, config.clone(), dataset.clone(), reference, &screen)?;
     if let Some(path) = arguments.state.as_ref().filter(|path| path.exists()) {
         let state = std::fs::read(path).map_err(|error| {
             let problem = format!("can't be read: {error}");
@@ -180,10 +201,11 @@ fn run(arguments: &Arguments) -> Result<evaluation::Report> {
     }
     let adapter = trainer.adapter();
     screen.say(&format!(
-        "{} modules, {} parameters, learning rate {:.2e}{}\n",
+        "{} modules, {} parameters, learning rate {:.2e}, needs about {}{}\n",
         adapter.modules.len(),
         adapter.parameters.len(),
         trainer.learning_rate(),
+        mebi(predicted),
         if trainer.checkpointed() { ", blocks are run twice to save memory" } else { "" },
     ));
     let log = match &arguments.log {
@@ -253,7 +275,55 @@ fn run(arguments: &Arguments) -> Result<evaluation::Report> {
         save(&path, &file.bytes)?;
         screen.say(&format!("{}, {} bytes\n", path.display(), file.bytes.len()));
     }
+    let (seconds, peak) = (started.elapsed().as_secs_f64(), trainer.peak_bytes());
+    let most = peak.map_or("not told by this device".into(), mebi);
+    screen.say(&format!("{seconds:.0} s; memory: predicted {}, peak {most}\n", mebi(predicted)));
+    let end = serde_json::json!({
+        "step": trainer.step(), "seconds": seconds, "predictedBytes": predicted, "peakBytes": peak,
+    });
+    write("finished", end)?;
+    if config.leave_one_out {
+        // The run's memory is free for those that follow.
+        drop(trainer);
+        write("leaveOneOut", serde_json::json!(leave_out(&model, config, dataset, &screen)?))?;
+    }
     Ok(last)
+}
+
+/// For each picture a run without it.
+fn leave_out(
+    model: &Rc<StableDiffusion>,
+    config: Config,
+    dataset: Rc<Dataset>,
+    screen: &Screen,
+) -> Result<leave_one_out::Report> {
+    let mut work = LeaveOneOut::new(model.clone(), config, dataset)?;
+    let (mut told, started) = (0, Instant::now());
+    loop {
+        let tensor = work.advance()?;
+        for judged in &work.judged()[told..] {
+            let ratio = judged.stable.ratio;
+            screen.say(&format!("{}, left out: {ratio:.3} of the base\n", judged.name));
+        }
+        told = work.judged().len();
+        let Some(tensor) = tensor else { break };
+        work.conclude(read(tensor)?)?;
+        let now = work.progress();
+        let left = started.elapsed().as_secs_f64() * (1.0 / now.fraction.max(1e-9) - 1.0);
+        screen.say(&format!(
+            "without {} ({} of {}), about {left:.0} s left",
+            now.picture,
+            now.done + 1,
+            now.pictures
+        ));
+    }
+    let report = work.finish();
+    screen.say(&format!("{}\n", report.words));
+    Ok(report)
+}
+
+fn mebi(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
 }
 
 fn load(arguments: &Arguments, screen: &Screen) -> Result<StableDiffusion> {
@@ -300,6 +370,7 @@ fn config(arguments: &Arguments, native: usize) -> Result<Config> {
         let file = arguments.config.clone().unwrap_or_default();
         Error::file(file, error.to_string(), "See \"Training settings\" in the README")
     })?;
+    config.leave_one_out |= arguments.leave_one_out;
     config.steps = arguments.steps.unwrap_or(config.steps);
     config.seed = arguments.seed.unwrap_or(config.seed);
     Ok(config)
@@ -382,11 +453,11 @@ fn read_picture(path: &Path, role: Role) -> Result<Picture> {
 fn set_up(
     model: &Rc<StableDiffusion>,
     config: Config,
-    dataset: Dataset,
+    dataset: Rc<Dataset>,
     reference: Option<Rc<Reference>>,
     screen: &Screen,
 ) -> Result<Trainer> {
-    let mut setup = Setup::new(model.clone(), config, Rc::new(dataset), reference)?;
+    let mut setup = Setup::new(model.clone(), config, dataset, reference)?;
     while let Some(tensor) = setup.advance()? {
         setup.conclude(read(tensor)?)?;
         let (done, all) = setup.progress();
@@ -451,6 +522,9 @@ mod tests {
         assert!(message(&["--preset", "best"]).starts_with("--preset: is none of quick"));
         assert!(message(&["--what", "x"]).starts_with("--what: is not an option"));
         let model = here("web/demo-model/model");
+        let both = ["--model", &model, "--out", "y", "--reference", "z", "--leave-one-out"];
+        let error = message(&[&both[..], &["--quiet"]].concat());
+        assert!(error.starts_with("leaveOneOut: leaves out pictures"), "{error}");
         let base = ["--quiet", "--model", &model, "--out", "unused.safetensors"];
         let empty = here("docs/specs");
         let error = message(&[&base[..], &["--images", &empty]].concat());
@@ -485,6 +559,13 @@ mod tests {
         assert!(steps.iter().all(|line| line["loss"].as_f64().unwrap() > 0.0));
         assert!(steps.iter().all(|line| line["gradientNorm"].as_f64().unwrap() > 0.0));
         assert_eq!(lines(&log, "evaluation").len(), 2);
+        let [end] = &lines(&log, "finished")[..] else { panic!("one line tells the end") };
+        assert_eq!(end["step"], 2);
+        // Other tests allocate in this process too; tests/training_memory.rs compares the numbers.
+        for key in ["predictedBytes", "peakBytes"] {
+            assert!(end[key].as_u64().unwrap() > 1 << 20, "{end}");
+        }
+        assert!(lines(&log, "leaveOneOut").is_empty());
         let index = lorakeet::weights::Index::read(&FileSource::open(&out).unwrap()).unwrap();
         let name = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_q";
         assert!(index.tensors.contains_key(&format!("{name}.lora_down.weight")));
@@ -496,6 +577,39 @@ mod tests {
         assert_eq!((steps.len(), &steps[0]["step"]), (1, &3.into()));
         assert_eq!(last.step, 3);
         for file in [&log, &out, &state, &config] {
+            std::fs::remove_file(file).unwrap();
+        }
+    }
+
+    #[test]
+    fn each_picture_is_left_out_where_that_is_asked_for() {
+        let [log, out, config, images] =
+            ["left.jsonl", "left.safetensors", "left.json", "left"].map(temporary);
+        let settings = r#"{"targets": "crossAttention", "blocks": ["mid"], "rank": 2, "batch": 1,
+            "evaluateEvery": 0}"#;
+        std::fs::write(&config, settings).unwrap();
+        std::fs::create_dir_all(&images).unwrap();
+        for name in ["house", "rocket"] {
+            for ending in ["png", "txt"] {
+                let file = format!("{name}.{ending}");
+                let from = here(&format!("web/demo-model/training-set/{file}"));
+                std::fs::copy(from, format!("{images}/{file}")).unwrap();
+            }
+        }
+        let model = here("web/demo-model/model");
+        let files = ["--model", &model, "--images", &images, "--config", &config, "--out", &out];
+        let rest = ["--log", &log, "--quiet", "--steps", "2", "--leave-one-out"];
+        call(&[&files[..], &rest].concat()).unwrap();
+        let [report] = &lines(&log, "leaveOneOut")[..] else { panic!("one line reports") };
+        let pictures = report["pictures"].as_array().unwrap();
+        let names: Vec<&str> = pictures.iter().map(|p| p["name"].as_str().unwrap()).collect();
+        assert_eq!(names, ["house.png", "rocket.png"]);
+        let ratios: Vec<f64> = pictures.iter().map(|p| p["ratio"].as_f64().unwrap()).collect();
+        let mean = report["mean"]["ratio"].as_f64().unwrap();
+        assert!((mean - (ratios[0] + ratios[1]) / 2.0).abs() < 1e-9, "{report}");
+        assert!(report["words"].as_str().unwrap().contains("Pictures left out"), "{report}");
+        std::fs::remove_dir_all(images).unwrap();
+        for file in [&log, &out, &config] {
             std::fs::remove_file(file).unwrap();
         }
     }

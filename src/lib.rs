@@ -10,7 +10,8 @@
 //! - [`adapters`]: adapter files, and the set of those attached.
 //! - [`schedulers`]: samplers as tables of numbers. [`noise`]: PyTorch's random numbers.
 //! - [`tokenizer`]: CLIP's. [`image`]: numbers to pixels.
-//! - [`pipelines`]: text to image, pulled block by block.
+//! - [`pipelines`]: text to image, pulled block by block. [`training`]: an adapter of one's own.
+//! - [`memory`]: an allocator that counts.
 //! - `web` (wasm only): the one place that knows there is a browser.
 
 pub mod adapters;
@@ -19,6 +20,7 @@ pub mod image;
 pub mod kernels;
 pub mod keys;
 pub mod layers;
+pub mod memory;
 pub mod models;
 pub mod noise;
 pub mod pipelines;

@@ -46,6 +46,22 @@ fn data_sets_that_do_not_fit_are_refused() {
         let error = spoilt(spoil);
         assert!(error.starts_with("picture 1: has latents or a text"), "{error}");
     }
+    let bad: [&dyn Fn(&mut Dataset); 3] = [
+        &|dataset| dataset.examples[1].latents.mean[5] = f32::NAN,
+        &|dataset| dataset.examples[1].text[5] = f32::INFINITY,
+        &|dataset| {
+            let mut mirrored = dataset.examples[1].latents.clone();
+            mirrored.mean[5] = f32::NEG_INFINITY;
+            dataset.examples[1].mirrored = Some(mirrored);
+        },
+    ];
+    for spoil in bad {
+        let error = spoilt(spoil);
+        assert!(
+            error.starts_with("picture 1: has latents or a text embedding with NaN"),
+            "{error}"
+        );
+    }
     let error = spoilt(&|dataset| dataset.empty.truncate(9));
     assert!(error.starts_with("pictures: the text of a prompt"), "{error}");
     // Prepared with another model.

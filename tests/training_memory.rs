@@ -101,6 +101,61 @@ fn gradients_by_blocks_are_those_of_the_whole() {
     }
 }
 
+/// The trainer's own count of what it takes: this process's, passes alone, and near what was told.
+#[test]
+fn a_run_tells_its_peak() {
+    let _turn = TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let (model, dataset) = (tuning::model(), tuning::dataset(&[[16, 16]; 4]));
+    let config = |checkpointing: &str| -> Config {
+        config(json!({
+            "targets": "linear", "rank": 4, "batch": 2, "resolution": 128, "learningRate": 1e-3,
+            "checkpointing": checkpointing, "evaluateEvery": 0
+        }))
+    };
+    let peak = |checkpointing: &str| {
+        let mut run = trainer(&model, &config(checkpointing), &dataset);
+        assert_eq!(run.peak_bytes(), None, "before the first pass");
+        // What lies beside the passes is none of the run's.
+        let other = vec![1u8; 1 << 26];
+        let (values, above) = pass(&mut run);
+        drop(other);
+        run.conclude(&values).unwrap();
+        let peak = run.peak_bytes().unwrap();
+        // Parameters, gradient and two averages on the host.
+        let own = 16 * run.adapter().parameters.len();
+        let counted = (above + own) as f64;
+        assert!((peak as f64 / counted - 1.0).abs() < 0.01, "{peak} told, {counted} counted");
+        run.run_step().unwrap();
+        assert!(run.peak_bytes().unwrap() >= peak, "a peak never falls");
+        peak
+    };
+    let (whole, blocks) = (peak("off"), peak("on"));
+    assert!(blocks < whole, "{blocks} by blocks, {whole} whole");
+    for (checkpointing, found) in [("off", whole), ("on", blocks)] {
+        let told = estimate(&model, &config(checkpointing), [4, 0, 0]).unwrap().bytes;
+        let ratio = told as f64 / found as f64;
+        println!("checkpointing {checkpointing}: {told} predicted, {found} at most");
+        assert!((0.66..2.0).contains(&ratio), "{checkpointing}: {told} predicted, {found} at most");
+    }
+}
+
+/// Counting within a count hides nothing from it.
+#[test]
+fn peaks_within_peaks_are_counted() {
+    let _turn = TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    assert!(counting::is_counted());
+    let before = counting::start();
+    drop(vec![1u8; 5 << 20]);
+    let (kept, inner) = counting::peak_of(|| {
+        drop(vec![1u8; 3 << 20]);
+        vec![1u8; 1 << 20]
+    });
+    let outer = counting::peak_above(before);
+    let near = |bytes: usize, mebi: usize| (mebi << 20..(mebi << 20) + (1 << 16)).contains(&bytes);
+    assert!(near(inner, 3) && near(outer, 5), "{inner} {outer}");
+    assert_eq!(kept.len(), 1 << 20);
+}
+
 /// What a pass takes, and what was told before.
 #[test]
 fn blocks_take_less_memory_and_the_estimate_is_near() {

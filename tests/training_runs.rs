@@ -134,6 +134,7 @@ fn states_that_are_broken_or_of_another_run_are_refused() {
     let model = model();
     let new = |json: Value| trainer(&model, &config(brisk(json)), &four());
     let mut trainer = new(json!({}));
+    evaluate(&mut trainer);
     run(&mut trainer, 2);
     let state = trainer.state().unwrap();
     let mut refused = |bytes: &[u8]| {
@@ -180,6 +181,17 @@ fn states_that_are_broken_or_of_another_run_are_refused() {
     };
     let error = refused(&poisoned("parameters", f32::NAN));
     assert!(error.contains("parameters: holds NaN"), "{error}");
+    for tensor in ["exp_avg", "exp_avg_sq"] {
+        for poison in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let error = refused(&poisoned(&format!("optimizer.{tensor}"), poison));
+            let key = format!("the run's state: optimizer.{tensor}: holds NaN or infinity");
+            assert!(error.starts_with(&key) && error.contains("earlier snapshot"), "{error}");
+        }
+    }
+    let error = refused(&poisoned("optimizer.exp_avg_sq", -1.0));
+    assert!(error.contains("exp_avg_sq: is below 0"), "{error}");
+    let error = refused(&poisoned("baseline", f32::NAN));
+    assert!(error.contains("baseline: is not the base model's losses"), "{error}");
     let error = refused(&poisoned("parameters", 0.0));
     assert!(error.contains("parameters"), "{error}");
     let error = refused(&poisoned("optimizer.exp_avg_sq", 0.0));

@@ -90,7 +90,7 @@ fn settings_out_of_range_are_refused_by_name() {
     }
     // A model may be trained without any caption.
     accepted(json!({"captionDropout": 1.0}));
-    for name in ["noiseOffset", "huberC", "clip", "l1", "l2", "maxNorm", "learningRate"] {
+    for name in ["noiseOffset", "huberC", "clip", "l1", "l2", "maxNorm"] {
         let error = refusal(&model, &json!({name: -0.5}));
         assert!(
             error.starts_with(&format!("{name}: -0.5 is not a number of at least 0")),
@@ -98,6 +98,13 @@ fn settings_out_of_range_are_refused_by_name() {
         );
         accepted(json!({name: 0}));
     }
+    for bad in [0.0, -0.001] {
+        let error = refusal(&model, &json!({"learningRate": bad}));
+        assert!(error.starts_with(&format!("learningRate: {bad} is not above 0")), "{error}");
+        assert!(error.contains("null"), "it says how to leave it to us: {error}");
+    }
+    accepted(json!({"learningRate": 1e-8}));
+    accepted(json!({"learningRate": null}));
     let error = refusal(&model, &json!({"prior": {"weight": -1}}));
     assert!(error.starts_with("prior.weight: -1 is not"), "{error}");
     for name in ["alpha", "loraPlus"] {
@@ -130,6 +137,8 @@ fn settings_out_of_range_are_refused_by_name() {
         ];
         for config in settings {
             assert!(estimate(&model, &config, [4, 0, 0]).is_err(), "{config:?}");
+            // The trainer asks the same.
+            assert!(try_trainer(&model, &config, &four(), None).is_err(), "{config:?}");
         }
     }
     // The optimisers' own constants: `optimizer_config.rs` tests the rest of them.

@@ -66,6 +66,26 @@ fn adapters_start_as_nothing_and_learn_everywhere() {
     }
 }
 
+/// A reference brings first values, PiSSA computes its own: not both.
+#[test]
+fn pissa_and_a_reference_exclude_each_other() {
+    let model = model();
+    let config = |init: &str| config(brisk(json!({"init": init, "batch": 1})));
+    let start = trainer(&model, &config("gaussian"), &four());
+    let noise = TorchGenerator::new(31).randn(256);
+    let reference = || Some(same_again(&start, 0, 400, &noise, 2));
+    let Err(error) = try_trainer(&model, &config("pissa"), &four(), reference()) else {
+        panic!("a PiSSA run with a reference has started");
+    };
+    let error = error.to_string();
+    for part in ["init: PiSSA", "weights", "reference file", "Leave the reference out"] {
+        assert!(error.contains(part), "the message lacks {part:?}: {error}");
+    }
+    // Either by itself is good.
+    try_trainer(&model, &config("gaussian"), &four(), reference()).unwrap();
+    try_trainer(&model, &config("pissa"), &four(), None).unwrap();
+}
+
 /// T12: rank 2r does what the live model does, `s [B, -B0] [A; A0]`.
 #[test]
 fn pissa_as_plain_factors_is_the_live_model() {

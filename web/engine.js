@@ -135,12 +135,22 @@ export class Engine extends EventTarget {
 
   /**
    * Trains until the run is finished, stopped or paused; the signal pauses it after the step in hand.
-   * @param {{preview: ?import("./protocol.js").Settings, step: number, end: boolean}} order   the step it is at; whether to end there
+   * @param {{preview: ?import("./protocol.js").Settings, pictureSeconds: number, step: number, end: boolean}} order   what a preview takes, 0 when
+   *   not known; the step it is at; whether to end there
    * @param {{signal: AbortSignal, onProgress: (progress: import("./protocol.js").RunProgress) => void}} options
    * @returns {Promise<{outcome: "finished"|"stopped"|"paused", step: number, reason: ?string}>}
    */
-  trainRun({ preview, step, end }, { signal, onProgress }) {
-    return this.#request(Action.trainRun, { preview, step, end }, { signal, onProgress, graceful: true });
+  trainRun({ preview, pictureSeconds, step, end }, { signal, onProgress }) {
+    return this.#request(Action.trainRun, { preview, pictureSeconds, step, end }, { signal, onProgress, graceful: true });
+  }
+
+  /**
+   * Trains anew without each picture in turn, and judges each by the run that never saw it.
+   * @param {{signal: AbortSignal, onProgress: (progress: {picture: string, done: number, pictures: number, fraction: number}) => void}} options
+   * @returns {Promise<?import("./protocol.js").LeaveOneOut>} null: the signal stopped it; asked again it goes on there
+   */
+  async trainLeaveOneOut({ signal, onProgress }) {
+    return (await this.#request(Action.trainLeaveOneOut, {}, { signal, onProgress, graceful: true })).found;
   }
 
   /** @returns {Promise<Uint8Array>} */

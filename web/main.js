@@ -20,6 +20,7 @@ import { TrainPreview } from "./ui/train-preview.js";
 import { TrainRuns } from "./ui/train-runs.js";
 import { TrainSettings } from "./ui/train-settings.js";
 import { TrainTimeline } from "./ui/train-timeline.js";
+import { TrainUnseen } from "./ui/train-unseen.js";
 import { TwoUp } from "./ui/two-up.js";
 
 const forced = new URLSearchParams(location.search).get("backend");
@@ -46,6 +47,7 @@ const controller = new Controller(new Engine(), {
     heat: new TrainHeat(),
     preview: new TrainPreview(),
     timeline: new TrainTimeline(),
+    unseen: new TrainUnseen(),
     runs: new TrainRuns(),
     exportDialog: new ExportDialog(),
   },

@@ -1,7 +1,7 @@
 // What engine.js and worker.js say to each other.
 //
 //   page   -> worker   { id, action, ...parameters }      one of the actions below
-//   page   -> worker   { abort: id }                      stop that request at the next block; trainRun pauses
+//   page   -> worker   { abort: id }                      stop that request at the next block; trainRun and trainLeaveOneOut pause
 //   worker -> page     { id, result }                     it is done
 //   worker -> page     { id, error, fatal }               it failed; fatal: the worker must be replaced
 //   worker -> page     { id, progress }                   any number of these before either
@@ -81,6 +81,7 @@
  * @property {boolean} skippedNow          its gradient was no number: nothing was changed
  * @property {number} skipped              how many were so far
  * @property {number} seconds
+ * @property {?number} peakBytes           the most that the run took so far, in the sense of Estimate.bytes; null: this device doesn't tell
  * @property {boolean} finished
  * @property {?string} stopped             why the run cannot go on; nothing of the bad steps is in the adapter
  * @property {?Pixels} thumbnail           what the model makes of the sample in hand
@@ -97,6 +98,11 @@
  * @property {"learning"|"settled"|"memorising"|"forgetting"} verdict
  * @property {string} words
  * @property {boolean} best
+ *
+ * @typedef {object} LeaveOneOut           each picture, judged by an adapter that was trained on the others
+ * @property {{name: string, loss: number, ratio: number}[]} pictures
+ * @property {{loss: number, ratio: number}} mean
+ * @property {string} words
  *
  * @typedef {object} RunProgress           one of these fields
  * @property {TrainStep} [step]
@@ -137,12 +143,14 @@ export const Action = Object.freeze({
   trainInspect: "trainInspect",
   /** { config, counts: {train, heldOut, class} } -> Estimate; fails with the setting's name on a bad one */
   trainEstimate: "trainEstimate",
-  /** { config, pictures: TrainPicture[] } -> { summary: Estimate, measured: {secondsPerStep, bytes}, dataset: Uint8Array }; progress { done, total, what } */
+  /** { config, pictures: TrainPicture[] } -> { summary: Estimate, measured: {secondsPerStep, bytes, peakBytes}, dataset: Uint8Array }; progress { done, total, what } */
   trainPrepare: "trainPrepare",
   /** { config, dataset, state: Uint8Array|null } -> Estimate: a run that was saved, in place of trainPrepare */
   trainResume: "trainResume",
-  /** { preview: ?Settings, step: where it is, end: to end there } -> { outcome: "finished"|"stopped"|"paused", step, reason }; progress RunProgress */
+  /** { preview: ?Settings, pictureSeconds: what one takes, 0 if not known, step: where it is, end: to end there } -> { outcome: "finished"|"stopped"|"paused", step, reason }; progress RunProgress */
   trainRun: "trainRun",
+  /** -> { found: LeaveOneOut|null }: trains anew without each picture in turn; null when it was aborted, to go on there. Progress { picture, done, pictures, fraction } */
+  trainLeaveOneOut: "trainLeaveOneOut",
   /** -> { bytes }: all that going on bit for bit needs */
   trainState: "trainState",
   /** { state } -> the step of that state, at which the run now is */

@@ -24,6 +24,9 @@
  * @property {{path: string, name: string, caption: string, role: string, type: string}[]} pictures
  * @property {import("./protocol.js").Estimate} summary
  * @property {number} secondsPerStep
+ * @property {?number} peakBytes          the most that passes took so far; null: not told
+ * @property {?import("./protocol.js").LeaveOneOut} leaveOneOut
+ * @property {number} [pictureSeconds]    what drawing the base's preview took
  * @property {?import("./protocol.js").Settings} preview   how previews are drawn
  * @property {number} serial             of the newest snapshot
  * @property {{step: number, serial: number, preview: ?string}[]} snapshots   preview: the fingerprint of the one that is kept
@@ -77,7 +80,7 @@ export class Runs {
     /** @type {RunRecord} */
     const record = {
       version: 1, id: now.replace(/\D/g, ""), created: now, updated: now, status: "unfinished",
-      step: 0, state: null, serial: 0, snapshots: [], ...fields,
+      step: 0, state: null, serial: 0, snapshots: [], peakBytes: null, leaveOneOut: null, ...fields,
     };
     let folder = null;
     let problem = this.problem;

@@ -7,9 +7,10 @@ import { CRASH } from "./protocol.js";
 import { Runs } from "./runs.js";
 import { recall, remember } from "./storage.js";
 import { TimelineController } from "./timeline-controller.js";
-import { PRESETS, samples } from "./train/fields.js";
+import { PRESETS } from "./train/fields.js";
 import { number } from "./train/log.js";
 import { PictureSet, stemOf } from "./train/picture-set.js";
+import { pictureSeconds, previewSeconds, samples, trained } from "./train/time.js";
 import { Trainer } from "./train/trainer.js";
 import { confirmed } from "./ui/dialogs.js";
 
@@ -56,7 +57,7 @@ export class TrainController {
   }
 
   #wire() {
-    const { pictures, settings, preview, bar, runs } = this.#ui;
+    const { pictures, settings, preview, bar, runs, unseen } = this.#ui;
     const on = (part, type, act) => part.addEventListener(type, ({ detail }) => act(detail));
     on(pictures, "files", ({ files, role }) => this.#host.openFiles(files, role));
     on(pictures, "demo", () => this.#addDemo());
@@ -83,6 +84,8 @@ export class TrainController {
     on(bar, "pause", () => this.pause());
     on(bar, "stop", () => this.#attempt("The run could not be stopped", () => this.#trainer.stop()));
     on(bar, "new", () => this.#attempt("The run could not be put away", () => this.#newRun()));
+    on(unseen, "measure", () => this.#attempt("The pictures could not be left out", () => { this.#host.stopPictures(); return this.#trainer.leaveOneOut(); }));
+    on(unseen, "pause", () => this.pause());
     on(runs, "continue", ({ id }) => this.#attempt("The run could not go on", async () => { await this.#openRun(id); await this.#go(); }));
     on(runs, "open", ({ id }) => this.#attempt("The run could not be opened", () => this.#openRun(id)));
     on(runs, "delete", async ({ id, words }) => {
@@ -111,6 +114,8 @@ export class TrainController {
       document.body.dataset.trainStep = trainer.step;
       this.#tell();
     });
+    on("leftOut", (progress) => this.#tellLeftOut(progress));
+    on("unmeasured", ({ error }) => messages.error("The pictures could not be left out", error.message));
     on("snapshots", () => plot.show(trainer.log, trainer.steps)); // a rewind drops steps too
     on("evaluation", ({ evaluation }) => {
       plot.show(trainer.log, trainer.steps);
@@ -224,10 +229,11 @@ export class TrainController {
       continues: !open,
       startable: open ? startable : usable,
       pause: state === "running" && !trainer.pausing,
-      stop: state === "preparing" ? "Cancel" : state === "running" || state === "paused" ? (trainer.ending && state === "running" ? "Stop at once" : "Stop") : null,
+      stop: state === "measuring" ? "Stop measuring" : state === "preparing" ? "Cancel" : state === "running" || state === "paused" ? (trainer.ending && state === "running" ? "Stop at once" : "Stop") : null,
       fresh: ["paused", "finished", "error"].includes(state),
-      busy: state === "running" || state === "preparing",
+      busy: trainer?.busy ?? false,
     });
+    this.#showUnseen(state, usable);
     this.#timeline?.refresh(usable);
     this.#tell();
   }
@@ -338,19 +344,35 @@ export class TrainController {
   }
 
   #estimateWords({ modules, parameters, bytes, checkpointed, learningRate }, config) {
-    const seconds = this.#seconds(config);
+    const { training, previews, leavingOut } = this.#times(config) ?? {};
     return [
       `${millions(parameters)} parameters in ${counted(modules, "layer")}`,
       `needs about ${size(bytes)}${checkpointed ? ", blocks are run twice to save memory" : ""}`,
       learningRate && `learning rate ${number(learningRate)}`,
-      seconds && `about ${about(seconds)}`,
+      training && `about ${about(training + previews)}${previews ? `, previews ${about(previews)} of it` : ""}`,
+      leavingOut && `then ${about(leavingOut)} to leave each picture out`,
     ].filter(Boolean).join(" · ");
   }
 
   /** What a run with these settings takes here, if any was timed yet. */
   #seconds(config) {
+    const times = this.#times(config);
+    return times && times.training + times.previews + times.leavingOut;
+  }
+
+  #times(config) {
     const pace = recall("trainPace", {})[this.#paceKey];
-    return pace ? pace * samples(config) * this.#pixels(config) : null;
+    if (!pace) return null;
+    const sample = pace * this.#pixels(config);
+    const training = sample * samples(config);
+    const settings = this.#previewSettings(config);
+    const picture = recall("picturePace", {})[this.#paceKey];
+    const each = picture ? picture * settings.steps * this.#pixels(config) : pictureSeconds(sample, settings);
+    return {
+      training,
+      previews: previewSeconds(config, training, each),
+      leavingOut: config.leaveOneOut ? trained(this.#set.counts, config) * training : 0,
+    };
   }
 
   get #paceKey() {
@@ -364,6 +386,8 @@ export class TrainController {
   #rememberPace(secondsPerStep, config) {
     if (!(secondsPerStep > 0)) return;
     remember("trainPace", { ...recall("trainPace", {}), [this.#paceKey]: secondsPerStep / (config.batch * config.accumulation * this.#pixels(config)) });
+    const { pictureSeconds: seconds, preview } = this.#trainer.record;
+    if (seconds > 0) remember("picturePace", { ...recall("picturePace", {}), [this.#paceKey]: seconds / (preview.steps * this.#pixels(config)) });
   }
 
   async #inspectPictures() {
@@ -462,6 +486,29 @@ export class TrainController {
     if (state !== "running") this.#listRuns();
   }
 
+  #showUnseen(state, usable) {
+    const trainer = this.#trainer;
+    const pictures = trainer?.leavable ?? 0;
+    const seconds = trainer?.secondsToLeaveOut;
+    this.#ui.unseen.show({
+      shown: ["paused", "measuring", "finished"].includes(state),
+      found: trainer?.record?.leaveOneOut ?? null,
+      pictures,
+      time: seconds > 0 ? `about ${about(seconds)}` : "",
+      measuring: state === "measuring",
+      enabled: usable && pictures > 1 && !trainer.pausing,
+    });
+  }
+
+  /** How far leaving each picture out is. */
+  #tellLeftOut({ picture, done, pictures, fraction }) {
+    const { bar } = this.#ui;
+    const left = (1 - fraction) * this.#trainer.secondsToLeaveOut;
+    bar.status(`Training without ${picture}, ${done + 1} of ${pictures}`, `Leaving out picture ${done + 1} of ${pictures}`);
+    bar.detail(left > 0 ? `about ${about(left)} left` : "");
+    bar.progress(fraction);
+  }
+
   async #listRuns() {
     if (!this.#runs) return;
     const current = this.#trainer.record?.id;
@@ -495,10 +542,14 @@ export class TrainController {
       bar.status(`${state === "paused" ? "Paused" : "Interrupted"} at ${at}`);
       bar.detail(aside || (state === "paused" ? "Draw with it below, or on the Generate tab." : `Kept up to step ${trainer.record?.step ?? 0}.`));
       bar.progress(step / steps);
+    } else if (state === "measuring") {
+      // how far it is comes with its own progress
+      bar.status("Leaving each picture out in turn");
+      bar.detail(aside || (trainer.pausing ? "Stopping…" : ""));
     } else if (state === "finished") {
       const seconds = log.steps.reduce((sum, s) => sum + s.seconds, 0);
       bar.status(step < steps ? `Stopped at ${at}` : `Finished: ${counted(steps, "step")} in ${duration(1000 * seconds, 0)}`);
-      bar.detail(aside || "Choose a step on the timeline: use it, or export it.");
+      bar.detail(aside || [memoryWords(trainer.record), "Choose a step on the timeline: use it, or export it."].filter(Boolean).join(" "));
       bar.progress(1);
     }
   }
@@ -506,7 +557,7 @@ export class TrainController {
   #notice(state) {
     const notice = document.querySelector("#training-notice");
     notice.hidden = !this.busy;
-    notice.firstElementChild.textContent = state === "preparing" ? "A training run is being prepared." : "A training run has the engine. Pause it to draw; it goes on from where it was.";
+    notice.firstElementChild.textContent = state === "preparing" ? "A training run is being prepared." : state === "measuring" ? "A run's pictures are left out in turn. Pause that to draw; it goes on from where it was when you ask again." : "A training run has the engine. Pause it to draw; it goes on from where it was.";
     document.querySelector("#training-pause").disabled = Boolean(this.#trainer?.pausing);
   }
 
@@ -517,6 +568,12 @@ export class TrainController {
       if (error.name !== CRASH && error.name !== "AbortError") this.#ui.messages.error(title, error.message);
     }
   }
+}
+
+/** What the run was told to take, and what it took. */
+function memoryWords({ summary, peakBytes }) {
+  if (!summary?.bytes) return "";
+  return `Memory: ${size(summary.bytes)} predicted, ${peakBytes ? `${size(peakBytes)} at most` : "the peak is not told by this device"}.`;
 }
 
 function kept({ trigger, flip, seed }) {

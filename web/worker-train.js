@@ -36,8 +36,10 @@ export function trainActions({ engine, drawn, own, macrotask, throttle, isAborte
 
   async function drawPreview(id, settings, report) {
     const tick = throttle(report);
+    const started = performance.now();
     engine().trainPicture(null, 1, settings);
     const { width, height, rgba } = await drawn(id, ({ fraction }) => tick({ drawing: fraction }));
+    engine().trainDrew((performance.now() - started) / 1000, true);
     report({ preview: { step: at, settings, width, height, rgba } }, [rgba.buffer]);
   }
 
@@ -65,6 +67,19 @@ export function trainActions({ engine, drawn, own, macrotask, throttle, isAborte
       if (evaluation.best && !owed.kept) send(report, "snapshot");
     }
     return true;
+  }
+
+  /** Each picture left out in turn. @returns {Promise<?import("./protocol.js").LeaveOneOut>} null when it was stopped: it goes on there */
+  async function leaveOneOut(id, report) {
+    const tick = throttle(report);
+    engine().trainLeaveOneOut();
+    for (;;) {
+      if (isAborted(id)) return null;
+      const { kind, ...event } = await engine().trainLeaveOneOutPull();
+      if (kind === "leaveOneOut") return event;
+      tick(event);
+      await macrotask();
+    }
   }
 
   return {
@@ -95,8 +110,9 @@ export function trainActions({ engine, drawn, own, macrotask, throttle, isAborte
       return engine().trainResume(config, dataset, state ?? null);
     },
 
-    async [Action.trainRun]({ id, preview, step: from, end }, report) {
+    async [Action.trainRun]({ id, preview, pictureSeconds, step: from, end }, report) {
       at = from;
+      if (pictureSeconds > 0) engine().trainDrew(pictureSeconds, false);
       if (end && !owed.finished) owed = { finished: true, snapshot: true, evaluation: true, preview: true };
       let saved = performance.now();
       for (;;) {
@@ -116,6 +132,10 @@ export function trainActions({ engine, drawn, own, macrotask, throttle, isAborte
       }
     },
 
+    async [Action.trainLeaveOneOut]({ id }, report) {
+      return { found: await leaveOneOut(id, report) };
+    },
+
     [Action.trainState]: () => ({ bytes: own(engine().trainState()) }),
 
     [Action.trainRestore]({ state }) {
@@ -123,9 +143,12 @@ export function trainActions({ engine, drawn, own, macrotask, throttle, isAborte
       return engine().trainRestore(state);
     },
 
-    [Action.trainPicture]({ id, state, strength, settings }, report) {
+    async [Action.trainPicture]({ id, state, strength, settings }, report) {
+      const started = performance.now();
       engine().trainPicture(state, strength, settings);
-      return drawn(id, throttle(report));
+      const picture = await drawn(id, throttle(report));
+      engine().trainDrew((performance.now() - started) / 1000, false);
+      return picture;
     },
 
     [Action.trainExport]({ state, format, half, title, thumbnail }) {

@@ -64,7 +64,7 @@ async function drawn(id, tick) {
 async function perform({ id, action, ...parameters }) {
   try {
     // a run that is to pause before it began says so itself
-    if (aborted.has(id) && action !== Action.trainRun) throw abortError();
+    if (aborted.has(id) && action !== Action.trainRun && action !== Action.trainLeaveOneOut) throw abortError();
     const report = (progress, transfer = []) => postMessage({ id, progress }, transfer);
     const result = await actions[action]({ id, ...parameters }, report);
     postMessage({ id, result }, [...buffers(result)]);

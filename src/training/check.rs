@@ -54,7 +54,6 @@ pub fn config(config: &Config) -> Result<()> {
         ("l2", config.l2),
         ("maxNorm", config.max_norm),
         ("prior.weight", config.prior.weight),
-        ("learningRate", config.learning_rate.unwrap_or(0.0)),
     ];
     for (name, value) in amounts {
         if !(value.is_finite() && value >= 0.0) {
@@ -76,6 +75,14 @@ pub fn config(config: &Config) -> Result<()> {
         if !(value.is_finite() && value > 0.0) {
             return Err(Error::setting(name, format!("{value} is not above 0"), remedy));
         }
+    }
+    if let Some(rate) = config.learning_rate
+        && !(rate.is_finite() && rate > 0.0)
+    {
+        let problem = format!("{rate} is not above 0: nothing could be learned with it");
+        let remedy = "Leave it out (null; the page's empty field) to have it chosen by strength, or set \
+                      one such as 1e-3, 1 for Prodigy";
+        return Err(Error::setting("learningRate", problem, remedy));
     }
     config.optimizer.check()?;
     if config.lora_plus != 1.0 && matches!(config.optimizer, OptimizerConfig::Prodigy(_)) {
@@ -196,6 +203,26 @@ pub fn dataset(config: &Config, dataset: &Dataset, unet: &UNet2DConditionConfig)
             let problem = "has latents or a text embedding of a wrong size";
             return Err(Error::file(&example.name, problem, "Prepare the pictures anew"));
         }
+        let numbers = both
+            .iter()
+            .flatten()
+            .flat_map(|latents| latents.mean.iter().chain(latents.deviation.iter().flatten()));
+        if numbers.chain(&example.text).any(|value| !value.is_finite()) {
+            let problem = "has latents or a text embedding with NaN or infinity in them";
+            return Err(Error::file(&example.name, problem, "Prepare the pictures anew"));
+        }
+    }
+    Ok(())
+}
+
+/// Checks that there are pictures enough to leave one out.
+///
+/// # Errors
+/// When there are not.
+pub fn leave_one_out(pictures: usize) -> Result<()> {
+    if pictures < 2 {
+        let problem = format!("with {pictures} training picture nothing is left to train on");
+        return Err(Error::setting("leaveOneOut", problem, "Add pictures, or switch it off"));
     }
     Ok(())
 }

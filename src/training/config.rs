@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::init::Init;
 use super::loss::Weighting;
 use super::optimizer_config::OptimizerConfig;
+use super::previews::Previews;
 use super::random::TimestepSampling;
 use super::schedule::Schedule;
 
@@ -162,6 +163,9 @@ pub struct Config {
     pub latents: Posterior,
     /// Pictures held out to measure with, when none are given apart; taken evenly from the set.
     pub hold_out: usize,
+    /// After the run, for each picture another one without it, judged on it: what these settings
+    /// are worth on pictures never seen, where there are too few to hold some out.
+    pub leave_one_out: bool,
 
     /// Weight of a sample by its timestep.
     pub weighting: Weighting,
@@ -218,7 +222,9 @@ pub struct Config {
     pub snapshot_every: usize,
     /// Steps between two evaluations; 0: only at the start and the end.
     pub evaluate_every: usize,
-    /// Steps between two pictures made for looking at; 0: none.
+    /// Pictures made for looking at, on the page.
+    pub previews: Previews,
+    /// Steps between two of the few; 0: none.
     pub preview_every: usize,
     /// All random numbers of the run come from it.
     pub seed: u64,
@@ -242,6 +248,7 @@ impl Default for Config {
             caption_dropout: 0.1,
             latents: Posterior::Mean,
             hold_out: 0,
+            leave_one_out: false,
             weighting: Weighting::None,
             loss: LossKind::Mse,
             huber_c: 0.1,
@@ -268,6 +275,7 @@ impl Default for Config {
             memory_budget: 1 << 30,
             snapshot_every: 10,
             evaluate_every: 20,
+            previews: Previews::Few,
             preview_every: 20,
             seed: 0,
         }

@@ -129,7 +129,7 @@ pub fn of_size(
 pub fn estimate(
     model: &StableDiffusion,
     config: &Config,
-    [train, _, class]: [usize; 3],
+    [train, held_out, class]: [usize; 3],
 ) -> Result<Estimate> {
     super::check::config(config)?;
     let targets = Adapter::targets(model.sites(Part::UNet), config)?;
@@ -150,6 +150,15 @@ pub fn estimate(
     }
     if config.kind == Kind::Dora || config.kind == Kind::Loha || config.kind == Kind::Lokr {
         notes.push("This kind computes every weight anew in each step, which takes longer.".into());
+    }
+    if config.leave_one_out && train > 0 {
+        // Those that the run will hold out by itself are none to leave out.
+        let taken = if held_out == 0 { config.hold_out } else { 0 };
+        let pictures = train.saturating_sub(taken);
+        super::check::leave_one_out(pictures)?;
+        notes.push(format!(
+            "Leaving one out in turn trains {pictures} adapters more, after the run."
+        ));
     }
     if config.prior.weight > 0.0 && class == 0 {
         notes.push("Prior preservation without class pictures: about twice the time.".into());

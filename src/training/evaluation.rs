@@ -8,7 +8,7 @@
 use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
-use super::dataset::Example;
+use super::dataset::{Dataset, Example};
 use super::draws::Assembly;
 use super::pass::{self, Batch};
 use super::picture::Role;
@@ -26,6 +26,12 @@ const GRID: usize = 8;
 const GRID_SEED: u64 = 99;
 /// Pictures that the drift is measured on, and seeds that the diversity is.
 const FEW: usize = 4;
+
+/// Losses that one evaluation asks for: one for each picture and timestep.
+pub(super) fn grid(dataset: &Dataset) -> usize {
+    let judged = |example: &&Example| example.role != Role::Class;
+    GRID * dataset.examples.iter().filter(judged).count()
+}
 
 /// A mean loss and its ratio to the base model's.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -104,6 +110,15 @@ pub struct Evaluation {
 impl Evaluation {
     /// What has to be asked of the present state.
     pub fn new(trainer: &Trainer) -> Self {
+        let mut all = Self::of_losses(trainer);
+        let prompts = 1 + usize::from(trainer.dataset.class_prompt.is_some());
+        all.questions.extend((0..prompts).map(|prompt| Question::Drift { prompt }));
+        all.questions.extend([Question::Diversity, Question::Norms]);
+        all
+    }
+
+    /// The stable loss alone.
+    pub(super) fn of_losses(trainer: &Trainer) -> Self {
         let mut questions = Vec::new();
         let chunk = trainer.config.batch.clamp(FEW, GRID);
         let judged = |example: &&Example| example.role != Role::Class;
@@ -124,10 +139,6 @@ impl Evaluation {
             losses(true);
         }
         losses(false);
-        let prompts = 1 + usize::from(trainer.dataset.class_prompt.is_some());
-        questions.extend((0..prompts).map(|prompt| Question::Drift { prompt }));
-        questions.push(Question::Diversity);
-        questions.push(Question::Norms);
         Self { questions, answers: Vec::new() }
     }
 

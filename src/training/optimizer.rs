@@ -57,12 +57,15 @@ mod bits {
     }
 }
 
+/// The average of the squared gradient.
+pub(super) const SQUARES: &str = "exp_avg_sq";
+
 /// What each of [`Optimizer::state`]'s tensors is called.
 fn names(config: &OptimizerConfig) -> &'static [&'static str] {
     match config {
-        OptimizerConfig::AdamW(_) => &["exp_avg", "exp_avg_sq"],
+        OptimizerConfig::AdamW(_) => &["exp_avg", SQUARES],
         OptimizerConfig::Lion(_) => &["exp_avg"],
-        OptimizerConfig::Prodigy(_) => &["exp_avg", "exp_avg_sq", "s", "p0"],
+        OptimizerConfig::Prodigy(_) => &["exp_avg", SQUARES, "s", "p0"],
     }
 }
 

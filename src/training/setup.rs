@@ -9,6 +9,7 @@ use super::config::{Checkpointing, Config};
 use super::dataset::Dataset;
 use super::linalg::Matrix;
 use super::loss::Diffusion;
+use super::meter::Meter;
 use super::optimizer::Optimizer;
 use super::optimizer_config::OptimizerConfig;
 use super::random::{Stream, generator};
@@ -16,7 +17,7 @@ use super::reference::Reference;
 use super::trainer::Trainer;
 use super::{check, estimate, init, schedule};
 use crate::adapters::Part;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::layers::Site;
 use crate::pipelines::StableDiffusion;
 
@@ -48,6 +49,14 @@ impl Setup {
         reference: Option<Rc<Reference>>,
     ) -> Result<Self> {
         check::config(&config)?;
+        if config.init == init::Init::Pissa && reference.is_some() {
+            return Err(Error::setting(
+                "init",
+                "PiSSA's factors are made from the model's weights, while a reference file brings \
+                 factors of its own (init.*), without the frozen copy that PiSSA takes away again",
+                "Leave the reference out, or choose another start: gaussian, kaiming or orthogonal",
+            ));
+        }
         check::dataset(&config, &dataset, model.unet.config())?;
         let sites = model.sites(Part::UNet);
         let chosen = Adapter::targets(sites, &config)?;
@@ -76,7 +85,7 @@ impl Setup {
     }
 
     fn needs_weights(&self) -> bool {
-        self.config.init == init::Init::Pissa && self.reference.is_none()
+        self.config.init == init::Init::Pissa
     }
 
     /// What to read next; none: all is known.
@@ -158,6 +167,7 @@ impl Setup {
         let count = adapter.parameters.len();
         Ok(Trainer {
             groups: adapter.groups(config.lora_plus),
+            meter: Meter::new(model.device()),
             model,
             config,
             dataset,

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::adapter::Piece;
-use super::evaluation::Evaluated;
-use super::optimizer::{Optimizer, Scalars};
+use super::evaluation::{self, Evaluated};
+use super::optimizer::{Optimizer, SQUARES, Scalars};
 use super::trainer::Trainer;
 use crate::error::{Error, Result};
 use crate::weights::save::{Named, Precision, write};
@@ -94,6 +94,19 @@ impl Trainer {
         let index = Index::read(&source)?;
         let (numbers, parameters) = self.read(&source, &index)?;
         let values = |name: &str| index.read_f32(&source, name);
+        // One bad number of these would be in the parameters after a step, and nothing would say why.
+        for (name, _) in self.optimizer.state() {
+            let key = format!("optimizer.{name}");
+            // One that is missing is told below.
+            let values = values(&key).unwrap_or_default();
+            if values.iter().any(|value| !value.is_finite()) {
+                return Err(Error::key(FILE, key, "holds NaN or infinity", REMEDY));
+            }
+            if name == SQUARES && values.iter().any(|&value| value < 0.0) {
+                let problem = "is below 0, where it is a mean of squares";
+                return Err(Error::key(FILE, key, problem, REMEDY));
+            }
+        }
         let optimizer = Optimizer::restore(
             &self.config.optimizer,
             parameters.len(),
@@ -101,7 +114,16 @@ impl Trainer {
             |name| values(&format!("optimizer.{name}")).ok(),
         )?;
         let has_baseline = index.tensors.contains_key("baseline");
-        self.baseline = has_baseline.then(|| values("baseline")).transpose()?;
+        let baseline = has_baseline.then(|| values("baseline")).transpose()?;
+        let bad = |baseline: &Vec<f32>| {
+            baseline.len() != evaluation::grid(&self.dataset)
+                || baseline.iter().any(|value| !value.is_finite())
+        };
+        if baseline.as_ref().is_some_and(bad) {
+            let problem = "is not the base model's losses on the run's pictures";
+            return Err(Error::key(FILE, "baseline", problem, REMEDY));
+        }
+        self.baseline = baseline;
         self.adapter.parameters = parameters;
         self.optimizer = optimizer;
         self.history = numbers.history;

@@ -12,6 +12,7 @@ use super::dataset::Dataset;
 use super::draws::{Assembly, Draws};
 use super::evaluation::Evaluated;
 use super::loss::Diffusion;
+use super::meter::Meter;
 use super::optimizer::{Optimizer, clip};
 use super::optimizer_config::OptimizerConfig;
 use super::picture::Role;
@@ -84,6 +85,7 @@ pub struct Trainer {
     pub(super) baseline: Option<Vec<f32>>,
     /// Evaluations so far.
     pub(super) history: Vec<Evaluated>,
+    pub(super) meter: Meter,
 }
 
 impl Trainer {
@@ -153,6 +155,14 @@ impl Trainer {
         if self.finished() {
             return Err(Error::setting("run", "is finished", "Start another, or rewind"));
         }
+        let model = self.model.clone();
+        let mut meter = std::mem::take(&mut self.meter);
+        let pass = meter.count(model.device(), || self.pass());
+        self.meter = meter;
+        pass
+    }
+
+    fn pass(&mut self) -> Result<Tensor<1>> {
         let counter = self.step * self.config.accumulation + self.micro;
         let train = self.dataset.of(Role::Train);
         let draws = match &self.reference {
@@ -216,6 +226,7 @@ impl Trainer {
     /// # Errors
     /// When the optimiser refuses its groups, which its configuration brings about.
     pub fn conclude(&mut self, values: &[f32]) -> Result<Option<StepReport>> {
+        self.meter.conclude(self.model.device());
         let (gradient, rest) = values.split_at(self.gradient.len().min(values.len()));
         let (errors, guess) = rest.split_at(self.pending.len().min(rest.len()));
         self.guess = guess.to_vec();

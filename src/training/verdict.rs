@@ -46,6 +46,9 @@ const LOST: f64 = 0.05;
 /// than the base is wrong there itself.
 const FAR: f64 = 1.0;
 
+/// Change of a mean ratio on unseen pictures that means nothing.
+const NOTHING: f64 = 0.01;
+
 pub(super) fn verdict(history: &[Evaluated], now: &Evaluated) -> Verdict {
     if now.drift > FAR {
         return Verdict::Forgetting;
@@ -61,6 +64,25 @@ pub(super) fn verdict(history: &[Evaluated], now: &Evaluated) -> Verdict {
     let [.., third, _, _] = history else { return Verdict::Learning };
     let gain = (third.judged() - now.judged()) / third.judged().max(1e-9);
     if gain < 3.0 * STILL { Verdict::Settled } else { Verdict::Learning }
+}
+
+/// What leaving each picture out in turn has found.
+pub(super) fn unseen(mean: f64, ratios: &[f64]) -> String {
+    let percent = |ratio: f64| format!("{:.0} %", 100.0 * ratio);
+    let (least, most) = ratios.iter().fold((f64::MAX, 0f64), |(a, b), &x| (a.min(x), b.max(x)));
+    let meaning = if mean < 1.0 - NOTHING {
+        "what it learns helps with pictures that it never saw"
+    } else if mean <= 1.0 + NOTHING {
+        "what it learns is of no use to pictures that it never saw: it knows its own by heart"
+    } else {
+        "it makes pictures that it never saw worse: train fewer steps, or with a gentler strength"
+    };
+    format!(
+        "Pictures left out come to {} of the base model's loss (from {} to {}): {meaning}.",
+        percent(mean),
+        percent(least),
+        percent(most)
+    )
 }
 
 pub(super) fn words(verdict: Verdict, history: &[Evaluated]) -> String {

@@ -11,6 +11,10 @@ pub use engine::Engine;
 
 use wasm_bindgen::prelude::*;
 
+/// The module's memory never shrinks: what a run took is counted as it is allocated.
+#[global_allocator]
+static ALLOCATOR: crate::memory::Counting = crate::memory::Counting;
+
 /// Where a panic's message is left for the worker to report: a wasm trap carries none.
 const PANIC_MESSAGE: &str = "lorakeetPanic";
 

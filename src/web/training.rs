@@ -12,8 +12,8 @@ use crate::pipelines::StableDiffusion;
 use crate::training::export::Request;
 use crate::training::picture::warnings;
 use crate::training::{
-    Config, Dataset, Estimate, Evaluation, Picture, Preparation, Preset, Role, Setup, Trainer,
-    estimate,
+    Config, Dataset, Estimate, Evaluation, LeaveOneOut, Picture, Preparation, Preset, Role, Setup,
+    Trainer, estimate, previews,
 };
 
 /// A run, from its pictures on.
@@ -24,6 +24,8 @@ pub(super) struct Training {
     dataset: Option<Rc<Dataset>>,
     trainer: Option<Trainer>,
     evaluation: Option<Evaluation>,
+    leave_one_out: Option<LeaveOneOut>,
+    spent: previews::Spent,
     notes: Vec<String>,
     /// Final latents of the last picture drawn with the adapter.
     latents: Vec<f32>,
@@ -148,7 +150,7 @@ impl Engine {
         to_js(&summary)
     }
 
-    /// Times two steps and takes them back: `{secondsPerStep, bytes}`.
+    /// Times two steps and takes them back: `{secondsPerStep, bytes, peakBytes}`.
     ///
     /// # Errors
     /// When no run is ready or the device failed.
@@ -166,8 +168,11 @@ impl Engine {
             seconds = (js_sys::Date::now() - started) / 1000.0;
         }
         let summary = self.train_summary()?;
-        self.training.as_mut().ok_or_else(not_ready)?.trainer()?.restore(&before)?;
-        to_js(&serde_json::json!({ "secondsPerStep": seconds, "bytes": summary.bytes }))
+        let trainer = self.training.as_mut().ok_or_else(not_ready)?.trainer()?;
+        trainer.restore(&before)?;
+        to_js(&serde_json::json!({
+            "secondsPerStep": seconds, "bytes": summary.bytes, "peakBytes": trainer.peak_bytes(),
+        }))
     }
 
     /// Latents and text embeddings as a file, to be kept with the run.
@@ -188,20 +193,25 @@ impl Engine {
     #[wasm_bindgen(js_name = trainPull)]
     pub async fn train_pull(&mut self) -> JsResult<JsValue> {
         let model = self.ready_to_train()?;
-        let trainer = self.training.as_mut().ok_or_else(not_ready)?.trainer()?;
+        let training = self.training.as_mut().ok_or_else(not_ready)?;
         let started = js_sys::Date::now();
-        let report = step(trainer).await?;
+        let report = step(training.trainer()?).await?;
+        let seconds = (js_sys::Date::now() - started) / 1000.0;
+        training.spent.trained(seconds);
+        let spent = training.spent;
+        let trainer = training.trainer()?;
         let finished = trainer.finished();
         let config = trainer.config();
         let due = |every: usize| finished || (every > 0 && report.step.is_multiple_of(every));
         let mut event = serde_json::json!(report);
         event["kind"] = "step".into();
-        event["seconds"] = ((js_sys::Date::now() - started) / 1000.0).into();
+        event["seconds"] = seconds.into();
+        event["peakBytes"] = serde_json::json!(trainer.peak_bytes());
         event["finished"] = finished.into();
         event["due"] = serde_json::json!({
             "evaluation": due(config.evaluate_every),
             "snapshot": due(config.snapshot_every),
-            "preview": config.preview_every > 0 && due(config.preview_every),
+            "preview": spent.is_preview_due(config, report.step, finished),
         });
         let event = to_js(&event)?;
         let mut thumbnail = JsValue::NULL;
@@ -254,6 +264,56 @@ impl Engine {
         };
         training.latents = latents;
         to_js(&event)
+    }
+
+    /// Starts training on all pictures but one, each left out in turn; goes on where it was, if it
+    /// has started already.
+    ///
+    /// # Errors
+    /// When no run is ready, or there are too few pictures.
+    #[wasm_bindgen(js_name = trainLeaveOneOut)]
+    pub fn train_leave_one_out(&mut self) -> JsResult<()> {
+        let model = self.ready_to_train()?;
+        let training = self.training.as_mut().ok_or_else(not_ready)?;
+        if training.leave_one_out.is_none() {
+            let dataset = training.dataset.clone().ok_or_else(not_ready)?;
+            let config = training.config.clone();
+            training.leave_one_out = Some(LeaveOneOut::new(model, config, dataset)?);
+        }
+        Ok(())
+    }
+
+    /// The next pass of it: `{kind: "progress", picture, done, pictures, fraction}`, at the end
+    /// `{kind: "leaveOneOut", pictures, mean, words}`.
+    ///
+    /// # Errors
+    /// When none was started, one of the runs can't go on, or the device failed: it is dropped then.
+    #[wasm_bindgen(js_name = trainLeaveOneOutPull)]
+    pub async fn train_leave_one_out_pull(&mut self) -> JsResult<JsValue> {
+        self.ready_to_train()?;
+        let training = self.training.as_mut().ok_or_else(not_ready)?;
+        let mut work = training.leave_one_out.take().ok_or_else(not_ready)?;
+        let Some(tensor) = work.advance()? else {
+            let mut event = serde_json::json!(work.finish());
+            event["kind"] = "leaveOneOut".into();
+            return to_js(&event);
+        };
+        work.conclude(read(tensor).await?)?;
+        let mut event = serde_json::json!(work.progress());
+        event["kind"] = "progress".into();
+        training.leave_one_out = Some(work);
+        to_js(&event)
+    }
+
+    /// A picture with the adapter has taken so long, as the page saw it; `preview`: it was one that
+    /// was due.
+    #[wasm_bindgen(js_name = trainDrew)]
+    pub fn train_drew(&mut self, seconds: f64, preview: bool) {
+        let Some(training) = &mut self.training else { return };
+        match preview {
+            true => training.spent.drew(seconds),
+            false => training.spent.drew_apart(seconds),
+        }
     }
 
     /// All that resuming bit for bit needs.

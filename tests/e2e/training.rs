@@ -108,6 +108,8 @@ fn it_goes_on_after_a_reload(page: &Page) {
     assert_eq!(page.timeline(), SNAPSHOTS, "the timeline of the whole run");
     assert_eq!(page.points(), STEPS);
     preview.assert_differs(&page.pixels("#tile-base"), "the preview and that of the base");
+    let memory = page.text("#train-detail");
+    assert!(memory.starts_with("Memory: ") && memory.contains(" MB at most"), "{memory:?}");
     page.step("it went on from there and is finished");
     page.screenshot("train-4-finished");
 }
@@ -260,6 +262,7 @@ fn a_snapshot_is_used_without_a_file_and_a_run_is_put_away() {
     page.wait_for_training("finished");
     assert_eq!(page.timeline(), [0, 2, 4, 6]);
     page.step("a run that was paused goes on");
+    each_picture_is_left_out(&page);
 
     page.choose_step(6);
     page.press("[data-testid=use-adapter]");
@@ -280,6 +283,35 @@ fn a_snapshot_is_used_without_a_file_and_a_run_is_put_away() {
     page.wait("the run to go", "return document.querySelector('[data-testid=run]') === null");
     page.step("a run is deleted");
     page.assert_no_console_errors();
+}
+
+/// Stopped in the middle, it goes on there.
+fn each_picture_is_left_out(page: &Page) {
+    let told = page.text("#unseen-words");
+    assert!(told.contains("Trains 8 adapters more") && told.contains("That takes about"), "{told}");
+    page.press("[data-testid=leave-one-out]");
+    page.wait_for_training("measuring");
+    let status = "return document.querySelector('#train-status').textContent";
+    page.wait("the second picture to be left out", &format!("{status}.endsWith(', 2 of 8')"));
+    page.press("[data-testid=leave-one-out]");
+    page.wait_for_training("finished");
+    page.press("[data-testid=leave-one-out]");
+    page.wait_for_training("measuring");
+    page.wait("a picture to be left out again", &format!("{status}.includes(' of 8')"));
+    let at = page.text("#train-status");
+    assert!(!at.ends_with(", 1 of 8"), "it began anew: {at}");
+    page.wait_for_training("finished");
+    let rows = page.browser.run(
+        "return [...document.querySelectorAll('[data-testid=unseen] > div')].map(
+           (row) => [row.querySelector('span').textContent, row.querySelector('output').textContent])",
+        json!([]),
+    );
+    let rows: Vec<(String, String)> = serde_json::from_value(rows).unwrap();
+    let names: Vec<&str> = rows.iter().map(|(name, _)| name.as_str()).collect();
+    assert!(names.len() == 8 && names.contains(&"rocket.png"), "{names:?}");
+    assert!(rows.iter().all(|(_, share)| share.ends_with(" %")), "{rows:?}");
+    assert!(page.text("#unseen-words").starts_with("Pictures left out come to"));
+    page.step("each picture is left out in turn, with a pause in the middle");
 }
 
 #[test]

@@ -42,6 +42,7 @@ export const ADVANCED = [
     { path: "latents", label: "Latents", type: "select", options: { mean: "mean", sample: "drawn each step" } },
     { path: "captionDropout", label: "Captions left out", ...fraction, hint: "share of samples; lets it work without words too" },
     { path: "holdOut", label: "Hold out", type: "number", min: 0, max: 100, step: 1, hint: "pictures not trained on, to see memorising, unless some are marked" },
+    { path: "leaveOneOut", label: "Leave each out in turn", type: "check", hint: "after the run, for each picture another run without it: for sets too small to hold any out" },
   ] },
   { title: "Loss and noise", fields: [
     { path: "loss", label: "Loss", type: "select", options: { mse: "squared error", huber: "Huber" } },
@@ -83,7 +84,8 @@ export const ADVANCED = [
   { title: "Timeline", fields: [
     { path: "snapshotEvery", label: "Snapshot every", type: "number", min: 0, step: 1, hint: "steps between two marks of the timeline" },
     { path: "evaluateEvery", label: "Evaluate every", type: "number", min: 0, step: 1, hint: "steps between two measurements" },
-    { path: "previewEvery", label: "Preview every", type: "number", min: 0, step: 1, hint: "steps between two pictures; 0: none" },
+    { path: "previews", label: "Previews", type: "select", options: { off: "off", few: "few", snapshots: "every snapshot" }, hint: "few take at most a fifth of the time" },
+    { path: "previewEvery", label: "Preview every", type: "number", min: 0, step: 1, when: (c) => c.previews === "few", hint: "steps between two pictures, where there is time; 0: none" },
   ] },
 ];
 
@@ -102,9 +104,4 @@ export function setAt(config, path, value) {
   const at = keys.reduce((inside, key) => inside[key], config);
   if (value === undefined) delete at[last];
   else at[last] = value;
-}
-
-/** Samples that a run works through: what its time goes with. */
-export function samples({ steps, batch, accumulation }) {
-  return steps * batch * accumulation;
 }

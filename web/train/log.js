@@ -84,7 +84,7 @@ export function findings({ train, heldOut, drift, copying, diversity }) {
     { text: `Loss on the pictures: ${percent(train.ratio)} of the base model's.` },
     heldOut
       ? { text: `Loss on pictures held out: ${percent(heldOut.ratio)} of the base model's.` }
-      : { text: "No picture is held out, so memorising cannot be measured. Mark one as held out next time." },
+      : { text: "No picture is held out, so memorising cannot be measured. Leave each out in turn when the run is through, or mark one as held out next time." },
     { text: `Other prompts have moved by ${percent(drift)} of the base model's own error.`, warn: drift > 1 },
   ];
   if (copying) {

@@ -1,12 +1,15 @@
 // One training run: what the engine does for it, and what is kept of it. All that needs the engine while
 // the run is on happens between two steps: the run halts, and goes on by itself.
 
+import { CRASH } from "../protocol.js";
 import { snapshotPath } from "../runs.js";
 import { RunLog } from "./log.js";
 import { RunPictures } from "./run-pictures.js";
+import { hasPreviews, trained } from "./time.js";
 
 /**
  * Events, each with a detail: "state"; "prepare" {done, total, what}; "step" {step}; "busy" {what, fraction};
+ * "leftOut" {picture, done, pictures, fraction}; "unmeasured" {error}: the pictures could not be left out;
  * "evaluation" {evaluation}; "snapshots"; "picture" {base, step, image}; "stopped" {reason}; "trouble" {message}; "failed" {error}.
  */
 export class Trainer extends EventTarget {
@@ -22,7 +25,10 @@ export class Trainer extends EventTarget {
   #loop = null;
   #halt = null;
 
-  /** @type {"none"|"preparing"|"running"|"paused"|"finished"|"error"} */
+  /** The state before "measuring", and after it. */
+  #rest = "finished";
+
+  /** "measuring": each picture is left out in turn. @type {"none"|"preparing"|"running"|"paused"|"measuring"|"finished"|"error"} */
   state = "none";
   /** @type {?import("../runs.js").Run} */
   run = null;
@@ -43,15 +49,26 @@ export class Trainer extends EventTarget {
 
   get steps() { return this.record?.config.steps ?? 0; }
 
-  get busy() { return this.state === "preparing" || this.state === "running"; }
+  get busy() { return ["preparing", "running", "measuring"].includes(this.state); }
 
   get ending() { return this.#ending; }
 
-  get pausing() { return this.state === "running" && !this.#wanted; }
+  get pausing() { return (this.state === "running" || this.state === "measuring") && !this.#wanted; }
 
-  get secondsLeft() {
-    return (this.steps - this.step) * (this.log.secondsPerStep ?? this.record?.secondsPerStep ?? NaN);
+  /** What a step takes here. */
+  get secondsPerStep() { return this.log.secondsPerStep ?? this.record?.secondsPerStep ?? NaN; }
+
+  get secondsLeft() { return (this.steps - this.step) * this.secondsPerStep; }
+
+  /** Pictures to leave out in turn. */
+  get leavable() {
+    if (!this.record) return 0;
+    const count = (role) => this.record.pictures.filter((picture) => picture.role === role).length;
+    return trained({ train: count("train"), heldOut: count("heldOut") }, this.record.config);
   }
+
+  /** What leaving each out in turn takes. */
+  get secondsToLeaveOut() { return this.leavable * this.steps * this.secondsPerStep; }
 
   // ---- the run -----------------------------------------------------------------------------------
 
@@ -72,7 +89,7 @@ export class Trainer extends EventTarget {
         });
         this.#live = true;
         await this.#hold(await this.#runs.create({
-          title, model, config, preview, summary, secondsPerStep: measured.secondsPerStep,
+          title, model, config, preview, summary, secondsPerStep: measured.secondsPerStep, peakBytes: measured.peakBytes,
           pictures: set.items.map(({ name, caption, role, file }, i) => ({ path: `pictures/${i}`, name, caption, role, type: file.type })),
         }));
         this.record.pictures.forEach(({ path }, i) => this.run.write(path, set.items[i].file));
@@ -109,7 +126,7 @@ export class Trainer extends EventTarget {
 
   go() {
     return this.#inTurn(async () => {
-      if (!this.run || this.state === "running" || (this.state === "finished" && this.step >= this.steps)) return;
+      if (!this.run || this.state === "running" || this.state === "measuring" || (this.state === "finished" && this.step >= this.steps)) return;
       await this.#revive();
       if (this.state === "finished") this.#reopen();
       this.#go();
@@ -122,9 +139,25 @@ export class Trainer extends EventTarget {
     this.#emit("state");
     return this.#inTurn(async () => {
       await this.#halted();
+      if (this.state === "measuring") this.#set(this.#rest);
       if (this.state !== "running") return;
       await this.#keep();
       this.#set("paused");
+    });
+  }
+
+  /**
+   * Leaves each picture out in turn, while the run rests. Stopped by `pause` it goes on where it was when asked
+   * again, as long as the run is in the engine's hands.
+   */
+  leaveOneOut() {
+    return this.#inTurn(async () => {
+      await this.#halted();
+      if (this.state !== "finished" && this.state !== "paused") return;
+      await this.#revive();
+      this.#rest = this.state;
+      this.#wanted = true;
+      this.#set("measuring");
     });
   }
 
@@ -134,6 +167,7 @@ export class Trainer extends EventTarget {
       this.#halt?.abort();
       return Promise.resolve();
     }
+    if (this.state === "measuring") return this.pause();
     const again = this.#ending;
     this.#ending = true;
     this.#emit("state");
@@ -206,7 +240,9 @@ export class Trainer extends EventTarget {
     const { run } = this;
     const onProgress = ({ fraction }) => this.#emit("busy", { what: "drawing", fraction });
     const state = strength === 0 ? null : await this.#stateAt(step);
-    return this.#pictures.put(run, step, strength, settings, await this.#engine.trainPicture(state, strength, settings, { signal, onProgress }));
+    const picture = await this.#engine.trainPicture(state, strength, settings, { signal, onProgress });
+    if (settings === this.preview) run.record.pictureSeconds = picture.seconds;
+    return this.#pictures.put(run, step, strength, settings, picture);
   }
 
   // ---- inside ------------------------------------------------------------------------------------
@@ -224,13 +260,14 @@ export class Trainer extends EventTarget {
 
   /** Starts the loop unless it runs already or must not. */
   #kick() {
-    if (!this.#wanted || this.#loop || this.state !== "running") return;
-    this.#halt = new AbortController();
-    this.#loop = this.#train(this.#halt.signal).catch((error) => this.#failed(error)).finally(() => { this.#loop = null; });
+    if (!this.#wanted || this.#loop || !(this.state === "running" || this.state === "measuring")) return;
+    const { signal } = this.#halt = new AbortController();
+    const work = this.state === "running" ? this.#train(signal) : this.#measure(signal);
+    this.#loop = work.catch((error) => this.#failed(error)).finally(() => { this.#loop = null; });
   }
 
   async #train(signal) {
-    const preview = this.record.config.previewEvery > 0 ? this.preview : null;
+    const preview = hasPreviews(this.record.config) ? this.preview : null;
     try {
       const base = preview && (await this.#pictures.get(this.run, 0, 0, preview) ?? await this.#draw(0, 0, preview, signal));
       if (base) this.#emit("picture", { base: true, step: 0, image: base });
@@ -238,9 +275,13 @@ export class Trainer extends EventTarget {
       if (error.name === "AbortError") return;
       throw error;
     }
-    const order = { preview, step: this.step, end: this.#ending || this.step >= this.steps };
+    const order = { preview, pictureSeconds: this.record.pictureSeconds ?? 0, step: this.step, end: this.#ending || this.step >= this.steps };
     const { outcome, reason } = await this.#engine.trainRun(order, { signal, onProgress: (progress) => this.#progress(progress) });
-    if (outcome === "finished") await this.#finished();
+    if (outcome === "finished") {
+      await this.#finished();
+      // in its turn, once this loop is through
+      if (this.record.config.leaveOneOut && !this.record.leaveOneOut) this.leaveOneOut().catch((error) => this.#failed(error));
+    }
     if (outcome === "stopped") {
       // its step is told by the engine alone
       this.#truncate(await this.#engine.trainRestore(await this.#engine.trainState()));
@@ -251,9 +292,25 @@ export class Trainer extends EventTarget {
     }
   }
 
+  async #measure(signal) {
+    try {
+      const found = await this.#engine.trainLeaveOneOut({ signal, onProgress: (progress) => this.#emit("leftOut", progress) });
+      if (!found) return;
+      this.record.leaveOneOut = found;
+      await this.run.save();
+    } catch (error) {
+      if (error.name === CRASH) throw error;
+      // the run itself is as it was
+      this.#emit("unmeasured", { error });
+    }
+    this.#wanted = false;
+    this.#set(this.#rest);
+  }
+
   #progress({ step, evaluating, evaluation, snapshot, saved, drawing, preview }) {
     if (step) {
       if (!step.stopped) this.step = step.step;
+      if (step.peakBytes) this.record.peakBytes = Math.max(step.peakBytes, this.record.peakBytes ?? 0);
       this.log.addStep(step);
       this.#emit("step", { step });
     }

@@ -1,0 +1,38 @@
+// What a run will take, told before it: from what one sample took in an earlier run here.
+
+/** What a training step takes in units of a forward pass, per sample: 2.5 to 4 (`cargo xtask bench`). */
+const STEP = 3;
+
+/** Of training and drawing together, what "few" previews may take: SHARE of src/training/previews.rs. */
+const SHARE = 0.2;
+
+/** Whether previews are drawn at all. */
+export function hasPreviews({ previews = "few", previewEvery }) {
+  return previews === "snapshots" || (previews === "few" && previewEvery > 0);
+}
+
+/** Samples that a run works through: what its time goes with. */
+export function samples({ steps, batch, accumulation }) {
+  return steps * batch * accumulation;
+}
+
+/** Pictures that are left to train on. @param {{train: number, heldOut: number}} counts before the run holds some out by itself */
+export function trained({ train, heldOut }, { holdOut }) {
+  return Math.max(0, heldOut > 0 ? train : train - holdOut);
+}
+
+/**
+ * One preview, from a training sample of its size, where none was timed.
+ * @param {import("../protocol.js").Settings} settings
+ */
+export function pictureSeconds(sampleSeconds, { steps, guidance }) {
+  return steps * (guidance > 1 ? 2 : 1) * sampleSeconds / STEP;
+}
+
+/** All previews of a run. "Few" keep to their share of the time, the first and the last one aside. */
+export function previewSeconds(config, training, picture) {
+  if (!hasPreviews(config)) return 0;
+  const every = config.previews === "snapshots" ? config.snapshotEvery : config.previewEvery;
+  const all = (1 + (every > 0 ? Math.ceil(config.steps / every) : 1)) * picture;
+  return config.previews === "snapshots" ? all : Math.min(all, training * SHARE / (1 - SHARE) + 2 * picture);
+}
