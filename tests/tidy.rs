@@ -35,7 +35,7 @@ fn code(text: &str) -> String {
 
 /// The arrows between modules; there are no others. A new one is a decision to write down in
 /// ARCHITECTURE.md, section 1.
-const ARROWS: [(&str, &[&str]); 15] = [
+const ARROWS: [(&str, &[&str]); 16] = [
     ("error", &[]),
     ("memory", &[]),
     ("image", &["error"]),
@@ -44,7 +44,8 @@ const ARROWS: [(&str, &[&str]); 15] = [
     ("keys", &["error"]),
     ("schedulers", &["error"]),
     ("weights", &["error", "keys"]),
-    ("layers", &["error", "weights"]),
+    ("kernels", &[]),
+    ("layers", &["error", "weights", "kernels"]),
     ("models", &["error", "layers", "weights"]),
     ("adapters", &["error", "layers", "weights", "keys"]),
     (
@@ -87,6 +88,7 @@ const ARROWS: [(&str, &[&str]); 15] = [
             "weights",
             "image",
             "layers",
+            "kernels",
             "schedulers",
         ],
     ),

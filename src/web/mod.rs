@@ -4,6 +4,7 @@
 mod adapter;
 mod blob;
 mod engine;
+mod microkernels;
 mod training;
 
 pub use adapter::software_adapter;
@@ -31,7 +32,7 @@ pub fn start() {
         console_error_panic_hook::hook(info);
     }));
     // What the compiler made of the kernels stays where the browser refuses; it is slower.
-    if let Err(problem) = crate::kernels::cpu::microkernel::install() {
+    if let Err(problem) = microkernels::install() {
         console_warn(&problem);
     }
 }

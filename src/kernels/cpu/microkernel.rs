@@ -61,34 +61,14 @@ pub fn installed() -> &'static str {
     INSTALLED.get().copied().unwrap_or("compiled")
 }
 
-/// Puts the faster kernels in the place of those above.
-///
-/// # Errors
-/// What the browser says against them. Those above stay.
-#[cfg(target_arch = "wasm32")]
-pub fn install() -> Result<(), wasm_bindgen::JsValue> {
-    use js_sys::{Function, Object, Reflect, Uint8Array, WebAssembly};
-    use wasm_bindgen::{JsCast, JsValue};
+/// The places of the kernels for 1 to [`ROWS`] rows, to put others there. On wasm a function pointer
+/// is an index of the module's table of functions.
+pub fn places() -> [Microkernel; ROWS] {
+    TILES
+}
 
-    let load = |bytes: &[u8]| -> Result<JsValue, JsValue> {
-        let module = WebAssembly::Module::new(&Uint8Array::from(bytes).into())?;
-        let (imports, env) = (Object::new(), Object::new());
-        Reflect::set(&env, &"memory".into(), &wasm_bindgen::memory())?;
-        Reflect::set(&imports, &"env".into(), &env)?;
-        Ok(WebAssembly::Instance::new(&module, &imports)?.exports().into())
-    };
-    let relaxed = include_bytes!(concat!(env!("OUT_DIR"), "/relaxed.wasm"));
-    let plain = include_bytes!(concat!(env!("OUT_DIR"), "/plain.wasm"));
-    let (name, exports) = match load(relaxed) {
-        Ok(exports) => ("relaxed SIMD", exports),
-        Err(_) => ("SIMD", load(plain)?),
-    };
-    let table: WebAssembly::Table = wasm_bindgen::function_table().unchecked_into();
-    for (index, tile) in TILES.iter().enumerate() {
-        let function = Reflect::get(&exports, &format!("rows{}", index + 1).into())?;
-        // A function pointer is an index of the module's table.
-        table.set(*tile as usize as u32, &function.unchecked_into::<Function>())?;
-    }
+/// Notes what was put there.
+pub fn note_installed(name: &'static str) {
+    // Whoever installs twice puts the same ones there.
     let _ = INSTALLED.set(name);
-    Ok(())
 }

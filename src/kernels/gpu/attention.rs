@@ -105,6 +105,7 @@ impl Attention {
         }
         let keys = if software && class == 2 { 4 } else { 2 };
         let group = if software && pass != Pass::Statistics { 4 } else { 64 };
+        let causal = causal && pass != Pass::Statistics;
         Self { pass, width, causal, rows, keys, group, held }
     }
 

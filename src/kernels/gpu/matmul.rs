@@ -121,8 +121,8 @@ pub struct Direct {
 impl Direct {
     /// The kernel for sizes `[M, N, K]`. Tiles come from few sizes, so that few shaders are compiled.
     pub fn choose(product: Product, [m, n, k]: [u32; 3], software: bool) -> Self {
-        let [m4, n4, k4] = [m, n, k].map(|size| size.is_multiple_of(4));
-        let narrowest = if product.form != Form::Nt && n4 { 4 } else { 1 };
+        let n4 = product.form != Form::Nt && n.is_multiple_of(4);
+        let narrowest = if n4 { 4 } else { 1 };
         let mut rows = power_of_two(m, if software && m >= 256 { 16 } else { 8 });
         let mut columns = power_of_two(n, if software { 16 } else { 8 }).max(narrowest);
         // On a CPU, 64 invocations, 4 workgroups, keep the cores busy; on a GPU, 8192 of them hide
@@ -149,6 +149,9 @@ impl Direct {
         while y > 1 && y * rows >= 2 * m {
             y /= 2;
         }
+        // Nothing that makes no difference: each distinct kernel is compiled.
+        let m4 = product.form == Form::Tn && m.is_multiple_of(4) && rows.is_multiple_of(4);
+        let k4 = product.form != Form::Tn && k.is_multiple_of(4);
         Self { product, rows, columns, group: [x, y], m4, n4, k4 }
     }
 
