@@ -22,6 +22,8 @@ fn cpu(rounds: usize) -> Plan {
 async fn webgpu(rounds: usize) -> (Device, Plan) {
     let adapter = adapter().await;
     let backend = format!("WebGPU in Chromium ({adapter})");
+    lorakeet::web::prepare();
+    lorakeet::kernels::gpu::set_software(lorakeet::web::software_adapter().await);
     let device = Device::wgpu_options().init_async().await.unwrap();
     let plan = if adapter.contains("swiftshader") {
         Plan { backend, batch: 1, rounds: 1, kinds: &["LoRA"] }
@@ -43,12 +45,14 @@ async fn adapter() -> String {
 #[wasm_bindgen_test]
 #[ignore = "a benchmark"]
 async fn cpu_training() {
+    lorakeet::web::prepare();
     training(&Device::flex(), &cpu(5)).await;
 }
 
 #[wasm_bindgen_test]
 #[ignore = "a benchmark"]
 async fn cpu_inference() {
+    lorakeet::web::prepare();
     inference(&Device::flex(), &cpu(11)).await;
 }
 

@@ -32,8 +32,14 @@ fn latents_reference() -> Tensors {
     Tensors::new("final-latents.safetensors", bytes.as_slice())
 }
 
+fn cpu() -> Device {
+    lorakeet::web::prepare();
+    Device::flex()
+}
+
 /// One device for all tests: a second one can't be opened while anything of the first is alive.
 async fn webgpu() -> Device {
+    lorakeet::web::prepare();
     thread_local!(static DEVICE: RefCell<Option<Device>> = const { RefCell::new(None) });
     if let Some(device) = DEVICE.with_borrow(Clone::clone) {
         return device;
@@ -100,7 +106,7 @@ async fn steps_agree(device: Device, tolerance: f32) {
 /// 1e-3 is what the native CPU backend is held to.
 #[wasm_bindgen_test]
 async fn cpu_backend_follows_diffusers() {
-    steps_agree(Device::flex(), 1e-3).await;
+    steps_agree(cpu(), 1e-3).await;
 }
 
 /// A GPU sums in another order, and SwiftShader's exp and sqrt are within WGSL's bounds only.

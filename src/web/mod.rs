@@ -10,6 +10,8 @@ mod training;
 pub use adapter::software_adapter;
 pub use engine::Engine;
 
+use std::sync::Once;
+
 use wasm_bindgen::prelude::*;
 
 /// The module's memory never shrinks: what a run took is counted as it is allocated.
@@ -22,19 +24,29 @@ const PANIC_MESSAGE: &str = "lorakeetPanic";
 /// Runs when the module is instantiated.
 #[wasm_bindgen(start)]
 pub fn start() {
-    // SAFETY: once, and before anything else. Where nothing calls it, the linker has every call from
-    // JavaScript run all of burn's constructors first, which took a fifth of a picture's time.
-    unsafe { __wasm_call_ctors() };
     std::panic::set_hook(Box::new(|info| {
         let message = JsValue::from_str(&info.to_string());
         // A failure to leave the message must not hide the panic itself.
         let _ = js_sys::Reflect::set(&js_sys::global(), &PANIC_MESSAGE.into(), &message);
         console_error_panic_hook::hook(info);
     }));
-    // What the compiler made of the kernels stays where the browser refuses; it is slower.
-    if let Err(problem) = microkernels::install() {
-        console_warn(&problem);
-    }
+    prepare();
+}
+
+/// What has to be done once before burn is used. [`start`] does it on the page; a module of tests,
+/// which has no start, calls it itself.
+pub fn prepare() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // SAFETY: once, and before anything else. Where nothing calls it, the linker has every call
+        // from JavaScript run all of burn's constructors first, which took a fifth of a picture's
+        // time.
+        unsafe { __wasm_call_ctors() };
+        // The compiler's kernels, which are slower, stay where the browser refuses.
+        if let Err(problem) = microkernels::install() {
+            console_warn(&problem);
+        }
+    });
 }
 
 unsafe extern "C" {

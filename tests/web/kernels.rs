@@ -129,7 +129,7 @@ async fn answers(leaves: &[Tensor<1>], f: &Case) -> Vec<Vec<f32>> {
 
 /// Every case on `device` and by the kernels that native tests hold against f64, in plain code.
 async fn compare(device: &Device) {
-    let cpu = Device::flex();
+    let cpu = super::cpu();
     let (mut there, mut here) = (Draw(7), Draw(7));
     let pairs = cases(&mut there, device).into_iter().zip(cases(&mut here, &cpu));
     let (mut worst, mut failed) = (0f32, Vec::new());
@@ -153,6 +153,7 @@ async fn compare(device: &Device) {
 
 #[wasm_bindgen_test]
 fn the_browser_took_the_written_microkernels() {
+    super::cpu();
     assert_ne!(microkernel::installed(), "compiled");
     console_log!("micro-kernels: {}", microkernel::installed());
 }
@@ -160,7 +161,7 @@ fn the_browser_took_the_written_microkernels() {
 /// Products and convolutions through the written micro-kernels against burn's.
 #[wasm_bindgen_test]
 async fn cpu_unet_with_and_without_kernels() {
-    let model = super::model(&Device::flex());
+    let model = super::model(&super::cpu());
     kernels::choose(Choice::None);
     let expected = super::unet_step(&model).await;
     kernels::choose(Choice::Best);

@@ -89,7 +89,7 @@ async fn follows_pytorch(device: Device, steps: usize, tolerance: f64) {
 
 #[wasm_bindgen_test]
 async fn cpu_backend_trains_as_pytorch_does() {
-    follows_pytorch(Device::flex(), 5, 1e-4).await;
+    follows_pytorch(super::cpu(), 5, 1e-4).await;
 }
 
 /// Two steps: a software GPU takes half a minute and more for each.
