@@ -54,26 +54,7 @@ impl Engine {
     /// # Errors
     /// When there is no such device.
     pub async fn open(backend: String) -> JsResult<Engine> {
-        let (device, gpu) = match backend.as_str() {
-            "cpu" => (Device::flex(), false),
-            "webgpu" => {
-                let device = Device::wgpu_options().init_async().await.map_err(|error| {
-                    Error::device(
-                        format!("WebGPU can't be started: {error}"),
-                        "Add ?backend=cpu to the page's address to run without a GPU",
-                    )
-                })?;
-                (device, true)
-            }
-            other => {
-                return Err(Error::setting(
-                    "backend",
-                    format!("there is no backend {other}"),
-                    "Use webgpu or cpu",
-                )
-                .into());
-            }
-        };
+        let (device, gpu) = open_device(&backend).await?;
         Ok(Self { device, gpu, model: None, large: false, job: None, training: None })
     }
 
@@ -279,6 +260,26 @@ impl Engine {
             set("preview", JsValue::NULL)?;
         }
         Ok(event.into())
+    }
+}
+
+/// Opens a device, and says whether it is a GPU.
+pub(super) async fn open_device(backend: &str) -> JsResult<(Device, bool)> {
+    match backend {
+        "cpu" => Ok((Device::flex(), false)),
+        "webgpu" => {
+            let device = Device::wgpu_options().init_async().await.map_err(|error| {
+                Error::device(
+                    format!("WebGPU can't be started: {error}"),
+                    "Add ?backend=cpu to the page's address to run without a GPU",
+                )
+            })?;
+            Ok((device, true))
+        }
+        other => {
+            let problem = format!("there is no backend {other}");
+            Err(Error::setting("backend", problem, "Use webgpu or cpu").into())
+        }
     }
 }
 

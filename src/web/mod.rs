@@ -1,10 +1,13 @@
 //! The worker's side of the page: the only code that knows there is a browser. JavaScript sees one
-//! class, [`Engine`]; `web/protocol.js` documents the messages that carry its values on.
+//! class, [`Engine`], and [`Bench`] to measure with; `web/protocol.js` documents the messages that
+//! carry the engine's values on.
 
+mod bench;
 mod blob;
 mod engine;
 mod training;
 
+pub use bench::Bench;
 pub use engine::Engine;
 
 use wasm_bindgen::prelude::*;
