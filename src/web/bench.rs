@@ -49,8 +49,7 @@ impl Bench {
         let config = UNet2DConditionConfig::parse(&component)?;
         let sources = [source];
         let mut ignore = |_: crate::layers::Progress<'_>| {};
-        let parameters =
-            Parameters::new(&component, &sources, &device, Storage::F32, &mut ignore);
+        let parameters = Parameters::new(&component, &sources, &device, Storage::F32, &mut ignore);
         let network = if block {
             Network::Block(first_block(&config, &parameters))
         } else {
