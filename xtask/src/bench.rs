@@ -5,10 +5,12 @@ use crate::shell::{Result, cargo, run as run_command, say};
 use crate::{browser, race, setup, test};
 
 /// What to measure where.
+#[derive(Default)]
 pub struct Options {
     native: bool,
     web: bool,
     race: bool,
+    built: bool,
     release: bool,
     filter: Vec<String>,
 }
@@ -16,13 +18,13 @@ pub struct Options {
 impl Options {
     pub fn parse(args: &[String]) -> Result<Self> {
         let split = args.iter().position(|a| a == "--").unwrap_or(args.len());
-        let mut options =
-            Self { native: false, web: false, race: false, release: false, filter: Vec::new() };
+        let mut options = Self::default();
         for arg in &args[..split] {
             match arg.as_str() {
                 "--native" => options.native = true,
                 "--web" => options.web = true,
                 "--race" => options.race = true,
+                "--built" => options.built = true,
                 "--release" => options.release = true,
                 other => {
                     return Err(format!("bench: unknown option `{other}`; see cargo xtask --help"));
@@ -61,7 +63,7 @@ pub fn run(options: &Options) -> Result<()> {
     }
     // A filter for the other benchmarks is none of the race's business.
     if options.race && race::wants(&options.filter) {
-        race::run(&options.filter)?;
+        race::run(&options.filter, options.built)?;
     }
     Ok(())
 }

@@ -40,12 +40,16 @@ const LIMIT: Duration = Duration::from_secs(2 * 3600);
 type Facts = BTreeMap<String, String>;
 
 /// Runs the race. Words of `filter` name networks (`demo`, `block`, `sd15`) and kinds of engine
-/// (`webgpu`, `cpu`); of either kind all run unless one is named.
-pub fn run(filter: &[String]) -> Result<()> {
-    let tools = setup::page()?;
+/// (`webgpu`, `cpu`); of either kind all run unless one is named. With `built` the page is raced as it
+/// lies in dist/.
+pub fn run(filter: &[String], built: bool) -> Result<()> {
     let browser = browser::find_or_install()?;
     let rival = setup::rival()?;
-    let host = Host::open(&browser, build::page(&tools)?, &rival)?;
+    let dist = if built { root().join("dist") } else { build::page(&setup::page()?)? };
+    if !dist.join("bench.html").is_file() {
+        return Err(format!("{} holds no page: leave out --built", dist.display()));
+    }
+    let host = Host::open(&browser, dist, &rival)?;
     let mut rows = Vec::new();
     for case in chosen(&CASES, filter) {
         for name in chosen(&GROUPS.map(|(name, _)| name), filter) {
