@@ -3,6 +3,8 @@
 //! variables where it is; `LORAKEET_SCREENSHOTS` names a folder for pictures of the page.
 #![cfg(not(target_arch = "wasm32"))]
 
+#[path = "e2e/bench.rs"]
+mod bench;
 #[path = "e2e/files.rs"]
 mod files;
 #[path = "e2e/page.rs"]

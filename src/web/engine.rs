@@ -65,27 +65,7 @@ impl Engine {
                 return Err(Error::setting("kernels", problem, "Use on or off").into());
             }
         });
-        let (device, gpu) = match backend.as_str() {
-            "cpu" => (Device::flex(), false),
-            "webgpu" => {
-                gpu::set_software(software_adapter().await);
-                let device = Device::wgpu_options().init_async().await.map_err(|error| {
-                    Error::device(
-                        format!("WebGPU can't be started: {error}"),
-                        "Add ?backend=cpu to the page's address to run without a GPU",
-                    )
-                })?;
-                (device, true)
-            }
-            other => {
-                return Err(Error::setting(
-                    "backend",
-                    format!("there is no backend {other}"),
-                    "Use webgpu or cpu",
-                )
-                .into());
-            }
-        };
+        let (device, gpu) = open_device(&backend).await?;
         Ok(Self { device, gpu, model: None, large: false, job: None, training: None })
     }
 
@@ -291,6 +271,27 @@ impl Engine {
             set("preview", JsValue::NULL)?;
         }
         Ok(event.into())
+    }
+}
+
+/// Opens a device, and says whether it is a GPU.
+pub(super) async fn open_device(backend: &str) -> JsResult<(Device, bool)> {
+    match backend {
+        "cpu" => Ok((Device::flex(), false)),
+        "webgpu" => {
+            gpu::set_software(software_adapter().await);
+            let device = Device::wgpu_options().init_async().await.map_err(|error| {
+                Error::device(
+                    format!("WebGPU can't be started: {error}"),
+                    "Add ?backend=cpu to the page's address to run without a GPU",
+                )
+            })?;
+            Ok((device, true))
+        }
+        other => {
+            let problem = format!("there is no backend {other}");
+            Err(Error::setting("backend", problem, "Use webgpu or cpu").into())
+        }
     }
 }
 

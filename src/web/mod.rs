@@ -1,13 +1,16 @@
 //! The worker's side of the page: the only code that knows there is a browser. JavaScript sees one
-//! class, [`Engine`]; `web/protocol.js` documents the messages that carry its values on.
+//! class, [`Engine`], and [`Bench`] to measure with; `web/protocol.js` documents the messages that
+//! carry the engine's values on.
 
 mod adapter;
+mod bench;
 mod blob;
 mod engine;
 mod microkernels;
 mod training;
 
 pub use adapter::software_adapter;
+pub use bench::Bench;
 pub use engine::Engine;
 
 use std::sync::Once;

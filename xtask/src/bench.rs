@@ -1,13 +1,16 @@
-//! The benchmarks: `benches/training.rs` natively, `tests/bench_web.rs` in headless Chromium. They
-//! print tables and judge nothing; no test and no CI runs them.
+//! The benchmarks: `benches/training.rs` natively, `tests/bench_web.rs` in headless Chromium, and the
+//! race against onnxruntime-web there. They print tables; no test and no CI runs them.
 
 use crate::shell::{Result, cargo, run as run_command, say};
-use crate::{browser, setup, test};
+use crate::{browser, race, setup, test};
 
 /// What to measure where.
+#[derive(Default)]
 pub struct Options {
     native: bool,
     web: bool,
+    race: bool,
+    built: bool,
     release: bool,
     filter: Vec<String>,
 }
@@ -15,11 +18,13 @@ pub struct Options {
 impl Options {
     pub fn parse(args: &[String]) -> Result<Self> {
         let split = args.iter().position(|a| a == "--").unwrap_or(args.len());
-        let mut options = Self { native: false, web: false, release: false, filter: Vec::new() };
+        let mut options = Self::default();
         for arg in &args[..split] {
             match arg.as_str() {
                 "--native" => options.native = true,
                 "--web" => options.web = true,
+                "--race" => options.race = true,
+                "--built" => options.built = true,
                 "--release" => options.release = true,
                 other => {
                     return Err(format!("bench: unknown option `{other}`; see cargo xtask --help"));
@@ -27,8 +32,8 @@ impl Options {
             }
         }
         options.filter = args.iter().skip(split + 1).cloned().collect();
-        if !(options.native || options.web) {
-            (options.native, options.web) = (true, true);
+        if !(options.native || options.web || options.race) {
+            (options.native, options.web, options.race) = (true, true, true);
         }
         Ok(options)
     }
@@ -56,6 +61,10 @@ pub fn run(options: &Options) -> Result<()> {
         args.extend_from_slice(&options.filter);
         test::in_browser("bench_web", 3 * 3600, &tools, &browser, &args)?;
     }
+    // A filter for the other benchmarks is none of the race's business.
+    if options.race && race::wants(&options.filter) {
+        race::run(&options.filter, options.built)?;
+    }
     Ok(())
 }
 
@@ -68,12 +77,15 @@ mod tests {
     }
 
     #[test]
-    fn both_hosts_are_measured_unless_one_is_named() {
-        for (line, native, web) in
-            [("", true, true), ("--native", true, false), ("--web -- webgpu", false, true)]
-        {
+    fn all_are_measured_unless_some_are_named() {
+        for (line, wanted) in [
+            ("", [true, true, true]),
+            ("--native", [true, false, false]),
+            ("--web -- webgpu", [false, true, false]),
+            ("--race --web", [false, true, true]),
+        ] {
             let options = parse(line).unwrap_or_else(|e| panic!("{e}"));
-            assert_eq!((options.native, options.web), (native, web), "{line}");
+            assert_eq!([options.native, options.web, options.race], wanted, "{line}");
         }
         assert_eq!(parse("-- a b").map(|options| options.filter), Ok(vec!["a".into(), "b".into()]));
         assert!(parse("--e2e").is_err());

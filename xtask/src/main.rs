@@ -4,6 +4,8 @@
 mod bench;
 mod browser;
 mod build;
+mod memory;
+mod race;
 mod server;
 mod setup;
 mod shell;
@@ -23,11 +25,14 @@ USAGE: cargo xtask COMMAND [OPTIONS]
                               set up, run the tests: native, in headless Chromium, and the real
                               page end to end (all three unless some are named);
                               ARGS go to each `cargo test`, e.g. a test's name
-  bench [--native] [--web] [--release] [-- FILTER]
-                              set up, print benchmarks: native, and in headless Chromium on the CPU
-                              backend and on WebGPU (both hosts unless one is named); FILTER is
-                              part of a name: `training`, `inference`, `native`, `cpu`, `webgpu`.
-                              Native ones use the build of the tests; --release makes another
+  bench [--native] [--web] [--race] [--release] [--built] [-- FILTER]
+                              set up, print benchmarks: native, in headless Chromium on the CPU
+                              backend and on WebGPU, and a race against onnxruntime-web there (all
+                              three unless some are named); FILTER is part of a name: `training`,
+                              `inference`, `native`, `cpu`, `webgpu`; for the race `demo`, `block`,
+                              `sd15`, `cpu`, `webgpu`.
+                              Native ones use the build of the tests; --release makes another;
+                              --built races the page that lies in dist/
   ci                          rustfmt and clippy, then every test
   setup                       install what the page and its tests need, and nothing else
   cargo ARGS...               run cargo for the page's target, with its compiler and target folder

@@ -1,5 +1,6 @@
-//! A file server for this machine alone, small on purpose: GET and HEAD, one thread per request.
-//! It sends the headers that make the page cross-origin isolated, as trunk's server is told to.
+//! A file server for this machine alone, small on purpose: GET and HEAD, one thread per request; POST
+//! where a benchmark listens. It sends the headers that make the page cross-origin isolated, as
+//! trunk's server is told to.
 
 use crate::shell::Result;
 use std::fs::File;
@@ -12,16 +13,27 @@ use std::time::Duration;
 
 const DEFAULT_PORT: u16 = 8080;
 const LONGEST_HEAD: u64 = 16 * 1024;
+const LONGEST_BODY: u64 = 256 * 1024;
+
+/// Called with an action and what was sent along; its answer is sent back as text.
+type Host = dyn Fn(&str, String) -> String + Send + Sync;
 
 /// Folders by the first part of the address.
 pub struct Site {
     root: PathBuf,
     mounts: Vec<(String, PathBuf)>,
+    host: Option<Box<Host>>,
 }
 
 impl Site {
     pub fn new(root: PathBuf) -> Self {
-        Self { root, mounts: Vec::new() }
+        Self { root, mounts: Vec::new(), host: None }
+    }
+
+    /// Answers `POST /host/action`.
+    pub fn host(mut self, host: impl Fn(&str, String) -> String + Send + Sync + 'static) -> Self {
+        self.host = Some(Box::new(host));
+        self
     }
 
     /// Serves `/name/...` from another folder.
@@ -92,15 +104,30 @@ pub fn spawn(site: Site) -> Result<String> {
 
 fn answer(mut stream: TcpStream, site: &Site) -> io::Result<()> {
     stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-    let mut lines = BufReader::new((&stream).take(LONGEST_HEAD)).lines();
-    let request = lines.next().unwrap_or(Ok(String::new()))?;
-    for line in lines {
-        if line?.is_empty() {
-            break;
+    let mut reader = BufReader::new((&stream).take(LONGEST_HEAD + LONGEST_BODY));
+    let mut request = String::new();
+    reader.read_line(&mut request)?;
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line)?;
+        match line.trim_end().split_once(':') {
+            Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
+                length = value.trim().parse().unwrap_or(0);
+            }
+            Some(_) => {}
+            None => break,
         }
     }
-    let mut words = request.split(' ');
+    let mut words = request.trim_end().split(' ');
     let (method, target) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
+    if let ("POST", Some(host), Some(action)) = (method, &site.host, target.strip_prefix("/host/"))
+    {
+        let mut body = Vec::new();
+        reader.take(length.min(LONGEST_BODY)).read_to_end(&mut body)?;
+        let text = host(action, String::from_utf8_lossy(&body).into_owned());
+        return send_text(&mut stream, "200 OK", &text);
+    }
     if method != "GET" && method != "HEAD" {
         return plain(&mut stream, "405 Method Not Allowed");
     }
@@ -122,11 +149,15 @@ fn answer(mut stream: TcpStream, site: &Site) -> io::Result<()> {
 }
 
 fn plain(stream: &mut TcpStream, status: &str) -> io::Result<()> {
+    send_text(stream, status, status)
+}
+
+fn send_text(stream: &mut TcpStream, status: &str, text: &str) -> io::Result<()> {
     write!(
         stream,
         "HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\
-         Connection: close\r\n\r\n{status}",
-        status.len()
+         Connection: close\r\n\r\n{text}",
+        text.len()
     )
 }
 
@@ -233,6 +264,19 @@ mod tests {
             assert_eq!(body, b"404 Not Found", "{target}");
         }
         assert!(request(&url, "POST /").0.starts_with("HTTP/1.1 405"));
+        assert!(request(&url, "POST /host/say").0.starts_with("HTTP/1.1 405"));
         std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn a_host_is_told_what_was_posted() {
+        let host = |action: &str, body: String| format!("{action}: {body}");
+        let url = spawn(Site::new(std::env::temp_dir()).host(host)).unwrap();
+        let port = url.trim_end_matches('/').rsplit(':').next().unwrap();
+        let mut stream = TcpStream::connect(format!("127.0.0.1:{port}")).unwrap();
+        write!(stream, "POST /host/say HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("\r\n\r\nsay: hello"));
     }
 }

@@ -99,25 +99,55 @@ fn find_wasm_opt(wanted: &str) -> Result<Option<PathBuf>> {
             return Ok(Some(candidate));
         }
     }
-    let npm = if cfg!(windows) { which(&["npm.cmd"]) } else { which(&["npm"]) };
-    let Some(npm) = npm else {
+    if npm().is_none() {
         say(format!(
             "no wasm-opt {wanted} and no npm to install it with: the page is built without it and \
              is larger. To have it, install Node.js, or binaryen {wanted}"
         ));
         return Ok(None);
-    };
+    }
     say(format!("installing wasm-opt (binaryen {wanted} from npm) into {}", dir.display()));
-    let mut install = command(npm);
-    install.args(["install", "--no-audit", "--no-fund", "--prefix"]).arg(&dir);
-    install.arg(format!("binaryen@{wanted}.0.0"));
-    let done = run(install);
+    let done = npm_install(&dir, &format!("binaryen@{wanted}.0.0"));
     if done.is_ok() && has_version(&installed, wanted) {
         return Ok(Some(installed));
     }
     let reason = done.err().unwrap_or_else(|| "what npm installed does not run here".into());
     say(format!("{reason}; the page is built without wasm-opt and is larger"));
     Ok(None)
+}
+
+fn npm() -> Option<PathBuf> {
+    if cfg!(windows) { which(&["npm.cmd"]) } else { which(&["npm"]) }
+}
+
+/// A package from npm, into a folder of its own.
+fn npm_install(dir: &Path, package: &str) -> Result<()> {
+    let npm = npm().ok_or(format!("no npm to install {package} with: install Node.js"))?;
+    let mut install = command(npm);
+    install.args(["install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"]).arg(dir);
+    install.arg(package);
+    run(install)
+}
+
+/// What the race is run against: onnxruntime-web, from npm. It is measured and never shipped.
+pub struct Rival {
+    pub version: &'static str,
+    /// The folder with its modules.
+    pub dist: PathBuf,
+}
+
+/// The newest on npm when the figures in README.md were taken (`npm view onnxruntime-web version`).
+const RIVAL: &str = "1.30.0";
+
+/// Installed earlier, or now.
+pub fn rival() -> Result<Rival> {
+    let dir = tools_dir()?.join(format!("onnxruntime-web-{RIVAL}"));
+    let dist = dir.join("node_modules").join("onnxruntime-web").join("dist");
+    if !dist.join("ort.webgpu.min.mjs").is_file() {
+        say(format!("installing onnxruntime-web {RIVAL} from npm into {}", dir.display()));
+        npm_install(&dir, &format!("onnxruntime-web@{RIVAL}"))?;
+    }
+    Ok(Rival { version: RIVAL, dist })
 }
 
 /// Whether `program --version` prints exactly `wanted`.

@@ -1,0 +1,51 @@
+// What both sides' workers have in common: answering, a clock around the pass, counting WebGPU calls.
+
+/**
+ * @param {{load: (message: object) => Promise<void>, run: (inputs: object[]) => Promise<Float32Array>}} side
+ */
+export function answer(side) {
+  const timed = async ({ inputs }) => {
+    const start = performance.now();
+    const output = await side.run(inputs);
+    return { seconds: (performance.now() - start) / 1e3, output };
+  };
+  const actions = {
+    load: (message) => side.load(message),
+    run: timed,
+    count: (message) => counted(() => timed(message)),
+  };
+  self.addEventListener("message", async ({ data }) => {
+    try {
+      postMessage({ result: await actions[data.action](data) });
+    } catch (error) {
+      // A wasm trap carries no message: the module leaves it (src/web/mod.rs).
+      const panic = self.lorakeetPanic ? `: ${self.lorakeetPanic}` : "";
+      postMessage({ error: `${error?.message ?? error}${panic}` });
+    }
+  });
+  self.addEventListener("unhandledrejection", ({ reason }) => postMessage({ error: String(reason?.message ?? reason) }));
+}
+
+/** Every engine ends up at these methods, whatever it was compiled from. */
+async function counted(work) {
+  const counts = { dispatches: 0, submissions: 0, uploads: 0 };
+  const watched = [
+    [self.GPUComputePassEncoder, "dispatchWorkgroups", "dispatches"],
+    [self.GPUComputePassEncoder, "dispatchWorkgroupsIndirect", "dispatches"],
+    [self.GPUQueue, "submit", "submissions"],
+    [self.GPUQueue, "writeBuffer", "uploads"],
+  ].filter(([type]) => type).map(([type, method, counter]) => {
+    const original = type.prototype[method];
+    type.prototype[method] = function (...parameters) {
+      counts[counter]++;
+      return original.apply(this, parameters);
+    };
+    return () => { type.prototype[method] = original; };
+  });
+  try {
+    await work();
+  } finally {
+    for (const restore of watched) restore();
+  }
+  return counts;
+}

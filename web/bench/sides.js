@@ -1,0 +1,72 @@
+// The sides of a race, each a worker of its own that loads one network and runs it when asked.
+
+import { Worked } from "./worked.js";
+
+/**
+ * @typedef {object} Side
+ * @property {string} id
+ * @property {string} title
+ * @property {"ours" | "theirs"} who
+ * @property {"webgpu" | "cpu" | "wasm"} backend
+ * @property {number} threads
+ */
+
+/** @type {Record<string, Side>} */
+export const SIDES = Object.fromEntries([
+  { id: "ours-webgpu", title: "Lorakeet, WebGPU", who: "ours", backend: "webgpu", threads: 1 },
+  { id: "ours-cpu", title: "Lorakeet, CPU backend", who: "ours", backend: "cpu", threads: 1 },
+  { id: "theirs-webgpu", title: "onnxruntime-web, WebGPU", who: "theirs", backend: "webgpu", threads: 1 },
+  { id: "theirs-wasm-1", title: "onnxruntime-web, wasm, 1 thread", who: "theirs", backend: "wasm", threads: 1 },
+  { id: "theirs-wasm-2", title: "onnxruntime-web, wasm, 2 threads", who: "theirs", backend: "wasm", threads: 2 },
+].map((side) => [side.id, side]));
+
+/** @param {import("./cases.js").Case} subject */
+export async function makeWeights(subject) {
+  const maker = new Worked(new URL("weights.js", import.meta.url));
+  try {
+    return await maker.ask(subject.make);
+  } finally {
+    maker.end();
+  }
+}
+
+export class Runner {
+  #worked;
+  #inputs;
+
+  /** @param {Side} side */
+  constructor(side) {
+    this.side = side;
+    this.#worked = new Worked(new URL(`${side.who}.js`, import.meta.url));
+  }
+
+  /**
+   * Loads engine and weights, and compiles what can be before the first pass.
+   * @returns {Promise<number>} seconds
+   */
+  async load(subject, weights) {
+    const { graph, config, block, inputs } = subject;
+    this.#inputs = inputs;
+    const { backend, threads } = this.side;
+    const start = performance.now();
+    await this.#worked.ask({ action: "load", backend, threads, graph, config, block, weights });
+    return (performance.now() - start) / 1e3;
+  }
+
+  /**
+   * One pass, from inputs in the tab's memory to an output there.
+   * @returns {Promise<{seconds: number, output: Float32Array}>}
+   */
+  run() {
+    return this.#worked.ask({ action: "run", inputs: this.#inputs });
+  }
+
+  /** One pass with WebGPU's calls counted. */
+  count() {
+    return this.#worked.ask({ action: "count", inputs: this.#inputs });
+  }
+
+  end() {
+    this.#worked.end();
+  }
+}

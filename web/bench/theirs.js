@@ -1,0 +1,28 @@
+// The other side: onnxruntime-web, as `cargo xtask bench --race` serves it beside the page. It never
+// ships with it.
+
+import { answer } from "./answer.js";
+
+let session = null;
+let ort = null;
+
+answer({
+  async load({ backend, threads, graph, weights }) {
+    // The build for WebGPU is another one than that for the CPU alone, which is smaller.
+    ort = await import(`../../ort/ort.${backend}.min.mjs`);
+    ort.env.wasm.numThreads = threads;
+    const response = await fetch(new URL(`../../race/${graph}`, import.meta.url));
+    if (!response.ok) throw new Error(`${graph}: HTTP ${response.status}`);
+    session = await ort.InferenceSession.create(new Uint8Array(await response.arrayBuffer()), {
+      executionProviders: [backend],
+      graphOptimizationLevel: "all",
+      externalData: [{ path: "weights.safetensors", data: weights }],
+    });
+  },
+
+  async run(inputs) {
+    const feeds = Object.fromEntries(inputs.map(({ name, shape, values }) => [name, new ort.Tensor("float32", values, shape)]));
+    const { output } = await session.run(feeds);
+    return output.getData();
+  },
+});

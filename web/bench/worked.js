@@ -1,0 +1,33 @@
+// A worker that is asked one thing after the other.
+
+export class Worked {
+  #worker;
+  #waiting = null;
+
+  /** @param {URL} url */
+  constructor(url) {
+    this.#worker = new Worker(url, { type: "module" });
+    this.#worker.addEventListener("message", ({ data }) => {
+      const waiting = this.#waiting;
+      this.#waiting = null;
+      if (data.error) waiting?.reject(new Error(data.error));
+      else waiting?.resolve(data.result);
+    });
+    this.#worker.addEventListener("error", (event) => {
+      this.#waiting?.reject(new Error(event.message || "the worker broke"));
+      this.#waiting = null;
+    });
+  }
+
+  ask(message) {
+    return new Promise((resolve, reject) => {
+      this.#waiting = { resolve, reject };
+      this.#worker.postMessage(message);
+    });
+  }
+
+  end() {
+    this.#waiting?.reject(new Error("ended"));
+    this.#worker.terminate();
+  }
+}

@@ -1,0 +1,381 @@
+//! `cargo xtask bench --race`: the page's engine against onnxruntime-web, in headless Chromium. The
+//! page itself measures (`web/bench`); here it is served with the other side beside it, opened in a
+//! fresh browser for each session, and its results become tables.
+
+use crate::browser::{self, Browser};
+use crate::memory::Meter;
+use crate::server::{self, Site};
+use crate::setup::Rival;
+use crate::shell::{Result, command, root, say, which};
+use crate::{build, setup};
+use std::collections::BTreeMap;
+use std::process::{Child, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+#[path = "../../benches/measure/table.rs"]
+mod table;
+use table::{Table, mebi, quantile, ratio, time};
+
+const CASES: [&str; 3] = ["demo", "block", "sd15"];
+
+/// Sides that run in turns, ours first. Their names are those of `web/bench/sides.js`.
+const GROUPS: [(&str, &[&str]); 2] = [
+    ("webgpu", &["ours-webgpu", "theirs-webgpu"]),
+    ("cpu", &["ours-cpu", "theirs-wasm-1", "theirs-wasm-2"]),
+];
+
+/// Largest difference between two outputs, over the largest value, that counts as the same.
+const AGREE: f64 = 1e-3;
+
+/// Rounds: until the seconds are over, within these bounds.
+const ROUNDS: &str = "least=3&most=21&seconds=60";
+
+/// How long one session may take; a software GPU takes minutes for one step.
+const LIMIT: Duration = Duration::from_secs(2 * 3600);
+
+/// What a session told, by name.
+type Facts = BTreeMap<String, String>;
+
+/// Runs the race. Words of `filter` name networks (`demo`, `block`, `sd15`) and kinds of engine
+/// (`webgpu`, `cpu`); of either kind all run unless one is named. With `built` the page is raced as it
+/// lies in dist/.
+pub fn run(filter: &[String], built: bool) -> Result<()> {
+    let browser = browser::find_or_install()?;
+    let rival = setup::rival()?;
+    let dist = if built { root().join("dist") } else { build::page(&setup::page()?)? };
+    if !dist.join("bench.html").is_file() {
+        return Err(format!("{} holds no page: leave out --built", dist.display()));
+    }
+    let host = Host::open(&browser, dist, &rival)?;
+    let mut rows = Vec::new();
+    for case in chosen(&CASES, filter) {
+        for name in chosen(&GROUPS.map(|(name, _)| name), filter) {
+            let sides =
+                GROUPS.iter().find(|group| group.0 == name).map_or(&[][..], |group| group.1);
+            rows.push(Row::measure(&host, case, sides));
+        }
+    }
+    print(&rows, &rival);
+    Ok(())
+}
+
+/// Whether a filter means the race, or everything.
+pub fn wants(filter: &[String]) -> bool {
+    let known = |word: &String| {
+        CASES.contains(&word.as_str()) || GROUPS.iter().any(|group| group.0 == word)
+    };
+    filter.is_empty() || filter.iter().any(known)
+}
+
+fn chosen<'a>(all: &[&'a str], filter: &[String]) -> Vec<&'a str> {
+    let named: Vec<&str> = all.iter().filter(|n| filter.iter().any(|f| f == *n)).copied().collect();
+    if named.is_empty() { all.to_vec() } else { named }
+}
+
+/// One network on one kind of engine.
+struct Row {
+    case: &'static str,
+    sides: &'static [&'static str],
+    /// Side by side, in turns.
+    together: Facts,
+    /// Each in a browser of its own: memory, and loading with nothing else going on.
+    alone: Vec<Facts>,
+}
+
+impl Row {
+    fn measure(host: &Host, case: &'static str, sides: &'static [&'static str]) -> Self {
+        let alone = sides.iter().map(|side| {
+            host.session(&format!("race={case}&sides={side}&memory&least=0&most=0&seconds=0"))
+        });
+        let alone = alone.collect();
+        let together = host.session(&format!("race={case}&sides={}&{ROUNDS}", sides.join(",")));
+        Self { case, sides, together, alone }
+    }
+
+    fn times(&self, side: &str) -> Vec<f64> {
+        let times = self.together.get(&format!("{side} times")).map_or("", String::as_str);
+        times.split(' ').filter_map(|time| time.parse().ok()).collect()
+    }
+
+    fn number(facts: &Facts, name: &str) -> Option<f64> {
+        facts.get(name)?.parse().ok()
+    }
+}
+
+/// Serves page and rival, and opens browsers that report back.
+struct Host<'a> {
+    browser: &'a Browser,
+    url: String,
+    results: Receiver<String>,
+    process: Arc<AtomicU32>,
+}
+
+impl<'a> Host<'a> {
+    fn open(browser: &'a Browser, dist: std::path::PathBuf, rival: &Rival) -> Result<Self> {
+        let (sender, results) = channel();
+        let process = Arc::new(AtomicU32::new(0));
+        let (watched, meter) = (Arc::clone(&process), Mutex::new(None));
+        let site = Site::new(dist)
+            .mount("web", root().join("web"))
+            .mount("race", root().join("benches").join("race"))
+            .mount("ort", rival.dist.clone())
+            .host(move |action, body| {
+                let mut meter = meter.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+                match action {
+                    "say" => say(body),
+                    "result" => drop(sender.send(body)),
+                    "memory-start" => {
+                        let (started, now) = Meter::start(watched.load(Ordering::Relaxed));
+                        *meter = Some(started);
+                        return now.to_string();
+                    }
+                    "memory-peak" => {
+                        return meter.take().map_or(0, |meter: Meter| meter.peak()).to_string();
+                    }
+                    _ => {}
+                }
+                String::new()
+            });
+        Ok(Self { browser, url: server::spawn(site)?, results, process })
+    }
+
+    /// One session in a fresh browser. What goes wrong is a fact too: the other rows go on.
+    fn session(&self, query: &str) -> Facts {
+        let mut facts = match self.told(query) {
+            Ok(text) => facts(&text),
+            Err(e) => Facts::from([("failed".to_string(), e)]),
+        };
+        for (name, problem) in facts.iter_mut().filter(|(name, _)| name.ends_with("failed")) {
+            say(format!("{query}: {name}: {problem}"));
+        }
+        facts
+    }
+
+    fn told(&self, query: &str) -> Result<String> {
+        let profile = std::env::temp_dir().join(format!("lorakeet-race-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&profile);
+        let mut chrome = command(&self.browser.chrome);
+        chrome
+            .args(flags()?)
+            .arg(format!("--user-data-dir={}", profile.display()))
+            .arg(format!("{}bench.html?{query}", self.url))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let child = chrome.spawn();
+        let mut child = child.map_err(|e| format!("{}: {e}", self.browser.chrome.display()))?;
+        self.process.store(child.id(), Ordering::Relaxed);
+        let start = Instant::now();
+        let told = loop {
+            match self.results.recv_timeout(Duration::from_secs(1)) {
+                Ok(text) => break Ok(text),
+                Err(_) if !matches!(child.try_wait(), Ok(None)) => {
+                    break Err("the browser ended".into());
+                }
+                Err(_) if start.elapsed() > LIMIT => {
+                    break Err(format!("no result after {} s", LIMIT.as_secs()));
+                }
+                Err(_) => {}
+            }
+        };
+        end(&mut child);
+        let _ = std::fs::remove_dir_all(profile);
+        told
+    }
+}
+
+/// Asks the browser to end, which ends its other processes in order, and sees to it.
+fn end(child: &mut Child) {
+    if let Some(kill) = which(&["kill"]) {
+        let _ = command(kill).args(["-TERM", &child.id().to_string()]).status();
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(10) && matches!(child.try_wait(), Ok(None)) {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+/// The flags of `webdriver.json`, with which the tests' browser is started too.
+fn flags() -> Result<Vec<String>> {
+    let file = root().join("webdriver.json");
+    let text = std::fs::read_to_string(&file).map_err(|e| format!("{}: {e}", file.display()))?;
+    let list = text.split_once("\"args\"").and_then(|(_, rest)| rest.split_once('['));
+    let list = list.and_then(|(_, rest)| rest.split_once(']')).ok_or("webdriver.json: no args")?.0;
+    Ok(list.split('"').skip(1).step_by(2).map(String::from).collect())
+}
+
+/// Lines of a name, a tab and a value.
+fn facts(text: &str) -> Facts {
+    let pair = |line: &str| line.split_once('\t').map(|(a, b)| (a.to_string(), b.to_string()));
+    text.lines().filter_map(pair).collect()
+}
+
+fn print(rows: &[Row], rival: &Rival) {
+    let fact = |name| rows.iter().find_map(|row| row.together.get(name));
+    println!(
+        "\nLorakeet and onnxruntime-web {} in the same tab, in turns; adapter: {}{}. A step is one \
+         forward pass of the network, from inputs in the tab's memory to its output there; medians, \
+         in brackets the middle half. GFLOP/s: operations of matrix products, convolutions and \
+         attention, a multiply-add being two, over the median. Outputs agree where the largest \
+         difference is below {AGREE} of the largest value; a row where they don't is void.\n",
+        rival.version,
+        fact("adapter").map_or("unknown", String::as_str),
+        match fact("isolated").map(String::as_str) {
+            Some("true") => ", cross-origin isolated",
+            _ => ", not cross-origin isolated (one thread)",
+        },
+    );
+    for case in CASES {
+        let Some(row) = rows.iter().find(|row| row.case == case) else { continue };
+        let number = |name| Row::number(&row.together, name).unwrap_or(f64::NAN);
+        println!(
+            "- `{case}`: {}; {:.4} GFLOP; {:.4} GB moved if every operator reads and writes each \
+             value once, {:.4} GB of them weights",
+            row.together.get("title").map_or("", String::as_str),
+            number("flops") / 1e9,
+            number("bytes") / 1e9,
+            number("weights") / 1e9,
+        );
+    }
+    let steps = [
+        "network: engines",
+        "rounds",
+        "ours",
+        "theirs",
+        "theirs / ours",
+        "GFLOP/s, ours",
+        "theirs",
+        "difference",
+    ];
+    let mut table = Table::new(&steps);
+    for row in rows {
+        for side in &row.sides[1..] {
+            table.row(step(row, side));
+        }
+    }
+    println!("\n{}\n", table.lines().join("\n"));
+    println!(
+        "Each alone in a fresh browser: the time until engine and weights are loaded, the first step \
+         (which compiles shaders), memory of all the browser's processes at the peak above what \
+         they had when only the weights were there, and calls of WebGPU in one step.\n"
+    );
+    let around = ["network: engine", "load", "first step", "memory", "dispatches", "submissions"];
+    let mut table = Table::new(&around);
+    for row in rows {
+        for (side, facts) in row.sides.iter().zip(&row.alone) {
+            table.row(alone(row.case, side, facts));
+        }
+    }
+    println!("{}", table.lines().join("\n"));
+}
+
+/// Ours beside one other side.
+fn step(row: &Row, side: &str) -> [String; 8] {
+    let own = row.sides[0];
+    let (ours, theirs) = (row.times(own), row.times(side));
+    let failed = |side: &str| {
+        let why = [format!("{side} failed"), "failed".into()];
+        why.iter().find_map(|name| row.together.get(name))
+    };
+    let rate = |times: &[f64]| {
+        let flops = Row::number(&row.together, "flops").unwrap_or(f64::NAN);
+        format!("{:.3}", flops / 1e9 / quantile(times, 0.5))
+    };
+    let shown = |side: &str, times: &[f64]| match failed(side) {
+        Some(why) => format!("failed: {why}"),
+        None => time(quantile(times, 0.5)),
+    };
+    let difference = Row::number(&row.together, &format!("{side} difference"));
+    let raced = failed(own).is_none() && failed(side).is_none();
+    let compared = match difference {
+        _ if !raced => "-".into(),
+        Some(off) if off <= AGREE => ratio(&theirs, &ours),
+        _ => "void".into(),
+    };
+    [
+        format!("{}: {own}, {side}", row.case),
+        theirs.len().min(ours.len()).to_string(),
+        shown(own, &ours),
+        shown(side, &theirs),
+        compared,
+        rate(&ours),
+        rate(&theirs),
+        difference.map_or("-".into(), |off| format!("{off:.1e}")),
+    ]
+}
+
+/// What one side needs besides time.
+fn alone(case: &str, side: &str, facts: &Facts) -> [String; 6] {
+    let text = |name: &str| facts.get(&format!("{side} {name}")).cloned();
+    let seconds = |name| text(name).and_then(|t| t.parse().ok()).map_or("-".into(), time);
+    let bytes = |name| Row::number(facts, name).filter(|&bytes| bytes > 0.0);
+    let memory = match (bytes("memory-before"), bytes("memory-peak")) {
+        (Some(before), Some(peak)) => mebi((peak - before) as u64),
+        _ => "-".into(),
+    };
+    let calls = |name| match side.ends_with("webgpu") {
+        true => text(name).unwrap_or("-".into()),
+        false => "-".into(),
+    };
+    let load = match text("failed").or(facts.get("failed").cloned()) {
+        Some(why) => format!("failed: {why}"),
+        None => seconds("load"),
+    };
+    [
+        format!("{case}: {side}"),
+        load,
+        seconds("first"),
+        memory,
+        calls("dispatches"),
+        calls("submissions"),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(together: &str) -> Row {
+        let sides: &[&str] = &["ours-cpu", "theirs-wasm-1"];
+        Row { case: "demo", sides, together: facts(together), alone: Vec::new() }
+    }
+
+    const GOOD: &str = "flops\t4000000000\nours-cpu times\t1 2 3\ntheirs-wasm-1 times\t2 6 3\n";
+
+    #[test]
+    fn a_row_holds_the_median_of_the_rounds_ratios() {
+        let row = row(&format!("{GOOD}theirs-wasm-1 difference\t0.00001"));
+        let cells = step(&row, "theirs-wasm-1");
+        assert_eq!(cells[1..4], ["3", "2.00 s", "3.00 s"]);
+        assert_eq!(cells[4..7], ["2.00 (1.50 to 2.50)", "2.000", "1.333"]);
+    }
+
+    #[test]
+    fn outputs_that_differ_make_the_row_void_and_a_failure_is_told() {
+        for off in ["0.01", "Infinity", "NaN"] {
+            let row = row(&format!("{GOOD}theirs-wasm-1 difference\t{off}"));
+            assert_eq!(step(&row, "theirs-wasm-1")[4], "void", "{off}");
+        }
+        let row = row(&format!("{GOOD}theirs-wasm-1 failed\tout of memory"));
+        let cells = step(&row, "theirs-wasm-1");
+        assert_eq!(cells[3..5], ["failed: out of memory", "-"]);
+    }
+
+    #[test]
+    fn words_choose_networks_and_engines() {
+        let words = |line: &str| line.split_whitespace().map(String::from).collect::<Vec<_>>();
+        assert_eq!(chosen(&CASES, &words("")), CASES);
+        assert_eq!(chosen(&CASES, &words("cpu block")), ["block"]);
+        assert_eq!(chosen(&["webgpu", "cpu"], &words("cpu block")), ["cpu"]);
+    }
+
+    #[test]
+    fn the_tests_browser_flags_are_found() {
+        assert!(flags().is_ok_and(|flags| flags.contains(&"--enable-unsafe-webgpu".to_string())));
+    }
+}
