@@ -62,12 +62,15 @@ export class Controller {
       capability.show(report);
       this.#state("loading", "Starting the engine…");
       try {
-        this.#backend = await this.#engine.open();
+        capability.opened(await this.#engine.open());
+        this.#backend = report.backend;
       } catch (error) {
         if (report.backend === "cpu" || forcedBackend) throw error;
         this.#engine.restart();
-        this.#backend = await this.#engine.open("cpu");
+        const opened = await this.#engine.open("cpu");
+        this.#backend = "cpu";
         capability.show({ ...report, backend: "cpu", why: `the GPU could not be opened (${error.message})` });
+        capability.opened(opened);
       }
     } catch (error) {
       this.#fail("Lorakeet could not start", error, "Reload the page; a current Chrome, Edge, Firefox or Safari is needed.");

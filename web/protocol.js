@@ -26,6 +26,11 @@
  * @property {number} threads
  * @property {boolean} crossOriginIsolated
  *
+ * @typedef {object} Opened
+ * @property {"webgpu"|"cpu"} backend
+ * @property {{kind: ?string, refused: string[], milliseconds: number}} kernels   kind null: none in use;
+ *   refused: those that computed wrongly when the device was opened
+ *
  * @typedef {object} ModelReport
  * @property {string} name
  * @property {{name: string, tensors: number, parameters: number, bytes: number}[]} components
@@ -124,7 +129,7 @@
 export const Action = Object.freeze({
   /** { backend: "webgpu"|"cpu"|null } -> Capability. Downloads nothing. */
   capability: "capability",
-  /** { backend } -> the backend that opened. Loads the wasm. */
+  /** { backend } -> Opened. Loads the wasm. */
   open: "open",
   /** { urls: {path, url}[] } -> { files: ModelFile[] }; progress { done, total, what } */
   fetchFiles: "fetchFiles",

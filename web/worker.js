@@ -16,7 +16,7 @@ const actions = {
     const wasm = await import("../lorakeet.js");
     await wasm.default({ module_or_path: new URL("../lorakeet_bg.wasm", import.meta.url) });
     engine = await wasm.Engine.open(backend, new URLSearchParams(self.location.search).get("kernels") ?? undefined);
-    return backend;
+    return { backend, kernels: engine.kernels() };
   },
 
   async [Action.fetchFiles]({ urls }, report) {

@@ -32,7 +32,42 @@ pub enum Choice {
     None,
 }
 
+/// What has a kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// [`linear`].
+    Linear,
+    /// [`conv2d`].
+    Conv2d,
+    /// [`attention`].
+    Attention,
+    /// [`group_norm`].
+    GroupNorm,
+    /// [`layer_norm`].
+    LayerNorm,
+    /// [`silu`].
+    Silu,
+    /// [`geglu`].
+    Geglu,
+}
+
+impl Operation {
+    /// For people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Linear => "linear",
+            Self::Conv2d => "convolution",
+            Self::Attention => "attention",
+            Self::GroupNorm => "group norm",
+            Self::LayerNorm => "layer norm",
+            Self::Silu => "SiLU",
+            Self::Geglu => "GEGLU",
+        }
+    }
+}
+
 thread_local! {
+    static FORBIDDEN: Cell<u8> = const { Cell::new(0) };
     static CHOICE: Cell<Choice> = const { Cell::new(Choice::Best) };
 }
 
@@ -41,14 +76,21 @@ pub fn choose(choice: Choice) {
     CHOICE.set(choice);
 }
 
-/// Whether kernels work on this tensor: where they do, the functions of this module may be called
-/// with it.
-pub fn serve<const D: usize>(x: &Tensor<D>) -> bool {
-    let wanted = match CHOICE.get() {
-        Choice::Best => cfg!(target_arch = "wasm32"),
-        Choice::All => true,
-        Choice::None => false,
-    };
+/// Takes an operation's kernel out of use on this thread: its twin does the work.
+pub fn forbid(operation: Operation) {
+    FORBIDDEN.set(FORBIDDEN.get() | 1 << operation as u8);
+}
+
+/// Whether the operation's kernel works on this tensor: where it does, its function of this module
+/// may be called with it.
+pub fn serve<const D: usize>(operation: Operation, x: &Tensor<D>) -> bool {
+    let forbidden = FORBIDDEN.get() & 1 << operation as u8 != 0;
+    let wanted = !forbidden
+        && match CHOICE.get() {
+            Choice::Best => cfg!(target_arch = "wasm32"),
+            Choice::All => true,
+            Choice::None => false,
+        };
     // Native GPU backends have compilers and autotuning of their own.
     let here = on_cpu(x) || cfg!(target_arch = "wasm32");
     wanted && x.dtype() == DType::F32 && here
@@ -61,7 +103,7 @@ fn on_cpu<const D: usize>(x: &Tensor<D>) -> bool {
 /// Whether [`attention`] works on heads of this width: a GPU's registers don't hold wider ones, which
 /// only autoencoders have.
 pub fn serve_attention<const D: usize>(q: &Tensor<D>, width: usize) -> bool {
-    serve(q) && (on_cpu(q) || (width.is_multiple_of(4) && width <= 160))
+    serve(Operation::Attention, q) && (on_cpu(q) || (width.is_multiple_of(4) && width <= 160))
 }
 
 /// `x [.., in]`, `weight [out, in]`, `bias [out] -> x weight^T + bias [.., out]`. The bias has no

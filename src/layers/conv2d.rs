@@ -3,7 +3,7 @@ use burn::tensor::module;
 use burn::tensor::ops::ConvOptions;
 
 use super::{Factors, Parameters, Slot};
-use crate::kernels::{self, PackedWeight};
+use crate::kernels::{self, Operation, PackedWeight};
 
 /// Kernel, stride and padding of a square convolution.
 #[derive(Debug, Clone, Copy)]
@@ -35,14 +35,14 @@ impl Conv2dConfig {
 
 /// `x [n, in, h, w]`, `weight [out, in, k, k]`, `bias [out] -> [n, out, h', w']`. The bias has no
 /// gradient.
-fn conv2d(
+pub(super) fn conv2d(
     x: Tensor<4>,
     weight: Tensor<4>,
     bias: Option<Tensor<1>>,
     config: Conv2dConfig,
     packed: Option<&PackedWeight>,
 ) -> Tensor<4> {
-    if kernels::serve(&x) {
+    if kernels::serve(Operation::Conv2d, &x) {
         return kernels::conv2d(x, weight, packed, bias, config.stride, config.padding);
     }
     module::conv2d(x, weight, bias, config.options())

@@ -2,12 +2,16 @@ use burn::tensor::Tensor;
 use burn::tensor::module;
 
 use super::{Factors, Parameters, Slot};
-use crate::kernels;
+use crate::kernels::{self, Operation};
 
 /// `x [.., in]`, `weight [out, in]`, `bias [out] -> x weight^T + bias [.., out]`. The bias has no
 /// gradient.
-fn linear<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<D> {
-    if kernels::serve(&x) {
+pub(super) fn linear<const D: usize>(
+    x: Tensor<D>,
+    weight: Tensor<2>,
+    bias: Option<Tensor<1>>,
+) -> Tensor<D> {
+    if kernels::serve(Operation::Linear, &x) {
         return kernels::linear(x, weight, bias);
     }
     module::linear(x, weight.transpose(), bias)

@@ -3,6 +3,7 @@
 
 mod activation;
 mod attention;
+mod check;
 mod conv2d;
 mod dense;
 mod dropout;
@@ -13,6 +14,7 @@ mod slot;
 
 pub use activation::{geglu, silu};
 pub use attention::attention;
+pub use check::{Check, checks};
 pub use conv2d::{Conv2d, Conv2dConfig};
 pub use dense::{Dense, KroneckerFactor};
 pub use dropout::Dropout;

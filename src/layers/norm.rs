@@ -2,7 +2,7 @@ use burn::tensor::module::layer_norm;
 use burn::tensor::{Tensor, activation};
 
 use super::Parameters;
-use crate::kernels;
+use crate::kernels::{self, Operation};
 
 /// Normalises groups of channels, then scales and shifts each channel.
 #[derive(Debug)]
@@ -21,9 +21,14 @@ impl GroupNorm {
         Self { weight, bias, groups, epsilon }
     }
 
+    /// A norm of given weights.
+    pub(super) fn new(weight: Tensor<1>, bias: Tensor<1>, groups: usize, epsilon: f64) -> Self {
+        Self { weight, bias, groups, epsilon }
+    }
+
     /// `[n, c, h, w] -> [n, c, h, w]`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        if kernels::serve(&x) {
+        if kernels::serve(Operation::GroupNorm, &x) {
             return self.kernel(x, false);
         }
         self.composed(x)
@@ -31,7 +36,7 @@ impl GroupNorm {
 
     /// The same with SiLU after it.
     pub fn forward_silu(&self, x: Tensor<4>) -> Tensor<4> {
-        if kernels::serve(&x) {
+        if kernels::serve(Operation::GroupNorm, &x) {
             return self.kernel(x, true);
         }
         activation::silu(self.composed(x))
@@ -73,11 +78,16 @@ impl LayerNorm {
         Self { weight, bias, epsilon }
     }
 
+    /// A norm of given weights.
+    pub(super) fn new(weight: Tensor<1>, bias: Tensor<1>, epsilon: f64) -> Self {
+        Self { weight, bias, epsilon }
+    }
+
     /// `[.., width] -> [.., width]`.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         let weight = self.weight.clone().cast(x.dtype());
         let bias = self.bias.clone().cast(x.dtype());
-        if kernels::serve(&x) {
+        if kernels::serve(Operation::LayerNorm, &x) {
             return kernels::layer_norm(x, weight, bias, self.epsilon);
         }
         layer_norm(x, weight, Some(bias), self.epsilon)

@@ -1,8 +1,55 @@
-//! What the browser says of its GPU.
+//! What the browser says of its GPU, and whether our kernels compute rightly on it.
 
+use burn::tensor::{Device, Tensor};
 use js_sys::{Function, Promise, Reflect};
+use serde::Serialize;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
+
+use super::engine::JsResult;
+use crate::error::Error;
+use crate::kernels::{self, cpu::microkernel};
+use crate::layers::checks;
+
+/// Which kernels run.
+#[derive(Debug, Default, Serialize)]
+pub struct KernelReport {
+    kind: Option<String>,
+    refused: Vec<&'static str>,
+    milliseconds: f64,
+}
+
+impl KernelReport {
+    /// Compares each kernel with burn's operations on the CPU and takes out of use what differs.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub async fn check(device: &Device, gpu: bool) -> JsResult<Self> {
+        let started = js_sys::Date::now();
+        let checks = checks(device);
+        // One readback for all.
+        let results = Tensor::cat(checks.iter().map(|check| check.result.clone()).collect(), 0);
+        let failed = |error: String| {
+            Error::device(error, "Add ?kernels=off to the page's address to run without them")
+        };
+        let data = results.into_data_async().await.map_err(|error| failed(error.to_string()))?;
+        let values: Vec<f32> =
+            data.convert::<f32>().try_into_vec().map_err(|error| failed(format!("{error:?}")))?;
+        let mut refused = Vec::new();
+        let mut rest = &values[..];
+        for check in &checks {
+            let (result, after) = rest.split_at(check.result.dims()[0].min(rest.len()));
+            rest = after;
+            if !check.passes(result) {
+                kernels::forbid(check.operation);
+                refused.push(check.operation.name());
+            }
+        }
+        let kind = if gpu { "WGSL" } else { microkernel::installed() };
+        let milliseconds = js_sys::Date::now() - started;
+        Ok(Self { kind: Some(kind.into()), refused, milliseconds })
+    }
+}
 
 /// Whether the adapter that WebGPU gives runs on the CPU. Where the browser doesn't tell, it is taken
 /// for a GPU.

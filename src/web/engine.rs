@@ -8,7 +8,7 @@ use serde::Serialize;
 use wasm_bindgen::prelude::*;
 use web_sys::Blob;
 
-use super::adapter::software_adapter;
+use super::adapter::{KernelReport, software_adapter};
 use super::blob::BlobSource;
 use super::training::Training;
 use crate::error::Error;
@@ -31,6 +31,7 @@ const SLOW_STEP: f64 = 500.0;
 pub struct Engine {
     pub(super) device: Device,
     gpu: bool,
+    kernels: KernelReport,
     pub(super) model: Option<Rc<StableDiffusion>>,
     /// Whether the model is above [`LARGE_MODEL`].
     pub(super) large: bool,
@@ -66,7 +67,21 @@ impl Engine {
             }
         });
         let (device, gpu) = open_device(&backend).await?;
-        Ok(Self { device, gpu, model: None, large: false, job: None, training: None })
+        let kernels = if kernels.as_deref() == Some("off") {
+            KernelReport::default()
+        } else {
+            KernelReport::check(&device, gpu).await?
+        };
+        Ok(Self { device, gpu, kernels, model: None, large: false, job: None, training: None })
+    }
+
+    /// Which kernels run: `{kind, refused, milliseconds}`, `kind` being null where none do, `refused`
+    /// the names of those that computed wrongly here and are not used.
+    ///
+    /// # Errors
+    /// None that JavaScript could cause.
+    pub fn kernels(&self) -> JsResult<JsValue> {
+        Ok(serde_wasm_bindgen::to_value(&self.kernels)?)
     }
 
     /// Loads a model from `[{path, blob}]`, in place of the one before once it is there. Calls

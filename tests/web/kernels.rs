@@ -31,8 +31,10 @@ type Case = Box<dyn Fn(&[Tensor<1>]) -> Tensor<1>>;
 /// A case's name, the sizes of its leaves, and what is computed of them.
 fn cases(draw: &mut Draw, device: &Device) -> Vec<(String, Vec<Tensor<1>>, Case)> {
     let mut cases: Vec<(String, Vec<Tensor<1>>, Case)> = Vec::new();
-    for _ in 0..12 {
-        let [m, n, k] = [1 + draw.below(40), 1 + draw.below(40), 1 + draw.below(40)];
+    // The last few are large enough for the tiles of real GPUs.
+    for i in 0..16 {
+        let least = if i < 12 { 1 } else { 64 };
+        let [m, n, k] = [(); 3].map(|()| least + draw.below(40));
         let leaves = vec![draw.tensor([m * k], device), draw.tensor([n * k], device)];
         let bias = (draw.below(2) == 0).then(|| draw.tensor([n], device));
         let f = move |x: &[Tensor<1>]| {
@@ -41,9 +43,10 @@ fn cases(draw: &mut Draw, device: &Device) -> Vec<(String, Vec<Tensor<1>>, Case)
         };
         cases.push((format!("linear {m} {n} {k}"), leaves, Box::new(f)));
     }
-    for _ in 0..20 {
-        let (n, input, output) = (1 + draw.below(2), 1 + draw.below(9), 1 + draw.below(9));
-        let (h, w) = (3 + draw.below(8), 3 + draw.below(8));
+    for i in 0..24 {
+        let (channels, pixels) = if i < 20 { (1, 3) } else { (64, 8) };
+        let (n, input, output) = (1 + draw.below(2), 1 + draw.below(9), channels + draw.below(9));
+        let (h, w) = (pixels + draw.below(8), pixels + draw.below(8));
         let kernel = [1, 3][draw.below(2)];
         let (stride, before, after) =
             if kernel == 1 { (1, 0, 0) } else { (1 + draw.below(2), draw.below(2), draw.below(2)) };

@@ -4,6 +4,7 @@ const NAMES = { webgpu: "WebGPU", cpu: "CPU" };
 
 export class CapabilityLine {
   #details = document.querySelector("#capability");
+  #list = this.#details.querySelector("dl");
 
   /** @param {import("../protocol.js").Capability} report */
   show(report) {
@@ -21,14 +22,23 @@ export class CapabilityLine {
       ["Processor threads", String(threads)],
       ["Cross-origin isolated", crossOriginIsolated ? "yes" : "no"],
     ];
-    this.#details.querySelector("dl").replaceChildren(...facts.filter(([, value]) => value).flatMap(([term, value]) => {
-      const dt = document.createElement("dt");
-      const dd = document.createElement("dd");
-      dt.textContent = term;
-      dd.textContent = value;
-      return [dt, dd];
-    }));
+    this.#list.replaceChildren(...facts.filter(([, value]) => value).flatMap(line));
   }
+
+  /** @param {import("../protocol.js").Opened} opened */
+  opened({ kernels: { kind, refused, milliseconds } }) {
+    const checked = `${kind}, checked in ${Math.round(milliseconds)} ms`;
+    const without = refused.length ? `; computed wrongly here and not used: ${refused.join(", ")}` : "";
+    this.#list.append(...line(["Kernels", kind ? checked + without : "off"]));
+  }
+}
+
+function line([term, value]) {
+  const dt = document.createElement("dt");
+  const dd = document.createElement("dd");
+  dt.textContent = term;
+  dd.textContent = value;
+  return [dt, dd];
 }
 
 function size(bytes) {

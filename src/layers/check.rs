@@ -1,0 +1,103 @@
+//! What a device's kernels give for known numbers, beside what burn's operations give on the CPU.
+//! A driver or a browser with a fault of its own is found when the device opens, not in a picture.
+
+use burn::tensor::{Device, Tensor};
+
+use super::conv2d::conv2d;
+use super::linear::linear;
+use super::{Conv2dConfig, GroupNorm, LayerNorm, attention, geglu, silu};
+use crate::kernels::{self, Choice, Operation};
+
+/// The largest difference that is rounding, over the largest value.
+const TOLERANCE: f32 = 1e-4;
+
+/// One operation on numbers that are the same every time.
+#[derive(Debug)]
+pub struct Check {
+    /// Whose kernel it is.
+    pub operation: Operation,
+    /// What the device makes of them, to be read back.
+    pub result: Tensor<1>,
+    expected: Vec<f32>,
+}
+
+impl Check {
+    /// Whether `result`, read back, is what it has to be.
+    pub fn passes(&self, result: &[f32]) -> bool {
+        let most = self.expected.iter().fold(0f32, |most, x| most.max(x.abs()));
+        let near = |(a, b): (&f32, &f32)| (a - b).abs() <= TOLERANCE * most;
+        result.len() == self.expected.len() && result.iter().zip(&self.expected).all(near)
+    }
+}
+
+/// The checks of all operations, queued on `device`. The sizes are odd and fill a workgroup.
+pub fn checks(device: &Device) -> Vec<Check> {
+    use Operation::{Attention, Conv2d, Geglu, GroupNorm, LayerNorm, Linear, Silu};
+    let cpu = Device::flex();
+    [Linear, Conv2d, Attention, GroupNorm, LayerNorm, Silu, Geglu]
+        .into_iter()
+        .map(|operation| {
+            kernels::choose(Choice::None);
+            let expected = run(operation, &cpu).into_data().convert::<f32>();
+            kernels::choose(Choice::All);
+            let result = run(operation, device);
+            kernels::choose(Choice::Best);
+            // On the CPU nothing but the dtype can fail here, and it was converted.
+            let expected = expected.try_into_vec().unwrap_or_default();
+            Check { operation, result, expected }
+        })
+        .collect()
+}
+
+fn numbers<const D: usize>(dims: [usize; D], device: &Device) -> Tensor<D> {
+    let count: usize = dims.iter().product();
+    let values: Vec<f32> = (0..count).map(|i| (i as f32 * 1.7).sin()).collect();
+    Tensor::<1>::from_floats(&values[..], device).reshape(dims)
+}
+
+fn run(operation: Operation, device: &Device) -> Tensor<1> {
+    let square = || numbers([1, 8, 9, 9], device);
+    let rows = |length| numbers([1, length, 16], device);
+    let each = |count| (numbers([count], device), numbers([count], device) * 0.5);
+    match operation {
+        Operation::Linear => {
+            linear(rows(21), numbers([19, 16], device), Some(numbers([19], device))).flatten(0, 2)
+        }
+        Operation::Conv2d => {
+            let (weight, bias) = (numbers([9, 8, 3, 3], device), numbers([9], device));
+            conv2d(square(), weight, Some(bias), Conv2dConfig::SAME, None).flatten(0, 3)
+        }
+        Operation::Attention => attention(rows(21), rows(13), rows(13), 2, false).flatten(0, 2),
+        Operation::GroupNorm => {
+            let (weight, bias) = each(8);
+            GroupNorm::new(weight, bias, 2, 1e-5).forward_silu(square()).flatten(0, 3)
+        }
+        Operation::LayerNorm => {
+            let (weight, bias) = each(16);
+            LayerNorm::new(weight, bias, 1e-5).forward(rows(21)).flatten(0, 2)
+        }
+        Operation::Silu => silu(rows(21)).flatten(0, 2),
+        Operation::Geglu => geglu(rows(21)).flatten(0, 2),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn right_results_pass_and_wrong_ones_do_not() {
+        let checks = checks(&Device::flex());
+        assert_eq!(checks.len(), 7);
+        for check in checks {
+            let name = check.operation.name();
+            let mut result: Vec<f32> = check.result.to_data().try_into_vec().unwrap();
+            assert!(check.passes(&result), "{name}");
+            assert!(!check.passes(&result[1..]), "{name}");
+            result[3] += 0.01;
+            assert!(!check.passes(&result), "{name}");
+            result[3] = f32::NAN;
+            assert!(!check.passes(&result), "{name}");
+        }
+    }
+}
