@@ -61,6 +61,21 @@ proptest! {
         prop_assert!(all < 2e-5, "{all}");
     }
 
+    /// In place of y where nobody else holds it, and not where somebody does.
+    #[test]
+    fn sums_onto_a_tensor(rows in 1usize..20, input in 1usize..20, output in 1usize..20, held: bool) {
+        let device = Device::flex();
+        let (y, x) = (draw([rows, output], &device), draw([rows, input], &device));
+        let weight = draw::<2>([input, output], &device).transpose();
+        let expected = y.clone() + x.clone().matmul(weight.clone().transpose()) * 0.3;
+        let kept = held.then(|| (y.clone(), y.clone() * 1.0));
+        let sum = kernels::linear_onto(y, x, weight, 0.3);
+        prop_assert!(distance(sum, expected) < 1e-5);
+        if let Some((y, before)) = kept {
+            prop_assert_eq!(distance(y, before), 0.0);
+        }
+    }
+
     #[test]
     fn activations_and_their_twins(n in 1usize..4, length in 1usize..9, half in 1usize..20) {
         let device = Device::flex();

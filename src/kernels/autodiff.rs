@@ -67,6 +67,12 @@ step!(LinearStep, 2, |g, (x, weight) => (FloatTensor<B>, FloatTensor<B>)| [
     B::kernel_product(B::float_transpose(g), x),
 ]);
 
+step!(LinearOntoStep, 3, |g, (x, weight, factor) => (FloatTensor<B>, FloatTensor<B>, f32)| [
+    g.clone(),
+    B::float_mul_scalar(B::kernel_product(g.clone(), weight), factor.into()),
+    B::float_mul_scalar(B::kernel_product(B::float_transpose(g), x), factor.into()),
+]);
+
 step!(ProductStep, 2, |g, (a, b) => (FloatTensor<B>, FloatTensor<B>)| [
     B::kernel_product(g.clone(), B::float_transpose(b)),
     B::kernel_product(B::float_transpose(a), g),
@@ -132,6 +138,23 @@ impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
             (x.primitive().clone(), weight.primitive().clone()),
             B::kernel_linear(x.into_primitive(), weight.into_primitive(), bias)
         )
+    }
+
+    fn kernel_linear_onto(
+        y: Tracked<B, C>,
+        x: Tracked<B, C>,
+        weight: Tracked<B, C>,
+        factor: f32,
+    ) -> Tracked<B, C> {
+        let nodes = [y.node(), x.node(), weight.node()];
+        let [y, x, weight] = [y, x, weight].map(Tracked::<B, C>::into_primitive);
+        match LinearOntoStep.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => {
+                let state = (x.clone(), weight.clone(), factor);
+                prep.finish(state, B::kernel_linear_onto(y, x, weight, factor))
+            }
+            OpsKind::UnTracked(prep) => prep.finish(B::kernel_linear_onto(y, x, weight, factor)),
+        }
     }
 
     fn kernel_product(a: Tracked<B, C>, b: Tracked<B, C>) -> Tracked<B, C> {

@@ -59,6 +59,25 @@ impl Kernels for Flex {
         tensor(y, [m, n])
     }
 
+    fn kernel_linear_onto(
+        y: FlexTensor,
+        x: FlexTensor,
+        weight: FlexTensor,
+        factor: f32,
+    ) -> FlexTensor {
+        let weight = matrix(weight);
+        let ([m, k], [n, _]) = (x.shape().dims::<2>(), weight.shape().dims::<2>());
+        let x: Vec<f32> = Dense::new(x).values().iter().map(|x| x * factor).collect();
+        let a = Matrix { data: &x, row: k, column: 1 };
+        let b = view(&weight);
+        let transposed = Matrix { row: b.column, column: b.row, ..b };
+        // Written into where nobody else holds it; a view of something larger is copied.
+        let whole = y.layout().num_elements() * size_of::<f32>() == y.bytes().len();
+        let mut y = if whole && y.is_contiguous() { y } else { Dense::new(y).0 };
+        multiply([m, n, k], a, &transposed, y.storage_mut(), n, Start::Given);
+        y
+    }
+
     fn kernel_product(a: FlexTensor, b: FlexTensor) -> FlexTensor {
         let (a, b) = (matrix(a), matrix(b));
         let ([m, k], [_, n]) = (a.shape().dims::<2>(), b.shape().dims::<2>());

@@ -122,6 +122,23 @@ pub fn linear<const D: usize>(
     Tensor::<2>::from_dispatch(y).reshape(dims)
 }
 
+/// `y [.., out]`, `x [.., in]`, `weight [out, in] -> y + factor * x weight^T`.
+pub fn linear_onto<const D: usize>(
+    y: Tensor<D>,
+    x: Tensor<D>,
+    weight: Tensor<2>,
+    factor: f32,
+) -> Tensor<D> {
+    let dims = y.dims();
+    let rows = |tensor: Tensor<D>| {
+        let width = tensor.dims()[D - 1];
+        let count = tensor.dims().iter().product::<usize>() / width;
+        tensor.reshape([count, width]).into_dispatch()
+    };
+    let sum = Dispatch::kernel_linear_onto(rows(y), rows(x), weight.into_dispatch(), factor);
+    Tensor::<2>::from_dispatch(sum).reshape(dims)
+}
+
 /// A layer's constant weight in the orders in which a GPU reads it, made when first needed. It takes
 /// once or, in training, twice the weight's own memory.
 #[derive(Debug, Default)]

@@ -37,6 +37,14 @@ pub trait Kernels: Backend {
         #[extension_type] bias: Bias<Self>,
     ) -> FloatTensor<Self>;
 
+    /// `y [rows, out]`, `x [rows, in]`, `weight [out, in] -> y + factor * x weight^T`.
+    fn kernel_linear_onto(
+        y: FloatTensor<Self>,
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        factor: f32,
+    ) -> FloatTensor<Self>;
+
     /// `a [m, k]`, `b [k, n] -> [m, n]`.
     fn kernel_product(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self>;
 

@@ -17,6 +17,19 @@ pub(super) fn linear<const D: usize>(
     module::linear(x, weight.transpose(), bias)
 }
 
+/// `y + factor * x weight^T`.
+fn linear_onto<const D: usize>(
+    y: Tensor<D>,
+    x: Tensor<D>,
+    weight: Tensor<2>,
+    factor: f32,
+) -> Tensor<D> {
+    if kernels::serve(Operation::Linear, &x) {
+        return kernels::linear_onto(y, x, weight, factor);
+    }
+    y + linear(x.mul_scalar(factor), weight, None)
+}
+
 /// `y = x W^T + b`, plus the branches of the adapters attached to it.
 #[derive(Debug)]
 pub struct Linear {
@@ -47,8 +60,8 @@ impl Linear {
             // Strength 0 is the base model bit for bit, not the base plus zeros.
             if factor != 0.0 {
                 let hidden = linear(x.clone(), down.clone().transpose(), None);
-                let hidden = branch.drop(hidden, D - 1).mul_scalar(factor);
-                y = y + linear(hidden, up.clone().transpose(), None);
+                let hidden = branch.drop(hidden, D - 1);
+                y = linear_onto(y, hidden, up.clone().transpose(), factor);
             }
         }
         y

@@ -42,6 +42,14 @@ fn cases(draw: &mut Draw, device: &Device) -> Vec<(String, Vec<Tensor<1>>, Case)
             kernels::linear(a, b, bias.clone()).flatten(0, 1)
         };
         cases.push((format!("linear {m} {n} {k}"), leaves, Box::new(f)));
+        let leaves = [m * n, m * k, n * k].map(|count| draw.tensor([count], device)).to_vec();
+        let f = move |x: &[Tensor<1>]| {
+            let [y, a] = [x[0].clone().reshape([m, n]), x[1].clone().reshape([m, k])];
+            // As an adapter's up weight lies.
+            let b = x[2].clone().reshape([k, n]).transpose();
+            kernels::linear_onto(y, a, b, 0.3).flatten(0, 1)
+        };
+        cases.push((format!("linear_onto {m} {n} {k}"), leaves, Box::new(f)));
     }
     for i in 0..24 {
         let (channels, pixels) = if i < 20 { (1, 3) } else { (64, 8) };

@@ -39,27 +39,39 @@ struct Batch {
     strides: [usize; 3],
 }
 
+/// What becomes of a product: `factor * product + bias + onto`.
+struct Sum<'a> {
+    factor: f32,
+    bias: Option<(&'a CubeTensor, matmul::Bias)>,
+    onto: Option<&'a CubeTensor>,
+}
+
+impl Sum<'_> {
+    const PRODUCT: Self = Self { factor: 1.0, bias: None, onto: None };
+}
+
 fn product(
     form: Form,
     a: &CubeTensor,
     b: &CubeTensor,
-    bias: Option<(&CubeTensor, matmul::Bias)>,
+    sum: &Sum<'_>,
     y: &CubeTensor,
     batch: &Batch,
 ) {
     let [m, n, k] = batch.size.map(|size| size as u32);
-    let kind = bias.map_or(matmul::Bias::None, |(_, kind)| kind);
-    let kernel =
-        Matmul::choose(Product { form, bias: kind, residual: false }, [m, n, k], software());
+    let bias = sum.bias.map_or(matmul::Bias::None, |(_, kind)| kind);
+    let product = Product { form, bias, residual: sum.onto.is_some() };
+    let kernel = Matmul::choose(product, [m, n, k], software());
     let [of_a, of_b, of_y] = batch.strides.map(|stride| stride as u32);
-    let sizes = [m, n, k, of_a, of_b, of_y, 1f32.to_bits()];
+    let sizes = [m, n, k, of_a, of_b, of_y, sum.factor.to_bits()];
     let mut inputs = vec![a, b];
-    inputs.extend(bias.map(|(bias, _)| bias));
+    inputs.extend(sum.bias.map(|(bias, _)| bias));
+    inputs.extend(sum.onto);
     launch(kernel, &inputs, &[y], &sizes, kernel.grid(m, n, batch.count as u32));
 }
 
 /// `a [m, k]`, `b [k, n]` as they lie.
-fn multiply(a: CubeTensor, b: CubeTensor, bias: Option<CubeTensor>) -> CubeTensor {
+fn multiply(a: CubeTensor, b: CubeTensor, sum: &Sum<'_>) -> CubeTensor {
     let ([m, k], [_, n]) = (a.shape().dims::<2>(), b.shape().dims::<2>());
     let (a, mut b) = (Factor::new(a), Factor::new(b));
     if a.transposed && b.transposed {
@@ -72,9 +84,8 @@ fn multiply(a: CubeTensor, b: CubeTensor, bias: Option<CubeTensor>) -> CubeTenso
         (true, _) => Form::Tn,
     };
     let y = output(&a.tensor, [m, n]);
-    let bias = bias.as_ref().map(|bias| (bias, matmul::Bias::Columns));
     let batch = Batch { size: [m, n, k], count: 1, strides: [0; 3] };
-    product(form, &a.tensor, &b.tensor, bias, &y, &batch);
+    product(form, &a.tensor, &b.tensor, sum, &y, &batch);
     y
 }
 
@@ -160,17 +171,30 @@ fn point(
     let [h, w] = shape.size;
     let y = output(x, [shape.n, m, h, w]);
     let batch = Batch { size: [m, h * w, k], count: shape.n, strides: [0, k * h * w, m * h * w] };
-    product(form, weight, x, bias.map(|bias| (bias, matmul::Bias::Rows)), &y, &batch);
+    let bias = bias.map(|bias| (bias, matmul::Bias::Rows));
+    product(form, weight, x, &Sum { bias, ..Sum::PRODUCT }, &y, &batch);
     y
 }
 
 impl Kernels for Cube {
     fn kernel_linear(x: CubeTensor, weight: CubeTensor, bias: Bias<Self>) -> CubeTensor {
-        multiply(x, Self::float_transpose(weight), self::bias(bias))
+        let bias = self::bias(bias);
+        let bias = bias.as_ref().map(|bias| (bias, matmul::Bias::Columns));
+        multiply(x, Self::float_transpose(weight), &Sum { bias, ..Sum::PRODUCT })
+    }
+
+    fn kernel_linear_onto(
+        y: CubeTensor,
+        x: CubeTensor,
+        weight: CubeTensor,
+        factor: f32,
+    ) -> CubeTensor {
+        let sum = Sum { factor, bias: None, onto: Some(&into_contiguous(y)) };
+        multiply(x, Self::float_transpose(weight), &sum)
     }
 
     fn kernel_product(a: CubeTensor, b: CubeTensor) -> CubeTensor {
-        multiply(a, b, None)
+        multiply(a, b, &Sum::PRODUCT)
     }
 
     fn kernel_conv2d(
@@ -235,7 +259,7 @@ impl Kernels for Cube {
         let each = output(&x, [shape.n, m, n]);
         let strides = [m * pixels, n * pixels, m * n];
         let batch = Batch { size: [m, n, pixels], count: shape.n, strides };
-        product(Form::Nt, &g, &x, None, &each, &batch);
+        product(Form::Nt, &g, &x, &Sum::PRODUCT, &each, &batch);
         Self::float_reshape(Self::float_sum_dim(each, 0), [m, n, 1, 1].into())
     }
 
