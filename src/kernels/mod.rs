@@ -97,7 +97,8 @@ pub fn serve<const D: usize>(operation: Operation, x: &Tensor<D>) -> bool {
 }
 
 fn on_cpu<const D: usize>(x: &Tensor<D>) -> bool {
-    matches!(x.device().as_dispatch(), DispatchDevice::Flex(_))
+    // A device with autodiff is another variant, whatever it computes on.
+    matches!(x.device().inner().as_dispatch(), DispatchDevice::Flex(_))
 }
 
 /// Whether [`attention`] works on heads of this width: a GPU's registers don't hold wider ones, which
