@@ -68,6 +68,7 @@ const ARROWS: [(&str, &[&str]); 16] = [
         &[
             "error",
             "memory",
+            "kernels",
             "pipelines",
             "models",
             "layers",

@@ -10,6 +10,7 @@ mod tuning;
 use std::rc::Rc;
 use std::sync::Mutex;
 
+use lorakeet::kernels::{self, Choice};
 use lorakeet::pipelines::StableDiffusion;
 use lorakeet::training::trainer::read;
 use lorakeet::training::{Config, Dataset, Trainer, estimate};
@@ -105,6 +106,14 @@ fn gradients_by_blocks_are_those_of_the_whole() {
 #[test]
 fn a_run_tells_its_peak() {
     let _turn = TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    for choice in [Choice::None, Choice::All] {
+        println!("{choice:?} of the kernels");
+        kernels::choose(choice);
+        tells_its_peak();
+    }
+}
+
+fn tells_its_peak() {
     let (model, dataset) = (tuning::model(), tuning::dataset(&[[16, 16]; 4]));
     let config = |checkpointing: &str| -> Config {
         config(json!({
@@ -177,8 +186,13 @@ fn blocks_take_less_memory_and_the_estimate_is_near() {
         });
         let [mut whole, mut blocks] = both(model, &json, &dataset);
         let ((_, whole), (_, blocks)) = (pass(&mut whole), pass(&mut blocks));
-        let told =
-            estimate::of_size(model.unet.config(), batch, [side, side], dataset.text_shape[0]);
+        let told = estimate::of_size(
+            model.unet.config(),
+            batch,
+            [side, side],
+            dataset.text_shape[0],
+            false,
+        );
         println!(
             "{name}, batch {batch}: {:.1} MiB whole ({:.1} told), {:.1} by blocks ({:.1} told)",
             mebi(whole as f64),

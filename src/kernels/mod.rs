@@ -9,7 +9,7 @@
 use std::cell::{Cell, OnceCell};
 
 use burn::backend::{Dispatch, DispatchDevice};
-use burn::tensor::{DType, Tensor};
+use burn::tensor::{DType, Device, Tensor};
 
 mod autodiff;
 pub mod cpu;
@@ -81,24 +81,31 @@ pub fn forbid(operation: Operation) {
     FORBIDDEN.set(FORBIDDEN.get() | 1 << operation as u8);
 }
 
+/// Whether kernels run on this device at all.
+pub fn run_on(device: &Device) -> bool {
+    let wanted = match CHOICE.get() {
+        Choice::Best => cfg!(target_arch = "wasm32"),
+        Choice::All => true,
+        Choice::None => false,
+    };
+    // Native GPU backends have compilers and autotuning of their own.
+    wanted && (is_cpu(device) || cfg!(target_arch = "wasm32"))
+}
+
+fn is_cpu(device: &Device) -> bool {
+    // A device with autodiff is another variant, whatever it computes on.
+    matches!(device.clone().inner().as_dispatch(), DispatchDevice::Flex(_))
+}
+
 /// Whether the operation's kernel works on this tensor: where it does, its function of this module
 /// may be called with it.
 pub fn serve<const D: usize>(operation: Operation, x: &Tensor<D>) -> bool {
     let forbidden = FORBIDDEN.get() & 1 << operation as u8 != 0;
-    let wanted = !forbidden
-        && match CHOICE.get() {
-            Choice::Best => cfg!(target_arch = "wasm32"),
-            Choice::All => true,
-            Choice::None => false,
-        };
-    // Native GPU backends have compilers and autotuning of their own.
-    let here = on_cpu(x) || cfg!(target_arch = "wasm32");
-    wanted && x.dtype() == DType::F32 && here
+    !forbidden && x.dtype() == DType::F32 && run_on(&x.device())
 }
 
 fn on_cpu<const D: usize>(x: &Tensor<D>) -> bool {
-    // A device with autodiff is another variant, whatever it computes on.
-    matches!(x.device().inner().as_dispatch(), DispatchDevice::Flex(_))
+    is_cpu(&x.device())
 }
 
 /// Whether [`attention`] works on heads of this width: a GPU's registers don't hold wider ones, which

@@ -5,6 +5,7 @@ use super::config::{Config, Kind};
 use super::dataset::Dataset;
 use crate::adapters::Part;
 use crate::error::Result;
+use crate::kernels;
 use crate::models::UNet2DConditionConfig;
 use crate::pipelines::StableDiffusion;
 
@@ -41,21 +42,27 @@ pub struct Estimate {
 /// a SiLU its input, a convolution its input.
 const NORM: f64 = 5.0;
 const SILU: f64 = 2.0;
+/// The same where kernels run: group norm and SiLU are one, which keeps its input alone.
+const NORM_SILU_KERNEL: f64 = 1.0;
 
 /// Bytes of the graph of one pass over a batch of the largest pictures.
 pub fn graph(model: &StableDiffusion, config: &Config, dataset: &Dataset) -> Graph {
     let sizes = dataset.examples.iter().map(|example| example.latents.shape);
     let side = config.resolution.unwrap_or(model.native_size()) / 8;
     let largest = sizes.max_by_key(|[_, h, w]| h * w).unwrap_or([4, side, side]);
-    of_size(model.unet.config(), config.batch, [largest[1], largest[2]], dataset.text_shape[0])
+    let size = [largest[1], largest[2]];
+    let kernels = kernels::run_on(model.device());
+    of_size(model.unet.config(), config.batch, size, dataset.text_shape[0], kernels)
 }
 
 /// The same from sizes alone: `[height, width]` of the latents, `tokens` of a text embedding.
+/// `kernels`: whether ours run, whose norms keep less, and whose attention keeps no scores.
 pub fn of_size(
     unet: &UNet2DConditionConfig,
     batch: usize,
     [height, width]: [usize; 2],
     tokens: usize,
+    kernels: bool,
 ) -> Graph {
     let channels = &unet.block_out_channels;
     let levels = channels.len();
@@ -66,7 +73,8 @@ pub fn of_size(
         |level: usize| (height.div_ceil(1 << level) * width.div_ceil(1 << level) * batch) as f64;
     let resnet = |n: f64, input: usize, output: usize| {
         let (input, output) = (input as f64, output as f64);
-        n * ((NORM + SILU + 1.0) * input + (NORM + SILU + 2.0) * output)
+        let norm = if kernels { NORM_SILU_KERNEL } else { NORM + SILU };
+        n * ((norm + 1.0) * input + (norm + 2.0) * output)
     };
     let transformer = |level: usize, n: f64, c: usize| {
         let depth = unet.transformer_layers_per_block.get(level).unwrap_or(1) as f64;
@@ -74,6 +82,11 @@ pub fn of_size(
         let length = n / batch as f64;
         let scores = heads * n * (length + tokens as f64);
         let c = c as f64;
+        if kernels {
+            // norms and what they give, q, k, v, attention's input and output, GEGLU
+            let tokens = n * c * (3.0 * 2.0 + 2.0 * 6.0 + 8.0 + 4.0);
+            return n * c * (NORM_SILU_KERNEL + 3.0) + depth * tokens;
+        }
         // norms, q, k, v, attention's input and output (twice), GEGLU: 8 c before the gate
         let tokens = n * c * (3.0 * 4.0 + 2.0 * 6.0 + 8.0 + 4.0 * 5.0);
         n * c * (NORM + 3.0) + depth * (tokens + 3.0 * scores)
@@ -135,7 +148,8 @@ pub fn estimate(
     let targets = Adapter::targets(model.sites(Part::UNet), config)?;
     let parameters = Adapter::parameters_of(&targets, config);
     let side = config.resolution.unwrap_or(model.native_size()) / 8;
-    let graph = of_size(model.unet.config(), config.batch, [side, side], 77);
+    let kernels = kernels::run_on(model.device());
+    let graph = of_size(model.unet.config(), config.batch, [side, side], 77, kernels);
     let checkpointed = match config.checkpointing {
         super::config::Checkpointing::On => true,
         super::config::Checkpointing::Off => false,

@@ -17,6 +17,8 @@ mod cube;
 mod flash;
 #[cfg(target_arch = "wasm32")]
 mod launch;
+#[cfg(target_arch = "wasm32")]
+mod sweep;
 
 use std::cell::Cell;
 
