@@ -19,7 +19,7 @@ export const CASES = {
  * @property {number} flops      of matrix products, convolutions and attention, a multiply-add being two
  * @property {number} bytes      read and written if every operator reads and writes each value once
  * @property {number} weights    bytes of all weights
- * @property {string} graph      file name of the other side's graph
+ * @property {string[]} graphs   file names of the other side's graphs, the one to prefer first
  * @property {object} config     the UNet's config.json
  * @property {boolean} block     whether only its first block is meant
  * @property {object} make       what weights.js is asked for

@@ -6,47 +6,64 @@ import { makeWeights, Runner, SIDES } from "./sides.js";
  * How long to go on: `most` rounds or `seconds`, whatever comes first, but `least` rounds.
  * @typedef {{least: number, most: number, seconds: number}} Plan
  *
+ * @typedef {object} Hooks
+ * @property {(line: string) => void} [tell]
+ * @property {() => Promise<void>} [ready]   called when the weights are there and nothing else is
+ * @property {AbortSignal} [signal]
+ * @property {string} [graph]                that the other side shall take
+ *
  * @typedef {object} Measured
  * @property {import("./sides.js").Side} side
  * @property {number} [load]         seconds: engine and weights
  * @property {number} [first]        seconds of the first pass, which compiles shaders
  * @property {number[]} times        seconds of a pass, round by round
  * @property {number} [difference]   largest, from the first side's output, over the largest value
+ * @property {string} [graph]        the other side's graph that ran
+ * @property {string} [refused]      the graphs before it, with what was wrong
  * @property {{dispatches: number, submissions: number, uploads: number}} [counts]
  * @property {string} [failed]       why there is nothing more
  */
+
+/** Outputs agree up to this difference. */
+const AGREE = 1e-3;
 
 /**
  * @param {import("./cases.js").Case} subject
  * @param {string[]} ids of SIDES
  * @param {Plan} plan
- * @param {{tell?: (line: string) => void, ready?: () => Promise<void>, signal?: AbortSignal}} [hooks] `ready`
- *   is called when the weights are there and nothing else is
+ * @param {Hooks} hooks
  * @returns {Promise<Measured[]>}
  */
-export async function measure(subject, ids, plan, { tell = () => {}, ready = async () => {}, signal } = {}) {
+export async function measure(subject, ids, plan, { tell = () => {}, ready = async () => {}, signal, graph } = {}) {
   tell(`making weights (${Math.round(subject.weights / 1e6)} MB)`);
   const weights = await makeWeights(subject);
   await ready();
   const entries = ids.map((id) => ({ side: SIDES[id], times: [] }));
   const runners = new Map();
   let reference = null;
+
+  const begin = async (entry, graph) => {
+    runners.get(entry)?.end();
+    const runner = new Runner(entry.side);
+    runners.set(entry, runner);
+    tell(`loading ${entry.side.title}${graph ? `, ${graph}` : ""}`);
+    entry.load = await runner.load(subject, weights, graph);
+    tell(`first pass of ${entry.side.title}`);
+    const { seconds, output } = await runner.run();
+    entry.first = seconds;
+    reference ??= output;
+    entry.difference = difference(output, reference);
+  };
+
   try {
     for (const entry of entries) {
       await tried(entry, async () => {
-        tell(`loading ${entry.side.title}`);
-        const runner = new Runner(entry.side);
-        runners.set(entry, runner);
-        entry.load = await runner.load(subject, weights);
-        tell(`first pass of ${entry.side.title}`);
-        const { seconds, output } = await runner.run();
-        entry.first = seconds;
-        reference ??= output;
-        entry.difference = difference(output, reference);
-        entry.counts = await runner.count();
+        if (entry.side.who === "ours") await begin(entry);
+        else await beginOther(entry, graph ? [graph] : subject.graphs, begin);
+        // Once more, to be warm.
+        if (plan.most > 0) entry.counts = await runners.get(entry).count();
       });
     }
-    // Each has run twice by now: warm.
     const start = performance.now();
     for (let round = 1; round <= plan.most && !signal?.aborted; round++) {
       for (const entry of entries) {
@@ -64,6 +81,24 @@ export async function measure(subject, ids, plan, { tell = () => {}, ready = asy
     for (const runner of runners.values()) runner.end();
   }
   return entries;
+}
+
+/** The other side runs the graph that suits it best, unless what comes out is wrong. */
+async function beginOther(entry, graphs, begin) {
+  const refused = [];
+  for (const graph of graphs) {
+    entry.graph = graph;
+    const last = graph === graphs.at(-1);
+    try {
+      await begin(entry, graph);
+    } catch (error) {
+      if (last) throw error;
+      entry.difference = error.message;
+    }
+    if (last || entry.difference <= AGREE) break;
+    refused.push(`${graph}: ${entry.difference}`);
+  }
+  if (refused.length) entry.refused = refused.join(", ");
 }
 
 async function tried(entry, work) {

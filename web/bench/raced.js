@@ -15,11 +15,12 @@ export async function raced(query) {
     for (const key of ["title", "flops", "bytes", "weights"]) lines.push([key, subject[key]]);
     const entries = await measure(subject, query.get("sides").split(","), plan, {
       tell: (line) => host("say", `${subject.id}: ${line}`),
+      graph: query.get("graph") ?? undefined,
       ready: async () => { if (memory) lines.push(["memory-before", await host("memory-start")]); },
     });
     if (memory) lines.push(["memory-peak", await host("memory-peak")]);
-    for (const { side, load, first, times, difference, counts, failed } of entries) {
-      const facts = { load, first, times: times.join(" "), difference, ...counts, failed };
+    for (const { side, load, first, times, difference, counts, graph, refused, failed } of entries) {
+      const facts = { load, first, times: times.join(" "), difference, ...counts, graph, refused, failed };
       for (const [key, value] of Object.entries(facts)) if (value !== undefined) lines.push([`${side.id} ${key}`, value]);
     }
     await host("result", lines.map(([key, value]) => `${key}\t${String(value).replaceAll(/\s+/g, " ")}`).join("\n"));

@@ -42,10 +42,11 @@ export class Runner {
 
   /**
    * Loads engine and weights, and compiles what can be before the first pass.
+   * @param {string} graph of the case's, for the other side
    * @returns {Promise<number>} seconds
    */
-  async load(subject, weights) {
-    const { graph, config, block, inputs } = subject;
+  async load(subject, weights, graph) {
+    const { config, block, inputs } = subject;
     this.#inputs = inputs;
     const { backend, threads } = this.side;
     const start = performance.now();

@@ -87,11 +87,15 @@ struct Row {
 
 impl Row {
     fn measure(host: &Host, case: &'static str, sides: &'static [&'static str]) -> Self {
+        let together = host.session(&format!("race={case}&sides={}&{ROUNDS}", sides.join(",")));
         let alone = sides.iter().map(|side| {
-            host.session(&format!("race={case}&sides={side}&memory&least=0&most=0&seconds=0"))
+            // What was found out about graphs by comparing can't be found out alone.
+            let graph = together.get(&format!("{side} graph"));
+            let graph = graph.map_or(String::new(), |graph| format!("&graph={graph}"));
+            let once = "memory&least=0&most=0&seconds=0";
+            host.session(&format!("race={case}&sides={side}&{once}{graph}"))
         });
         let alone = alone.collect();
-        let together = host.session(&format!("race={case}&sides={}&{ROUNDS}", sides.join(",")));
         Self { case, sides, together, alone }
     }
 
@@ -264,11 +268,19 @@ fn print(rows: &[Row], rival: &Rival) {
          (which compiles shaders), memory of all the browser's processes at the peak above what \
          they had when only the weights were there, and calls of WebGPU in one step.\n"
     );
+    for row in rows {
+        for side in row.sides {
+            if let Some(refused) = row.together.get(&format!("{side} refused")) {
+                let (case, graph) = (row.case, &row.together[&format!("{side} graph")]);
+                println!("`{case}`, `{side}` ran {graph}; difference or failure of {refused}.\n");
+            }
+        }
+    }
     let around = ["network: engine", "load", "first step", "memory", "dispatches", "submissions"];
     let mut table = Table::new(&around);
     for row in rows {
         for (side, facts) in row.sides.iter().zip(&row.alone) {
-            table.row(alone(row.case, side, facts));
+            table.row(alone(row, side, facts));
         }
     }
     println!("{}", table.lines().join("\n"));
@@ -310,7 +322,7 @@ fn step(row: &Row, side: &str) -> [String; 8] {
 }
 
 /// What one side needs besides time.
-fn alone(case: &str, side: &str, facts: &Facts) -> [String; 6] {
+fn alone(row: &Row, side: &str, facts: &Facts) -> [String; 6] {
     let text = |name: &str| facts.get(&format!("{side} {name}")).cloned();
     let seconds = |name| text(name).and_then(|t| t.parse().ok()).map_or("-".into(), time);
     let bytes = |name| Row::number(facts, name).filter(|&bytes| bytes > 0.0);
@@ -319,7 +331,7 @@ fn alone(case: &str, side: &str, facts: &Facts) -> [String; 6] {
         _ => "-".into(),
     };
     let calls = |name| match side.ends_with("webgpu") {
-        true => text(name).unwrap_or("-".into()),
+        true => row.together.get(&format!("{side} {name}")).cloned().unwrap_or("-".into()),
         false => "-".into(),
     };
     let load = match text("failed").or(facts.get("failed").cloned()) {
@@ -327,7 +339,7 @@ fn alone(case: &str, side: &str, facts: &Facts) -> [String; 6] {
         None => seconds("load"),
     };
     [
-        format!("{case}: {side}"),
+        format!("{}: {side}", row.case),
         load,
         seconds("first"),
         memory,
