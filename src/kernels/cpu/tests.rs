@@ -1,4 +1,5 @@
 //! Every kernel against a plain sum in f64, on shapes that proptest draws.
+#![allow(clippy::needless_range_loop, reason = "sums that read like their formulas")]
 
 use proptest::collection::vec;
 use proptest::prelude::*;
