@@ -57,7 +57,8 @@ pub struct Conv2d {
     bias: Option<Tensor<1>>,
     config: Conv2dConfig,
     slot: Slot,
-    packed: PackedWeight,
+    /// Boxed: of most layers, on the CPU, it stays empty.
+    packed: Box<PackedWeight>,
 }
 
 impl Conv2d {
@@ -72,7 +73,7 @@ impl Conv2d {
         let weight = parameters.tensor("weight", shape);
         let bias = config.bias.then(|| parameters.tensor("bias", [output]));
         let slot = parameters.slot(&weight);
-        Self { weight, bias, config, slot, packed: PackedWeight::default() }
+        Self { weight, bias, config, slot, packed: Box::default() }
     }
 
     /// `[n, in, h, w] -> [n, out, h', w']`.
@@ -81,7 +82,7 @@ impl Conv2d {
         // What is kept belongs to the bare weight; of a model stored in halves it would take twice
         // the model.
         let bare = self.weight.dtype() == x.dtype() && !self.slot.changes_weight();
-        let packed = bare.then_some(&self.packed);
+        let packed = bare.then_some(&*self.packed);
         let bias = self.bias.clone().map(|bias| bias.cast(x.dtype()));
         let point = Conv2dConfig::POINT;
         let mut y = conv2d(x.clone(), weight, bias, self.config, packed);

@@ -19,16 +19,16 @@ pub struct TransformerConfig {
 
 #[derive(Debug)]
 enum Projection {
-    Conv(Box<Conv2d>),
-    Linear(Box<Linear>),
+    Conv(Conv2d),
+    Linear(Linear),
 }
 
 impl Projection {
     fn load(parameters: &Parameters, channels: usize, linear: bool) -> Self {
         if linear {
-            Self::Linear(Box::new(Linear::load(parameters, channels, channels, true)))
+            Self::Linear(Linear::load(parameters, channels, channels, true))
         } else {
-            Self::Conv(Box::new(Conv2d::load(parameters, channels, channels, Conv2dConfig::POINT)))
+            Self::Conv(Conv2d::load(parameters, channels, channels, Conv2dConfig::POINT))
         }
     }
 }

@@ -25,7 +25,7 @@ pub struct Bench {
 
 enum Network {
     Unet(Box<UNet2DConditionModel>),
-    Block(DownBlock2D),
+    Block(Box<DownBlock2D>),
 }
 
 #[wasm_bindgen]
@@ -51,7 +51,7 @@ impl Bench {
         let mut ignore = |_: crate::layers::Progress<'_>| {};
         let parameters = Parameters::new(&component, &sources, &device, Storage::F32, &mut ignore);
         let network = if block {
-            Network::Block(first_block(&config, &parameters))
+            Network::Block(Box::new(first_block(&config, &parameters)))
         } else {
             Network::Unet(Box::new(UNet2DConditionModel::load(&config, &parameters)))
         };

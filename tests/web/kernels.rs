@@ -151,8 +151,7 @@ async fn compare(device: &Device) {
             let most = expected.iter().fold(0.1f32, |most, x| most.max(x.abs()));
             let off = ours.iter().zip(expected).map(|(a, b)| (a - b).abs() / most);
             let off = off.fold(0f32, |most, x| if x <= most { most } else { x });
-            // Written so that NaN fails.
-            if ours.len() != expected.len() || !(off < 2e-5) {
+            if ours.len() != expected.len() || off.is_nan() || off >= 2e-5 {
                 failed.push(format!("{name}, {i}: {off:e}"));
             }
             worst = worst.max(off);
