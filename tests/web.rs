@@ -118,10 +118,10 @@ async fn webgpu_backend_follows_diffusers() {
     steps_agree(device, WEBGPU).await;
 }
 
-/// Whole runs against diffusers: 11 of them, each prompt in turn. Two minutes and more for each on
+/// Whole runs against diffusers: 11 of them, each prompt in turn. Half a minute and more for each on
 /// a software GPU, so on demand: `cargo xtask test --web -- -- --include-ignored --nocapture`.
 #[wasm_bindgen_test]
-#[ignore = "takes half an hour on a software GPU"]
+#[ignore = "takes ten minutes on a software GPU"]
 async fn webgpu_meets_every_reference_run() {
     let device = webgpu().await;
     let model = Rc::new(model(&device));

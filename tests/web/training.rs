@@ -101,7 +101,7 @@ async fn webgpu_backend_trains_as_pytorch_does() {
 
 /// On demand, as `webgpu_meets_every_reference_run`.
 #[wasm_bindgen_test]
-#[ignore = "takes an hour on a software GPU"]
+#[ignore = "takes minutes on a software GPU"]
 async fn webgpu_trains_the_whole_case() {
     let device = webgpu().await;
     follows_pytorch(device, 100, 1e-2).await;
