@@ -6,7 +6,7 @@
 mod measure;
 
 use burn::tensor::Device;
-use measure::{ALL, Plan, inference, training};
+use measure::{ALL, Plan, inference, kernels, training};
 use wasm_bindgen::JsValue;
 use wasm_bindgen_futures::JsFuture;
 use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
@@ -68,4 +68,19 @@ async fn webgpu_training() {
 async fn webgpu_inference() {
     let (device, plan) = webgpu(11).await;
     inference(&device, &plan).await;
+}
+
+#[wasm_bindgen_test]
+#[ignore = "a benchmark"]
+async fn cpu_kernels() {
+    lorakeet::web::prepare();
+    kernels(&Device::flex(), &cpu(7)).await;
+}
+
+#[wasm_bindgen_test]
+#[ignore = "a benchmark"]
+async fn webgpu_kernels() {
+    let (device, mut plan) = webgpu(7).await;
+    plan.rounds = plan.rounds.max(3);
+    kernels(&device, &plan).await;
 }

@@ -4,6 +4,8 @@
 //! Nothing here asserts a time.
 
 mod host;
+#[cfg(target_arch = "wasm32")]
+mod kernels;
 mod table;
 
 #[path = "../../tests/support/demo.rs"]
@@ -19,6 +21,8 @@ use serde_json::json;
 
 pub use host::print;
 use host::{Meter, now};
+#[cfg(target_arch = "wasm32")]
+pub use kernels::kernels;
 use table::{Table, mebi, quantile, ratio, time};
 
 /// How much to measure where.

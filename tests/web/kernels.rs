@@ -32,8 +32,8 @@ type Case = Box<dyn Fn(&[Tensor<1>]) -> Tensor<1>>;
 fn cases(draw: &mut Draw, device: &Device) -> Vec<(String, Vec<Tensor<1>>, Case)> {
     let mut cases: Vec<(String, Vec<Tensor<1>>, Case)> = Vec::new();
     // The last few are large enough for the tiles of real GPUs.
-    for i in 0..16 {
-        let least = if i < 12 { 1 } else { 64 };
+    for i in 0..50 {
+        let least = if i < 44 { 1 } else { 64 };
         let [m, n, k] = [(); 3].map(|()| least + draw.below(40));
         let leaves = vec![draw.tensor([m * k], device), draw.tensor([n * k], device)];
         let bias = (draw.below(2) == 0).then(|| draw.tensor([n], device));
@@ -51,8 +51,8 @@ fn cases(draw: &mut Draw, device: &Device) -> Vec<(String, Vec<Tensor<1>>, Case)
         };
         cases.push((format!("linear_onto {m} {n} {k}"), leaves, Box::new(f)));
     }
-    for i in 0..24 {
-        let (channels, pixels) = if i < 20 { (1, 3) } else { (64, 8) };
+    for i in 0..56 {
+        let (channels, pixels) = if i < 50 { (1, 3) } else { (64, 8) };
         let (n, input, output) = (1 + draw.below(2), 1 + draw.below(9), channels + draw.below(9));
         let (h, w) = (pixels + draw.below(8), pixels + draw.below(8));
         let kernel = [1, 3][draw.below(2)];
@@ -72,7 +72,7 @@ fn cases(draw: &mut Draw, device: &Device) -> Vec<(String, Vec<Tensor<1>>, Case)
             format!("conv2d {n} {input} {output} {h} {w} {kernel} {stride} {before} {after}");
         cases.push((name, leaves, Box::new(f)));
     }
-    for _ in 0..12 {
+    for _ in 0..50 {
         let (n, queries, heads) = (1 + draw.below(2), 1 + draw.below(20), 1 + draw.below(3));
         let (width, causal) = (4 * (1 + draw.below(5)), draw.below(2) == 0);
         let keys = if causal { queries } else { 1 + draw.below(20) };
@@ -90,7 +90,7 @@ fn cases(draw: &mut Draw, device: &Device) -> Vec<(String, Vec<Tensor<1>>, Case)
             Box::new(f),
         ));
     }
-    for _ in 0..12 {
+    for _ in 0..50 {
         let (n, groups, members) = (1 + draw.below(2), 1 + draw.below(4), 1 + draw.below(3));
         let (h, w, silu) = (2 + draw.below(5), 1 + draw.below(5), draw.below(2) == 0);
         let channels = groups * members;
@@ -106,7 +106,7 @@ fn cases(draw: &mut Draw, device: &Device) -> Vec<(String, Vec<Tensor<1>>, Case)
             Box::new(f),
         ));
     }
-    for _ in 0..6 {
+    for _ in 0..50 {
         let (rows, width) = (1 + draw.below(9), 2 + draw.below(20));
         let [weight, bias] = [(); 2].map(|()| draw.tensor([width], device));
         let leaves = vec![draw.tensor([rows * width], device)];
