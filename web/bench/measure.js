@@ -121,11 +121,13 @@ function difference(output, reference) {
   return most / largest;
 }
 
+export const SOFTWARE = " (software)";
+
 /** What the browser calls its GPU; null where there is none. */
 export async function adapterName() {
   const adapter = await navigator.gpu?.requestAdapter({ powerPreference: "high-performance" }).catch(() => null);
   if (!adapter) return null;
   const { vendor, architecture, device, description, isFallbackAdapter } = adapter.info;
   const name = [vendor, architecture, device, description].filter(Boolean).join(" ") || "unnamed GPU";
-  return isFallbackAdapter ? `${name} (software)` : name;
+  return isFallbackAdapter ? name + SOFTWARE : name;
 }
