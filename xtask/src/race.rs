@@ -19,10 +19,12 @@ mod tables;
 
 const CASES: [&str; 3] = ["demo", "block", "sd15"];
 
-/// Sides that run in turns, ours first. Their names are those of `web/bench/sides.js`.
-const GROUPS: [(&str, &[&str]); 2] = [
-    ("webgpu", &["ours-webgpu", "theirs-webgpu"]),
-    ("cpu", &["ours-cpu", "theirs-wasm-1", "theirs-wasm-2"]),
+/// Pairs that run in turns, ours first, by kind of engine. (One pair at a time: two networks of
+/// 3.4 GB fill a machine.) The sides' names are those of `web/bench/sides.js`.
+const PAIRS: [(&str, [&str; 2]); 3] = [
+    ("webgpu", ["ours-webgpu", "theirs-webgpu"]),
+    ("cpu", ["ours-cpu", "theirs-wasm-1"]),
+    ("cpu", ["ours-cpu", "theirs-wasm-2"]),
 ];
 
 /// Rounds: until the seconds are over, within these bounds.
@@ -48,22 +50,27 @@ pub fn run(filter: &[String], built: bool) -> Result<()> {
         return Err(format!("{} holds no page: leave out --built", dist.display()));
     }
     let host = Host::open(&browser, dist, &rival)?;
-    let mut rows = Vec::new();
+    let (mut rows, mut alone) = (Vec::new(), Vec::new());
     for case in chosen(&CASES, filter) {
-        for name in chosen(&GROUPS.map(|(name, _)| name), filter) {
-            let sides =
-                GROUPS.iter().find(|group| group.0 == name).map_or(&[][..], |group| group.1);
-            rows.push(Row::measure(&host, case, sides));
+        let kinds = chosen(&["webgpu", "cpu"], filter);
+        for (_, sides) in PAIRS.iter().filter(|(kind, _)| kinds.contains(kind)) {
+            let row = Row::measure(&host, case, *sides);
+            for side in sides {
+                if !alone.iter().any(|a: &Alone| (a.case, a.side) == (case, *side)) {
+                    alone.push(Alone::measure(&host, &row, side));
+                }
+            }
+            rows.push(row);
         }
     }
-    tables::print(&rows, &rival);
+    tables::print(&rows, &alone, &rival);
     Ok(())
 }
 
 /// Whether a filter means the race, or everything.
 pub fn wants(filter: &[String]) -> bool {
     let known = |word: &String| {
-        CASES.contains(&word.as_str()) || GROUPS.iter().any(|group| group.0 == word)
+        CASES.contains(&word.as_str()) || PAIRS.iter().any(|(kind, _)| kind == word)
     };
     filter.is_empty() || filter.iter().any(known)
 }
@@ -73,38 +80,60 @@ fn chosen<'a>(all: &[&'a str], filter: &[String]) -> Vec<&'a str> {
     if named.is_empty() { all.to_vec() } else { named }
 }
 
-/// One network on one kind of engine.
+/// One network, two sides.
 struct Row {
     case: &'static str,
-    sides: &'static [&'static str],
-    /// Side by side, in turns.
+    sides: [&'static str; 2],
     together: Facts,
-    /// Each in a browser of its own: memory, and loading with nothing else going on.
-    alone: Vec<Facts>,
 }
 
 impl Row {
-    fn measure(host: &Host, case: &'static str, sides: &'static [&'static str]) -> Self {
+    fn measure(host: &Host, case: &'static str, sides: [&'static str; 2]) -> Self {
         let together = host.session(&format!("race={case}&sides={}&{ROUNDS}", sides.join(",")));
-        let alone = sides.iter().map(|side| {
-            // What was found out about graphs by comparing can't be found out alone.
-            let graph = together.get(&format!("{side} graph"));
-            let graph = graph.map_or(String::new(), |graph| format!("&graph={graph}"));
-            let once = "memory&least=0&most=0&seconds=0";
-            host.session(&format!("race={case}&sides={side}&{once}{graph}"))
-        });
-        let alone = alone.collect();
-        Self { case, sides, together, alone }
+        Self { case, sides, together }
+    }
+
+    fn fact(&self, side: &str, name: &str) -> Option<&String> {
+        self.together.get(&format!("{side} {name}"))
     }
 
     fn times(&self, side: &str) -> Vec<f64> {
-        let times = self.together.get(&format!("{side} times")).map_or("", String::as_str);
+        let times = self.fact(side, "times").map_or("", String::as_str);
         times.split(' ').filter_map(|time| time.parse().ok()).collect()
     }
+}
 
-    fn number(facts: &Facts, name: &str) -> Option<f64> {
-        facts.get(name)?.parse().ok()
+/// One network on one side in a browser of its own: memory, and loading with nothing else going on.
+struct Alone {
+    case: &'static str,
+    side: &'static str,
+    facts: Facts,
+    /// Calls of WebGPU in one step, counted when the sides took turns.
+    dispatches: Option<String>,
+    submissions: Option<String>,
+}
+
+impl Alone {
+    fn measure(host: &Host, row: &Row, side: &'static str) -> Self {
+        // Which graph is right was found out by comparing, which can't be done alone.
+        let graph =
+            row.fact(side, "graph").map_or(String::new(), |graph| format!("&graph={graph}"));
+        let once = "memory&least=0&most=0&seconds=0";
+        let case = row.case;
+        let facts = host.session(&format!("race={case}&sides={side}&{once}{graph}"));
+        let calls = |name| row.fact(side, name).filter(|_| side.ends_with("webgpu")).cloned();
+        Self {
+            case,
+            side,
+            facts,
+            dispatches: calls("dispatches"),
+            submissions: calls("submissions"),
+        }
     }
+}
+
+fn number(facts: &Facts, name: &str) -> Option<f64> {
+    facts.get(name)?.parse().ok()
 }
 
 /// Serves page and rival, and opens browsers that report back.

@@ -1,6 +1,6 @@
 //! The race's results as tables.
 
-use super::{CASES, Facts, Row};
+use super::{Alone, CASES, Row, number};
 use crate::setup::Rival;
 
 #[path = "../../../benches/measure/table.rs"]
@@ -10,7 +10,7 @@ use table::{Table, mebi, quantile, ratio, time};
 /// Largest difference between two outputs, over the largest value, that counts as the same.
 const AGREE: f64 = 1e-3;
 
-pub fn print(rows: &[Row], rival: &Rival) {
+pub fn print(rows: &[Row], alone: &[Alone], rival: &Rival) {
     let fact = |name| rows.iter().find_map(|row| row.together.get(name));
     println!(
         "\nLorakeet and onnxruntime-web {} in the same tab, in turns; adapter: {}{}. A step is one \
@@ -27,7 +27,7 @@ pub fn print(rows: &[Row], rival: &Rival) {
     );
     for case in CASES {
         let Some(row) = rows.iter().find(|row| row.case == case) else { continue };
-        let number = |name| Row::number(&row.together, name).unwrap_or(f64::NAN);
+        let number = |name| number(&row.together, name).unwrap_or(f64::NAN);
         println!(
             "- `{case}`: {}; {:.4} GFLOP; {:.4} GB moved if every operator reads and writes each \
              value once, {:.4} GB of them weights",
@@ -48,11 +48,7 @@ pub fn print(rows: &[Row], rival: &Rival) {
         "difference",
     ];
     let mut table = Table::new(&steps);
-    for row in rows {
-        for side in &row.sides[1..] {
-            table.row(step(row, side));
-        }
-    }
+    rows.iter().for_each(|row| table.row(step(row)));
     println!("\n{}\n", table.lines().join("\n"));
     println!(
         "Each alone in a fresh browser: the time until engine and weights are loaded, the first step \
@@ -60,40 +56,32 @@ pub fn print(rows: &[Row], rival: &Rival) {
          they had when only the weights were there, and calls of WebGPU in one step.\n"
     );
     for row in rows {
-        for side in row.sides {
-            if let Some(refused) = row.together.get(&format!("{side} refused")) {
-                let (case, graph) = (row.case, &row.together[&format!("{side} graph")]);
-                println!("`{case}`, `{side}` ran {graph}; difference or failure of {refused}.\n");
-            }
+        let facts = ["refused", "graph"].map(|name| row.fact(row.sides[1], name));
+        if let [Some(refused), Some(graph)] = facts {
+            let (case, side) = (row.case, row.sides[1]);
+            println!("`{case}`, `{side}` ran {graph}; difference or failure of {refused}.\n");
         }
     }
     let around = ["network: engine", "load", "first step", "memory", "dispatches", "submissions"];
     let mut table = Table::new(&around);
-    for row in rows {
-        for (side, facts) in row.sides.iter().zip(&row.alone) {
-            table.row(alone(row, side, facts));
-        }
-    }
+    alone.iter().for_each(|one| table.row(around_step(one)));
     println!("{}", table.lines().join("\n"));
 }
 
-/// Ours beside one other side.
-fn step(row: &Row, side: &str) -> [String; 8] {
-    let own = row.sides[0];
+/// Ours beside the other side.
+fn step(row: &Row) -> [String; 8] {
+    let [own, side] = row.sides;
     let (ours, theirs) = (row.times(own), row.times(side));
-    let failed = |side: &str| {
-        let why = [format!("{side} failed"), "failed".into()];
-        why.iter().find_map(|name| row.together.get(name))
-    };
+    let failed = |side: &str| row.fact(side, "failed").or(row.together.get("failed"));
     let rate = |times: &[f64]| {
-        let flops = Row::number(&row.together, "flops").unwrap_or(f64::NAN);
+        let flops = number(&row.together, "flops").unwrap_or(f64::NAN);
         format!("{:.3}", flops / 1e9 / quantile(times, 0.5))
     };
     let shown = |side: &str, times: &[f64]| match failed(side) {
         Some(why) => format!("failed: {why}"),
         None => time(quantile(times, 0.5)),
     };
-    let difference = Row::number(&row.together, &format!("{side} difference"));
+    let difference = number(&row.together, &format!("{side} difference"));
     let raced = failed(own).is_none() && failed(side).is_none();
     let compared = match difference {
         _ if !raced => "-".into(),
@@ -112,30 +100,27 @@ fn step(row: &Row, side: &str) -> [String; 8] {
     ]
 }
 
-/// What one side needs besides time.
-fn alone(row: &Row, side: &str, facts: &Facts) -> [String; 6] {
-    let text = |name: &str| facts.get(&format!("{side} {name}")).cloned();
-    let seconds = |name| text(name).and_then(|t| t.parse().ok()).map_or("-".into(), time);
-    let bytes = |name| Row::number(facts, name).filter(|&bytes| bytes > 0.0);
+/// What a side needs besides the time of a step.
+fn around_step(alone: &Alone) -> [String; 6] {
+    let Alone { case, side, facts, dispatches, submissions } = alone;
+    let seconds = |name| number(facts, &format!("{side} {name}")).map_or("-".into(), time);
+    let bytes = |name| number(facts, name).filter(|&bytes| bytes > 0.0);
     let memory = match (bytes("memory-before"), bytes("memory-peak")) {
         (Some(before), Some(peak)) => mebi((peak - before) as u64),
         _ => "-".into(),
     };
-    let calls = |name| match side.ends_with("webgpu") {
-        true => row.together.get(&format!("{side} {name}")).cloned().unwrap_or("-".into()),
-        false => "-".into(),
-    };
-    let load = match text("failed").or(facts.get("failed").cloned()) {
+    let load = match facts.get(&format!("{side} failed")).or(facts.get("failed")) {
         Some(why) => format!("failed: {why}"),
         None => seconds("load"),
     };
+    let calls = |counted: &Option<String>| counted.clone().unwrap_or("-".into());
     [
-        format!("{}: {side}", row.case),
+        format!("{case}: {side}"),
         load,
         seconds("first"),
         memory,
-        calls("dispatches"),
-        calls("submissions"),
+        calls(dispatches),
+        calls(submissions),
     ]
 }
 
@@ -145,8 +130,7 @@ mod tests {
     use super::*;
 
     fn row(together: &str) -> Row {
-        let sides: &[&str] = &["ours-cpu", "theirs-wasm-1"];
-        Row { case: "demo", sides, together: facts(together), alone: Vec::new() }
+        Row { case: "demo", sides: ["ours-cpu", "theirs-wasm-1"], together: facts(together) }
     }
 
     const GOOD: &str = "flops\t4000000000\nours-cpu times\t1 2 3\ntheirs-wasm-1 times\t2 6 3\n";
@@ -154,7 +138,7 @@ mod tests {
     #[test]
     fn a_row_holds_the_median_of_the_rounds_ratios() {
         let row = row(&format!("{GOOD}theirs-wasm-1 difference\t0.00001"));
-        let cells = step(&row, "theirs-wasm-1");
+        let cells = step(&row);
         assert_eq!(cells[1..4], ["3", "2.00 s", "3.00 s"]);
         assert_eq!(cells[4..7], ["2.00 (1.50 to 2.50)", "2.000", "1.333"]);
     }
@@ -163,10 +147,10 @@ mod tests {
     fn outputs_that_differ_make_the_row_void_and_a_failure_is_told() {
         for off in ["0.01", "Infinity", "NaN"] {
             let row = row(&format!("{GOOD}theirs-wasm-1 difference\t{off}"));
-            assert_eq!(step(&row, "theirs-wasm-1")[4], "void", "{off}");
+            assert_eq!(step(&row)[4], "void", "{off}");
         }
         let row = row(&format!("{GOOD}theirs-wasm-1 failed\tout of memory"));
-        let cells = step(&row, "theirs-wasm-1");
+        let cells = step(&row);
         assert_eq!(cells[3..5], ["failed: out of memory", "-"]);
     }
 }
