@@ -43,9 +43,8 @@ async function counted(work) {
     return () => { type.prototype[method] = original; };
   });
   try {
-    await work();
+    return { ...await work(), counts };
   } finally {
     for (const restore of watched) restore();
   }
-  return counts;
 }

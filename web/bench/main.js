@@ -1,7 +1,7 @@
 // bench.html: measures this machine and shows a table to copy. Nothing is sent anywhere.
 
 import { CASES, getCase } from "./cases.js";
-import { adapterName, measure } from "./measure.js";
+import { adapterName, measure, SOFTWARE } from "./measure.js";
 import { raced } from "./raced.js";
 import { cells, HEAD, markdown } from "./table.js";
 
@@ -53,6 +53,7 @@ function render(adapter) {
     line.replaceChildren(...row.map((text) => cell("td", text)));
     return line;
   }));
+  find("markdown").hidden = !rows.length;
   find("markdown").value = `Lorakeet, ${adapter}, ${browser()}\n\n${markdown(rows)}\n`;
 }
 
@@ -73,9 +74,12 @@ async function page() {
   const adapter = gpu ?? "no WebGPU";
   find("machine").textContent = `${adapter}; ${browser()}`;
   for (const input of document.querySelectorAll("[name=case]")) input.nextElementSibling.textContent = CASES[input.value];
-  const webgpu = document.querySelector("[name=side][value=ours-webgpu]");
-  webgpu.checked = gpu !== null;
-  webgpu.disabled = gpu === null;
+  // The page itself would choose so (worker.js).
+  const real = gpu !== null && !gpu.endsWith(SOFTWARE);
+  const side = (id) => document.querySelector(`[name=side][value=${id}]`);
+  side("ours-webgpu").checked = real;
+  side("ours-webgpu").disabled = gpu === null;
+  side("ours-cpu").checked = !real;
   find("start").addEventListener("click", () => start(adapter));
   find("stop").addEventListener("click", () => {
     stop?.abort();

@@ -2,6 +2,9 @@
 
 import { makeWeights, Runner, SIDES } from "./sides.js";
 
+/** A first pass that takes longer (seconds) is enough of a warm-up, and one round has to do. */
+const SLOW = 60;
+
 /**
  * How long to go on: `most` rounds or `seconds`, whatever comes first, but `least` rounds.
  * @typedef {{least: number, most: number, seconds: number}} Plan
@@ -60,22 +63,27 @@ export async function measure(subject, ids, plan, { tell = () => {}, ready = asy
       await tried(entry, async () => {
         if (entry.side.who === "ours") await begin(entry);
         else await beginOther(entry, graph ? [graph] : subject.graphs, begin);
-        // Once more, to be warm.
-        if (plan.most > 0) entry.counts = await runners.get(entry).count();
       });
+    }
+    const slow = entries.some(({ first }) => first > SLOW);
+    const least = slow ? Math.min(plan.least, 1) : plan.least;
+    for (const entry of slow || plan.most === 0 ? [] : entries.filter(({ failed }) => !failed)) {
+      await tried(entry, async () => { entry.counts = (await runners.get(entry).count()).counts; });
     }
     const start = performance.now();
     for (let round = 1; round <= plan.most && !signal?.aborted; round++) {
       for (const entry of entries) {
         if (entry.failed) continue;
         await tried(entry, async () => {
-          const { seconds, output } = await runners.get(entry).run();
+          const runner = runners.get(entry);
+          const { seconds, output, counts } = await (entry.counts ? runner.run() : runner.count());
+          entry.counts ??= counts;
           entry.times.push(seconds);
           entry.difference = Math.max(entry.difference, difference(output, reference));
         });
       }
       tell(`round ${round}: ${entries.map(({ times }) => `${(times.at(-1) ?? NaN).toFixed(3)} s`).join(", ")}`);
-      if (round >= plan.least && (performance.now() - start) / 1e3 >= plan.seconds) break;
+      if (round >= least && (performance.now() - start) / 1e3 >= plan.seconds) break;
     }
   } finally {
     for (const runner of runners.values()) runner.end();
@@ -121,11 +129,13 @@ function difference(output, reference) {
   return most / largest;
 }
 
+export const SOFTWARE = " (software)";
+
 /** What the browser calls its GPU; null where there is none. */
 export async function adapterName() {
   const adapter = await navigator.gpu?.requestAdapter({ powerPreference: "high-performance" }).catch(() => null);
   if (!adapter) return null;
   const { vendor, architecture, device, description, isFallbackAdapter } = adapter.info;
   const name = [vendor, architecture, device, description].filter(Boolean).join(" ") || "unnamed GPU";
-  return isFallbackAdapter ? `${name} (software)` : name;
+  return isFallbackAdapter ? name + SOFTWARE : name;
 }

@@ -4,8 +4,12 @@
 import { getCase } from "./cases.js";
 import { adapterName, measure } from "./measure.js";
 
+const ALIVE_MS = 10_000;
+
 /** @param {URLSearchParams} query */
 export async function raced(query) {
+  // A tab that ran out of memory says nothing at all any more.
+  setInterval(() => host("alive"), ALIVE_MS);
   try {
     const subject = await getCase(query.get("race"));
     const number = (name) => Number(query.get(name));

@@ -62,7 +62,7 @@ export class Runner {
     return this.#worked.ask({ action: "run", inputs: this.#inputs });
   }
 
-  /** One pass with WebGPU's calls counted. */
+  /** The same with WebGPU's calls counted, as `counts`. */
   count() {
     return this.#worked.ask({ action: "count", inputs: this.#inputs });
   }

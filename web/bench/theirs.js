@@ -16,7 +16,7 @@ answer({
     session = await ort.InferenceSession.create(new Uint8Array(await response.arrayBuffer()), {
       executionProviders: [backend],
       graphOptimizationLevel: "all",
-      externalData: [{ path: "weights.safetensors", data: weights }],
+      externalData: [{ path: "weights.safetensors", data: await bytes(weights) }],
     });
   },
 
@@ -26,3 +26,13 @@ answer({
     return output.getData();
   },
 });
+
+/** It would read the Blob in one piece itself, which browsers refuse from 2 GB on. */
+async function bytes(blob) {
+  const all = new Uint8Array(blob.size);
+  const piece = 1 << 28;
+  for (let start = 0; start < all.length; start += piece) {
+    all.set(new Uint8Array(await blob.slice(start, start + piece).arrayBuffer()), start);
+  }
+  return all;
+}

@@ -12,29 +12,29 @@ use std::collections::BTreeMap;
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-#[path = "../../benches/measure/table.rs"]
-mod table;
-use table::{Table, mebi, quantile, ratio, time};
+mod tables;
 
 const CASES: [&str; 3] = ["demo", "block", "sd15"];
 
-/// Sides that run in turns, ours first. Their names are those of `web/bench/sides.js`.
-const GROUPS: [(&str, &[&str]); 2] = [
-    ("webgpu", &["ours-webgpu", "theirs-webgpu"]),
-    ("cpu", &["ours-cpu", "theirs-wasm-1", "theirs-wasm-2"]),
+/// Pairs that run in turns, ours first, by kind of engine. (One pair at a time: two networks of
+/// 3.4 GB fill a machine.) The sides' names are those of `web/bench/sides.js`.
+const PAIRS: [(&str, [&str; 2]); 3] = [
+    ("webgpu", ["ours-webgpu", "theirs-webgpu"]),
+    ("cpu", ["ours-cpu", "theirs-wasm-1"]),
+    ("cpu", ["ours-cpu", "theirs-wasm-2"]),
 ];
-
-/// Largest difference between two outputs, over the largest value, that counts as the same.
-const AGREE: f64 = 1e-3;
 
 /// Rounds: until the seconds are over, within these bounds.
 const ROUNDS: &str = "least=3&most=21&seconds=60";
 
 /// How long one session may take; a software GPU takes minutes for one step.
 const LIMIT: Duration = Duration::from_secs(2 * 3600);
+
+/// A page that says nothing for so long has crashed.
+const SILENCE: Duration = Duration::from_secs(300);
 
 /// What a session told, by name.
 type Facts = BTreeMap<String, String>;
@@ -50,22 +50,27 @@ pub fn run(filter: &[String], built: bool) -> Result<()> {
         return Err(format!("{} holds no page: leave out --built", dist.display()));
     }
     let host = Host::open(&browser, dist, &rival)?;
-    let mut rows = Vec::new();
+    let (mut rows, mut alone) = (Vec::new(), Vec::new());
     for case in chosen(&CASES, filter) {
-        for name in chosen(&GROUPS.map(|(name, _)| name), filter) {
-            let sides =
-                GROUPS.iter().find(|group| group.0 == name).map_or(&[][..], |group| group.1);
-            rows.push(Row::measure(&host, case, sides));
+        let kinds = chosen(&["webgpu", "cpu"], filter);
+        for (_, sides) in PAIRS.iter().filter(|(kind, _)| kinds.contains(kind)) {
+            let row = Row::measure(&host, case, *sides);
+            for side in sides {
+                if !alone.iter().any(|a: &Alone| (a.case, a.side) == (case, *side)) {
+                    alone.push(Alone::measure(&host, &row, side));
+                }
+            }
+            rows.push(row);
         }
     }
-    print(&rows, &rival);
+    tables::print(&rows, &alone, &rival);
     Ok(())
 }
 
 /// Whether a filter means the race, or everything.
 pub fn wants(filter: &[String]) -> bool {
     let known = |word: &String| {
-        CASES.contains(&word.as_str()) || GROUPS.iter().any(|group| group.0 == word)
+        CASES.contains(&word.as_str()) || PAIRS.iter().any(|(kind, _)| kind == word)
     };
     filter.is_empty() || filter.iter().any(known)
 }
@@ -75,38 +80,60 @@ fn chosen<'a>(all: &[&'a str], filter: &[String]) -> Vec<&'a str> {
     if named.is_empty() { all.to_vec() } else { named }
 }
 
-/// One network on one kind of engine.
+/// One network, two sides.
 struct Row {
     case: &'static str,
-    sides: &'static [&'static str],
-    /// Side by side, in turns.
+    sides: [&'static str; 2],
     together: Facts,
-    /// Each in a browser of its own: memory, and loading with nothing else going on.
-    alone: Vec<Facts>,
 }
 
 impl Row {
-    fn measure(host: &Host, case: &'static str, sides: &'static [&'static str]) -> Self {
+    fn measure(host: &Host, case: &'static str, sides: [&'static str; 2]) -> Self {
         let together = host.session(&format!("race={case}&sides={}&{ROUNDS}", sides.join(",")));
-        let alone = sides.iter().map(|side| {
-            // What was found out about graphs by comparing can't be found out alone.
-            let graph = together.get(&format!("{side} graph"));
-            let graph = graph.map_or(String::new(), |graph| format!("&graph={graph}"));
-            let once = "memory&least=0&most=0&seconds=0";
-            host.session(&format!("race={case}&sides={side}&{once}{graph}"))
-        });
-        let alone = alone.collect();
-        Self { case, sides, together, alone }
+        Self { case, sides, together }
+    }
+
+    fn fact(&self, side: &str, name: &str) -> Option<&String> {
+        self.together.get(&format!("{side} {name}"))
     }
 
     fn times(&self, side: &str) -> Vec<f64> {
-        let times = self.together.get(&format!("{side} times")).map_or("", String::as_str);
+        let times = self.fact(side, "times").map_or("", String::as_str);
         times.split(' ').filter_map(|time| time.parse().ok()).collect()
     }
+}
 
-    fn number(facts: &Facts, name: &str) -> Option<f64> {
-        facts.get(name)?.parse().ok()
+/// One network on one side in a browser of its own: memory, and loading with nothing else going on.
+struct Alone {
+    case: &'static str,
+    side: &'static str,
+    facts: Facts,
+    /// Calls of WebGPU in one step, counted when the sides took turns.
+    dispatches: Option<String>,
+    submissions: Option<String>,
+}
+
+impl Alone {
+    fn measure(host: &Host, row: &Row, side: &'static str) -> Self {
+        // Which graph is right was found out by comparing, which can't be done alone.
+        let graph =
+            row.fact(side, "graph").map_or(String::new(), |graph| format!("&graph={graph}"));
+        let once = "memory&least=0&most=0&seconds=0";
+        let case = row.case;
+        let facts = host.session(&format!("race={case}&sides={side}&{once}{graph}"));
+        let calls = |name| row.fact(side, name).filter(|_| side.ends_with("webgpu")).cloned();
+        Self {
+            case,
+            side,
+            facts,
+            dispatches: calls("dispatches"),
+            submissions: calls("submissions"),
+        }
     }
+}
+
+fn number(facts: &Facts, name: &str) -> Option<f64> {
+    facts.get(name)?.parse().ok()
 }
 
 /// Serves page and rival, and opens browsers that report back.
@@ -115,6 +142,7 @@ struct Host<'a> {
     url: String,
     results: Receiver<String>,
     process: Arc<AtomicU32>,
+    heard: Arc<Mutex<Instant>>,
 }
 
 impl<'a> Host<'a> {
@@ -122,12 +150,15 @@ impl<'a> Host<'a> {
         let (sender, results) = channel();
         let process = Arc::new(AtomicU32::new(0));
         let (watched, meter) = (Arc::clone(&process), Mutex::new(None));
+        let heard = Arc::new(Mutex::new(Instant::now()));
+        let hearing = Arc::clone(&heard);
         let site = Site::new(dist)
             .mount("web", root().join("web"))
             .mount("race", root().join("benches").join("race"))
             .mount("ort", rival.dist.clone())
             .host(move |action, body| {
-                let mut meter = meter.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+                *locked(&hearing) = Instant::now();
+                let mut meter = locked(&meter);
                 match action {
                     "say" => say(body),
                     "result" => drop(sender.send(body)),
@@ -143,7 +174,7 @@ impl<'a> Host<'a> {
                 }
                 String::new()
             });
-        Ok(Self { browser, url: server::spawn(site)?, results, process })
+        Ok(Self { browser, url: server::spawn(site)?, results, process, heard })
     }
 
     /// One session in a fresh browser. What goes wrong is a fact too: the other rows go on.
@@ -173,11 +204,15 @@ impl<'a> Host<'a> {
         let mut child = child.map_err(|e| format!("{}: {e}", self.browser.chrome.display()))?;
         self.process.store(child.id(), Ordering::Relaxed);
         let start = Instant::now();
+        *locked(&self.heard) = start;
         let told = loop {
             match self.results.recv_timeout(Duration::from_secs(1)) {
                 Ok(text) => break Ok(text),
                 Err(_) if !matches!(child.try_wait(), Ok(None)) => {
                     break Err("the browser ended".into());
+                }
+                Err(_) if locked(&self.heard).elapsed() > SILENCE => {
+                    break Err("the tab crashed, most likely for want of memory".into());
                 }
                 Err(_) if start.elapsed() > LIMIT => {
                     break Err(format!("no result after {} s", LIMIT.as_secs()));
@@ -189,6 +224,10 @@ impl<'a> Host<'a> {
         let _ = std::fs::remove_dir_all(profile);
         told
     }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 /// Asks the browser to end, which ends its other processes in order, and sees to it.
@@ -219,164 +258,9 @@ fn facts(text: &str) -> Facts {
     text.lines().filter_map(pair).collect()
 }
 
-fn print(rows: &[Row], rival: &Rival) {
-    let fact = |name| rows.iter().find_map(|row| row.together.get(name));
-    println!(
-        "\nLorakeet and onnxruntime-web {} in the same tab, in turns; adapter: {}{}. A step is one \
-         forward pass of the network, from inputs in the tab's memory to its output there; medians, \
-         in brackets the middle half. GFLOP/s: operations of matrix products, convolutions and \
-         attention, a multiply-add being two, over the median. Outputs agree where the largest \
-         difference is below {AGREE} of the largest value; a row where they don't is void.\n",
-        rival.version,
-        fact("adapter").map_or("unknown", String::as_str),
-        match fact("isolated").map(String::as_str) {
-            Some("true") => ", cross-origin isolated",
-            _ => ", not cross-origin isolated (one thread)",
-        },
-    );
-    for case in CASES {
-        let Some(row) = rows.iter().find(|row| row.case == case) else { continue };
-        let number = |name| Row::number(&row.together, name).unwrap_or(f64::NAN);
-        println!(
-            "- `{case}`: {}; {:.4} GFLOP; {:.4} GB moved if every operator reads and writes each \
-             value once, {:.4} GB of them weights",
-            row.together.get("title").map_or("", String::as_str),
-            number("flops") / 1e9,
-            number("bytes") / 1e9,
-            number("weights") / 1e9,
-        );
-    }
-    let steps = [
-        "network: engines",
-        "rounds",
-        "ours",
-        "theirs",
-        "theirs / ours",
-        "GFLOP/s, ours",
-        "theirs",
-        "difference",
-    ];
-    let mut table = Table::new(&steps);
-    for row in rows {
-        for side in &row.sides[1..] {
-            table.row(step(row, side));
-        }
-    }
-    println!("\n{}\n", table.lines().join("\n"));
-    println!(
-        "Each alone in a fresh browser: the time until engine and weights are loaded, the first step \
-         (which compiles shaders), memory of all the browser's processes at the peak above what \
-         they had when only the weights were there, and calls of WebGPU in one step.\n"
-    );
-    for row in rows {
-        for side in row.sides {
-            if let Some(refused) = row.together.get(&format!("{side} refused")) {
-                let (case, graph) = (row.case, &row.together[&format!("{side} graph")]);
-                println!("`{case}`, `{side}` ran {graph}; difference or failure of {refused}.\n");
-            }
-        }
-    }
-    let around = ["network: engine", "load", "first step", "memory", "dispatches", "submissions"];
-    let mut table = Table::new(&around);
-    for row in rows {
-        for (side, facts) in row.sides.iter().zip(&row.alone) {
-            table.row(alone(row, side, facts));
-        }
-    }
-    println!("{}", table.lines().join("\n"));
-}
-
-/// Ours beside one other side.
-fn step(row: &Row, side: &str) -> [String; 8] {
-    let own = row.sides[0];
-    let (ours, theirs) = (row.times(own), row.times(side));
-    let failed = |side: &str| {
-        let why = [format!("{side} failed"), "failed".into()];
-        why.iter().find_map(|name| row.together.get(name))
-    };
-    let rate = |times: &[f64]| {
-        let flops = Row::number(&row.together, "flops").unwrap_or(f64::NAN);
-        format!("{:.3}", flops / 1e9 / quantile(times, 0.5))
-    };
-    let shown = |side: &str, times: &[f64]| match failed(side) {
-        Some(why) => format!("failed: {why}"),
-        None => time(quantile(times, 0.5)),
-    };
-    let difference = Row::number(&row.together, &format!("{side} difference"));
-    let raced = failed(own).is_none() && failed(side).is_none();
-    let compared = match difference {
-        _ if !raced => "-".into(),
-        Some(off) if off <= AGREE => ratio(&theirs, &ours),
-        _ => "void".into(),
-    };
-    [
-        format!("{}: {own}, {side}", row.case),
-        theirs.len().min(ours.len()).to_string(),
-        shown(own, &ours),
-        shown(side, &theirs),
-        compared,
-        rate(&ours),
-        rate(&theirs),
-        difference.map_or("-".into(), |off| format!("{off:.1e}")),
-    ]
-}
-
-/// What one side needs besides time.
-fn alone(row: &Row, side: &str, facts: &Facts) -> [String; 6] {
-    let text = |name: &str| facts.get(&format!("{side} {name}")).cloned();
-    let seconds = |name| text(name).and_then(|t| t.parse().ok()).map_or("-".into(), time);
-    let bytes = |name| Row::number(facts, name).filter(|&bytes| bytes > 0.0);
-    let memory = match (bytes("memory-before"), bytes("memory-peak")) {
-        (Some(before), Some(peak)) => mebi((peak - before) as u64),
-        _ => "-".into(),
-    };
-    let calls = |name| match side.ends_with("webgpu") {
-        true => row.together.get(&format!("{side} {name}")).cloned().unwrap_or("-".into()),
-        false => "-".into(),
-    };
-    let load = match text("failed").or(facts.get("failed").cloned()) {
-        Some(why) => format!("failed: {why}"),
-        None => seconds("load"),
-    };
-    [
-        format!("{}: {side}", row.case),
-        load,
-        seconds("first"),
-        memory,
-        calls("dispatches"),
-        calls("submissions"),
-    ]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn row(together: &str) -> Row {
-        let sides: &[&str] = &["ours-cpu", "theirs-wasm-1"];
-        Row { case: "demo", sides, together: facts(together), alone: Vec::new() }
-    }
-
-    const GOOD: &str = "flops\t4000000000\nours-cpu times\t1 2 3\ntheirs-wasm-1 times\t2 6 3\n";
-
-    #[test]
-    fn a_row_holds_the_median_of_the_rounds_ratios() {
-        let row = row(&format!("{GOOD}theirs-wasm-1 difference\t0.00001"));
-        let cells = step(&row, "theirs-wasm-1");
-        assert_eq!(cells[1..4], ["3", "2.00 s", "3.00 s"]);
-        assert_eq!(cells[4..7], ["2.00 (1.50 to 2.50)", "2.000", "1.333"]);
-    }
-
-    #[test]
-    fn outputs_that_differ_make_the_row_void_and_a_failure_is_told() {
-        for off in ["0.01", "Infinity", "NaN"] {
-            let row = row(&format!("{GOOD}theirs-wasm-1 difference\t{off}"));
-            assert_eq!(step(&row, "theirs-wasm-1")[4], "void", "{off}");
-        }
-        let row = row(&format!("{GOOD}theirs-wasm-1 failed\tout of memory"));
-        let cells = step(&row, "theirs-wasm-1");
-        assert_eq!(cells[3..5], ["failed: out of memory", "-"]);
-    }
 
     #[test]
     fn words_choose_networks_and_engines() {
