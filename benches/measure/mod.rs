@@ -299,6 +299,11 @@ pub async fn inference(device: &Device, plan: &Plan) {
         let id = model.attach_modules(name, trainer.modules()).unwrap();
         cases.push((format!("{name}, rank 8"), vec![id]));
     }
+    let mut large = config("lora", "attention", plan.batch, "off");
+    (large.rank, large.alpha) = (16, 16.0);
+    let trainer = trainer(&model, large, &dataset).await;
+    let id = model.attach_modules("rank 16", trainer.modules()).unwrap();
+    cases.push(("LoRA, attention, rank 16".into(), vec![id]));
     let ids: Vec<u64> = cases.iter().flat_map(|(_, ids)| ids.clone()).collect();
     let choose = |chosen: &[u64]| {
         for &id in &ids {
