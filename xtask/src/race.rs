@@ -90,7 +90,10 @@ struct Row {
 impl Row {
     fn measure(host: &Host, case: &'static str, sides: [&'static str; 2]) -> Self {
         let together = host.session(&format!("race={case}&sides={}&{ROUNDS}", sides.join(",")));
-        Self { case, sides, together }
+        let row = Self { case, sides, together };
+        // All of it may take hours: what is known is told.
+        say(tables::told(&row));
+        row
     }
 
     fn fact(&self, side: &str, name: &str) -> Option<&String> {

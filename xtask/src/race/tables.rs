@@ -68,6 +68,15 @@ pub fn print(rows: &[Row], alone: &[Alone], rival: &Rival) {
     println!("{}", table.lines().join("\n"));
 }
 
+/// A row in words.
+pub fn told(row: &Row) -> String {
+    let [engines, rounds, ours, theirs, ratio, _, _, difference] = step(row);
+    format!(
+        "{engines}: ours {ours}, theirs {theirs}, theirs / ours {ratio}, {rounds} rounds; \
+         difference {difference}"
+    )
+}
+
 /// Ours beside the other side.
 fn step(row: &Row) -> [String; 8] {
     let [own, side] = row.sides;
