@@ -71,7 +71,8 @@ export async function measure(subject, ids, plan, { tell = () => {}, ready = asy
       await tried(entry, async () => { entry.counts = (await runners.get(entry).count()).counts; });
     }
     const start = performance.now();
-    for (let round = 1; round <= plan.most && !signal?.aborted; round++) {
+    const goes = () => !signal?.aborted && entries.some(({ failed }) => !failed);
+    for (let round = 1; round <= plan.most && goes(); round++) {
       for (const entry of entries) {
         if (entry.failed) continue;
         await tried(entry, async () => {
