@@ -85,7 +85,7 @@ step!(ConvStep, 2, |g, (x, weight, packed, shape) => (
     conv::Shape
 )| [
     {
-        let packed = packed.map_or(Packed::Absent, Packed::Forward);
+        let packed = packed.map_or(Packed::Absent, Packed::One);
         B::kernel_conv2d_input_gradient(g.clone(), weight.clone(), packed, shape)
     },
     B::kernel_conv2d_weight_gradient(x, weight, g, shape),
@@ -146,15 +146,18 @@ impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
         weight: Tracked<B, C>,
         factor: f32,
     ) -> Tracked<B, C> {
-        let nodes = [y.node(), x.node(), weight.node()];
-        let [y, x, weight] = [y, x, weight].map(Tracked::<B, C>::into_primitive);
-        match LinearOntoStep.prepare::<C>(nodes).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => {
-                let state = (x.clone(), weight.clone(), factor);
-                prep.finish(state, B::kernel_linear_onto(y, x, weight, factor))
-            }
-            OpsKind::UnTracked(prep) => prep.finish(B::kernel_linear_onto(y, x, weight, factor)),
-        }
+        run!(
+            LinearOntoStep,
+            C,
+            [y, x, weight],
+            (x.primitive().clone(), weight.primitive().clone(), factor),
+            B::kernel_linear_onto(
+                y.into_primitive(),
+                x.into_primitive(),
+                weight.into_primitive(),
+                factor
+            )
+        )
     }
 
     fn kernel_product(a: Tracked<B, C>, b: Tracked<B, C>) -> Tracked<B, C> {
@@ -177,9 +180,9 @@ impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
         let bias = constant(bias);
         let (forward, backward) = match packed {
             Packed::Absent => (Packed::Absent, None),
-            Packed::Forward(forward) => (Packed::Forward(forward.into_primitive()), None),
+            Packed::One(forward) => (Packed::One(forward.into_primitive()), None),
             Packed::Both(forward, backward) => {
-                (Packed::Forward(forward.into_primitive()), Some(backward.into_primitive()))
+                (Packed::One(forward.into_primitive()), Some(backward.into_primitive()))
             }
         };
         run!(

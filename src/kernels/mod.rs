@@ -8,7 +8,7 @@
 
 use std::cell::{Cell, OnceCell};
 
-use burn::backend::{Dispatch, DispatchDevice};
+use burn::backend::{Dispatch, DispatchDevice, DispatchTensor};
 use burn::tensor::{DType, Device, Tensor};
 
 mod autodiff;
@@ -122,12 +122,16 @@ pub fn linear<const D: usize>(
     bias: Option<Tensor<1>>,
 ) -> Tensor<D> {
     let mut dims = x.dims();
-    let width = dims[D - 1];
-    let rows = dims.iter().product::<usize>() / width;
     dims[D - 1] = weight.dims()[0];
-    let x = x.reshape([rows, width]).into_dispatch();
-    let y = Dispatch::kernel_linear(x, weight.into_dispatch(), Bias::from(bias));
+    let y = Dispatch::kernel_linear(rows(x), weight.into_dispatch(), Bias::from(bias));
     Tensor::<2>::from_dispatch(y).reshape(dims)
+}
+
+/// `[.., width]` as a matrix.
+fn rows<const D: usize>(tensor: Tensor<D>) -> DispatchTensor {
+    let width = tensor.dims()[D - 1];
+    let count = tensor.dims().iter().product::<usize>() / width;
+    tensor.reshape([count, width]).into_dispatch()
 }
 
 /// `y [.., out]`, `x [.., in]`, `weight [out, in] -> y + factor * x weight^T`.
@@ -138,11 +142,6 @@ pub fn linear_onto<const D: usize>(
     factor: f32,
 ) -> Tensor<D> {
     let dims = y.dims();
-    let rows = |tensor: Tensor<D>| {
-        let width = tensor.dims()[D - 1];
-        let count = tensor.dims().iter().product::<usize>() / width;
-        tensor.reshape([count, width]).into_dispatch()
-    };
     let sum = Dispatch::kernel_linear_onto(rows(y), rows(x), weight.into_dispatch(), factor);
     Tensor::<2>::from_dispatch(sum).reshape(dims)
 }
@@ -163,7 +162,7 @@ impl PackedWeight {
         };
         let forward = self.forward.get_or_init(|| pack(false)).clone().into_dispatch();
         if !gradient {
-            return Packed::Forward(forward);
+            return Packed::One(forward);
         }
         let gradient = self.gradient.get_or_init(|| pack(true)).clone();
         Packed::Both(forward, gradient.into_dispatch())

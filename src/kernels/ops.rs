@@ -20,8 +20,8 @@ pub enum Bias<B: Backend> {
 pub enum Packed<B: Backend> {
     /// It was not, or the backend has no use for it.
     Absent,
-    /// For the forward pass.
-    Forward(FloatTensor<B>),
+    /// For the pass that is asked for.
+    One(FloatTensor<B>),
     /// For the forward pass and for the input's gradient.
     Both(FloatTensor<B>, FloatTensor<B>),
 }

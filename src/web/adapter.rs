@@ -6,8 +6,7 @@ use serde::Serialize;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 
-use super::engine::JsResult;
-use crate::error::Error;
+use super::engine::{JsResult, read};
 use crate::kernels::{self, cpu::microkernel};
 use crate::layers::checks;
 
@@ -29,12 +28,7 @@ impl KernelReport {
         let checks = checks(device);
         // One readback for all.
         let results = Tensor::cat(checks.iter().map(|check| check.result.clone()).collect(), 0);
-        let failed = |error: String| {
-            Error::device(error, "Add ?kernels=off to the page's address to run without them")
-        };
-        let data = results.into_data_async().await.map_err(|error| failed(error.to_string()))?;
-        let values: Vec<f32> =
-            data.convert::<f32>().try_into_vec().map_err(|error| failed(format!("{error:?}")))?;
+        let values = read(results).await?;
         let mut refused = Vec::new();
         let mut rest = &values[..];
         for check in &checks {

@@ -215,7 +215,7 @@ impl Kernels for Cube {
         }
         let packed = match packed {
             Packed::Absent => pack(&into_contiguous(weight), false),
-            Packed::Forward(packed) | Packed::Both(packed, _) => packed,
+            Packed::One(packed) | Packed::Both(packed, _) => packed,
         };
         convolve(Mode::Forward, &x, &packed, bias.as_ref(), shape)
     }
@@ -241,7 +241,7 @@ impl Kernels for Cube {
         }
         let packed = match packed {
             Packed::Absent => pack(&into_contiguous(weight), true),
-            Packed::Forward(packed) | Packed::Both(_, packed) => packed,
+            Packed::One(packed) | Packed::Both(_, packed) => packed,
         };
         convolve(Mode::Gradient, &g, &packed, None, shape)
     }
