@@ -172,7 +172,8 @@ fn parts_of_the_page_emit_and_the_controller_wires() {
     for (path, text) in files("web", &[".js"]) {
         let code = code(&text);
         let talks_to_worker = code.contains("new Worker(");
-        let may = ["web/engine.js", "web/bench/worked.js"].contains(&path.as_str());
+        let may =
+            ["web/engine.js", "web/threads.js", "web/bench/worked.js"].contains(&path.as_str());
         assert_eq!(talks_to_worker, may, "{path}");
         if path.starts_with("web/ui/") {
             for other in ["engine.js", "controller.js", "worker.js", "postMessage"] {

@@ -8,6 +8,8 @@ mod demo;
 mod kernels;
 #[path = "support/reference.rs"]
 mod reference;
+#[path = "web/threads.rs"]
+mod threads;
 #[path = "web/training.rs"]
 mod training;
 

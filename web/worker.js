@@ -1,5 +1,6 @@
 // The worker: owns the wasm and all GPU state. A table of actions (protocol.js), performed in order.
 
+import { openModule } from "./module.js";
 import { Action, abortError, packError } from "./protocol.js";
 import { trainActions } from "./worker-train.js";
 
@@ -13,10 +14,10 @@ const actions = {
   [Action.capability]: ({ backend }) => capability(backend),
 
   async [Action.open]({ backend }) {
-    const wasm = await import("../lorakeet.js");
-    await wasm.default({ module_or_path: new URL("../lorakeet_bg.wasm", import.meta.url) });
-    engine = await wasm.Engine.open(backend, new URLSearchParams(self.location.search).get("kernels") ?? undefined);
-    return { backend, kernels: engine.kernels() };
+    const asked = new URLSearchParams(self.location.search);
+    const { wasm, threads } = await openModule(backend, threadsAsked(asked));
+    engine = await wasm.Engine.open(backend, asked.get("kernels") ?? undefined);
+    return { backend, threads, kernels: engine.kernels() };
   },
 
   async [Action.fetchFiles]({ urls }, report) {
@@ -42,6 +43,12 @@ const actions = {
 
   ...trainActions({ engine: () => engine, drawn, own, macrotask, throttle, isAborted: (id) => aborted.has(id) }),
 };
+
+/** `?threads=2` of the page's address; else as many as are worth having. */
+function threadsAsked(query) {
+  const threads = Number(query.get("threads") ?? Number.NaN);
+  return threads >= 1 ? threads : undefined;
+}
 
 /** Pulls the picture that was started until it is done. */
 async function drawn(id, tick) {

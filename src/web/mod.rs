@@ -6,12 +6,14 @@ mod adapter;
 mod bench;
 mod blob;
 mod engine;
+mod entropy;
 mod microkernels;
 mod training;
 
 pub use adapter::software_adapter;
 pub use bench::Bench;
 pub use engine::Engine;
+pub use microkernels::{thread_material, thread_work, threads_ready};
 
 use std::sync::Once;
 
@@ -45,6 +47,11 @@ pub fn prepare() {
         // from JavaScript run all of burn's constructors first, which took a fifth of a picture's
         // time.
         unsafe { __wasm_call_ctors() };
+        if microkernels::shared()
+            && let Err(problem) = entropy::mend()
+        {
+            console_warn(&problem);
+        }
         // The compiler's kernels, which are slower, stay where the browser refuses.
         if let Err(problem) = microkernels::install() {
             console_warn(&problem);

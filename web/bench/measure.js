@@ -62,7 +62,7 @@ export async function measure(subject, ids, plan, { tell = () => {}, ready = asy
     for (const entry of entries) {
       await tried(entry, async () => {
         if (entry.side.who === "ours") await begin(entry);
-        else await beginOther(entry, graph ? [graph] : subject.graphs, begin);
+        else await beginOther(entry, graph ? [graph] : ways(subject, entry.side), begin);
       });
     }
     const slow = entries.some(({ first }) => first > SLOW);
@@ -90,6 +90,11 @@ export async function measure(subject, ids, plan, { tell = () => {}, ready = asy
     for (const runner of runners.values()) runner.end();
   }
   return entries;
+}
+
+/** The graphs of the other side, the one to prefer first. */
+function ways({ graphs: [fused, composed] }, { backend }) {
+  return backend === "webgpu" ? [fused, `${fused} without subgroups`, composed] : [fused, composed];
 }
 
 /** The other side runs the graph that suits it best, unless what comes out is wrong. */

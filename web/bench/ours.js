@@ -1,13 +1,13 @@
 // Our side: the page's own engine.
 
+import { openModule } from "../module.js";
 import { answer } from "./answer.js";
 
 let bench = null;
 
 answer({
-  async load({ backend, config, block, weights }) {
-    const wasm = await import("../../lorakeet.js");
-    await wasm.default({ module_or_path: new URL("../../lorakeet_bg.wasm", import.meta.url) });
+  async load({ backend, threads, config, block, weights }) {
+    const { wasm } = await openModule(backend, threads);
     bench = await wasm.Bench.open(backend, JSON.stringify(config), block, weights);
   },
 

@@ -1,5 +1,6 @@
 // The sides of a race, each a worker of its own that loads one network and runs it when asked.
 
+import { threadsWanted } from "../threads.js";
 import { Worked } from "./worked.js";
 
 /**
@@ -14,7 +15,9 @@ import { Worked } from "./worked.js";
 /** @type {Record<string, Side>} */
 export const SIDES = Object.fromEntries([
   { id: "ours-webgpu", title: "Lorakeet, WebGPU", who: "ours", backend: "webgpu", threads: 1 },
-  { id: "ours-cpu", title: "Lorakeet, CPU backend", who: "ours", backend: "cpu", threads: 1 },
+  { id: "ours-cpu-1", title: "Lorakeet, CPU backend, 1 thread", who: "ours", backend: "cpu", threads: 1 },
+  { id: "ours-cpu-2", title: "Lorakeet, CPU backend, 2 threads", who: "ours", backend: "cpu", threads: 2 },
+  { id: "ours-cpu", title: "Lorakeet, CPU backend", who: "ours", backend: "cpu", threads: threadsWanted() },
   { id: "theirs-webgpu", title: "onnxruntime-web, WebGPU", who: "theirs", backend: "webgpu", threads: 1 },
   { id: "theirs-wasm-1", title: "onnxruntime-web, wasm, 1 thread", who: "theirs", backend: "wasm", threads: 1 },
   { id: "theirs-wasm-2", title: "onnxruntime-web, wasm, 2 threads", who: "theirs", backend: "wasm", threads: 2 },

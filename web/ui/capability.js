@@ -26,7 +26,8 @@ export class CapabilityLine {
   }
 
   /** @param {import("../protocol.js").Opened} opened */
-  opened({ kernels: { kind, refused, milliseconds } }) {
+  opened({ threads, kernels: { kind, refused, milliseconds } }) {
+    if (threads > 1) this.#list.append(...line(["Threads of the CPU backend", String(threads)]));
     const checked = `${kind}, checked in ${Math.round(milliseconds)} ms`;
     const without = refused.length ? `; computed wrongly here and not used: ${refused.join(", ")}` : "";
     this.#list.append(...line(["Kernels", kind ? checked + without : "off"]));

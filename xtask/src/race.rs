@@ -23,8 +23,8 @@ const CASES: [&str; 3] = ["demo", "block", "sd15"];
 /// 3.4 GB fill a machine.) The sides' names are those of `web/bench/sides.js`.
 const PAIRS: [(&str, [&str; 2]); 3] = [
     ("webgpu", ["ours-webgpu", "theirs-webgpu"]),
-    ("cpu", ["ours-cpu", "theirs-wasm-1"]),
-    ("cpu", ["ours-cpu", "theirs-wasm-2"]),
+    ("cpu", ["ours-cpu-1", "theirs-wasm-1"]),
+    ("cpu", ["ours-cpu-2", "theirs-wasm-2"]),
 ];
 
 /// Rounds: until the seconds are over, within these bounds.
@@ -119,8 +119,9 @@ struct Alone {
 impl Alone {
     fn measure(host: &Host, row: &Row, side: &'static str) -> Self {
         // Which graph is right was found out by comparing, which can't be done alone.
-        let graph =
-            row.fact(side, "graph").map_or(String::new(), |graph| format!("&graph={graph}"));
+        let graph = row
+            .fact(side, "graph")
+            .map_or(String::new(), |graph| format!("&graph={}", graph.replace(' ', "+")));
         let once = "memory&least=0&most=0&seconds=0";
         let case = row.case;
         let facts = host.session(&format!("race={case}&sides={side}&{once}{graph}"));

@@ -1,7 +1,8 @@
 //! Attention some queries at a time: of the scores only those rows exist that are worked on.
 
-use super::gemm::{Matrix, Start, multiply};
+use super::gemm::{Matrix, Product, SCRATCH, Start, Target};
 use super::math;
+use super::threads::{Split, share};
 
 /// Queries at a time: enough that packing keys and values costs little beside the products, few
 /// enough that the scores of 4096 keys take one MiB.
@@ -31,13 +32,10 @@ impl Shape {
         self.heads * self.width
     }
 
-    /// For every sequence and head: where its queries and its keys start.
-    fn heads(self) -> impl Iterator<Item = [usize; 2]> {
-        (0..self.n).flat_map(move |n| {
-            (0..self.heads).map(move |head| {
-                [self.queries, self.keys].map(|rows| n * rows * self.row() + head * self.width)
-            })
-        })
+    /// Where a head's queries and its keys start; heads of all sequences are numbered through.
+    fn starts(self, head: usize) -> [usize; 2] {
+        let (n, head) = (head / self.heads, head % self.heads);
+        [self.queries, self.keys].map(|rows| n * rows * self.row() + head * self.width)
     }
 
     /// What the products of queries and keys are multiplied by.
@@ -55,40 +53,68 @@ fn transposed(matrix: Matrix<'_>) -> Matrix<'_> {
     Matrix { row: matrix.column, column: matrix.row, ..matrix }
 }
 
-/// Scores to probabilities: `scores [rows][keys]`, the first row being that of query `first`.
-fn softmax(scores: &mut [f32], shape: Shape, first: usize) {
+/// Scores to probabilities but for a factor, `scores [rows][keys]`, the first row being that of query
+/// `first`; calls `factor(row, f)` with each row's factor.
+fn softmax(
+    scores: &mut [f32],
+    shape: Shape,
+    first: usize,
+    mut factor: impl FnMut(&mut [f32], usize, f32),
+) {
     let scale = shape.scale();
     for (r, row) in scores.chunks_exact_mut(shape.keys).enumerate() {
         let seen = if shape.causal { (first + r + 1).min(shape.keys) } else { shape.keys };
-        let (row, hidden) = row.split_at_mut(seen);
+        let (seen, hidden) = row.split_at_mut(seen);
         hidden.fill(0.0);
-        let most = math::max(row);
-        row.iter_mut().for_each(|x| *x = math::exp((*x - most) * scale));
-        let share = 1.0 / math::sum(row, |x| x);
-        row.iter_mut().for_each(|x| *x *= share);
+        let most = math::max(seen);
+        let sum = math::sum_changed(seen, |x| math::exp((x - most) * scale));
+        factor(row, r, 1.0 / sum);
     }
+}
+
+fn multiplied(values: &mut [f32], factor: f32) {
+    values.iter_mut().for_each(|x| *x *= factor);
 }
 
 /// `q [n, queries, heads * width]`, `k`, `v [n, keys, ..] -> [n, queries, ..]`.
 pub fn attention(q: &[f32], k: &[f32], v: &[f32], shape: Shape) -> Vec<f32> {
     let row = shape.row();
     let mut output = vec![0.0; q.len()];
-    let mut scores = vec![0.0; QUERIES.min(shape.queries) * shape.keys];
-    for [at_q, at_k] in shape.heads() {
+    let blocks = shape.queries.div_ceil(QUERIES);
+    let most = QUERIES.min(shape.queries) * shape.keys;
+    let target = Split::new(&mut output);
+    share(shape.n * shape.heads * blocks, SCRATCH + most, |part, scratch| {
+        let (scratch, scores) = scratch.split_at_mut(SCRATCH);
+        let [at_q, at_k] = shape.starts(part / blocks);
+        let first = part % blocks * QUERIES;
+        let rows = QUERIES.min(shape.queries - first);
+        let scores = &mut scores[..rows * shape.keys];
         let (keys, values) = (head(k, at_k, row), head(v, at_k, row));
-        for first in (0..shape.queries).step_by(QUERIES) {
-            let rows = QUERIES.min(shape.queries - first);
-            let scores = &mut scores[..rows * shape.keys];
-            let at = at_q + first * row;
-            let size = [rows, shape.keys, shape.width];
-            multiply(size, head(q, at, row), &transposed(keys), scores, shape.keys, Start::Zero);
-            softmax(scores, shape, first);
-            let probabilities = Matrix { data: scores, row: shape.keys, column: 1 };
-            let size = [rows, shape.width, shape.keys];
-            multiply(size, probabilities, &values, &mut output[at..], row, Start::Zero);
+        let at = at_q + first * row;
+        let size = [rows, shape.keys, shape.width];
+        product(size, head(q, at, row), transposed(keys), scores, scratch);
+        let mut factors = [0.0; QUERIES];
+        softmax(scores, shape, first, |_, row, factor| factors[row] = factor);
+        let probabilities = Matrix { data: scores, row: shape.keys, column: 1 };
+        let size = [rows, shape.width, shape.keys];
+        let product = Product::new(size, probabilities, &values, Start::Zero);
+        // SAFETY: each part has its own queries of its own head.
+        unsafe {
+            product.all(Target::within(target, at, row, [rows, shape.width]), scratch);
+            // A row of the output is shorter than one of scores.
+            for (r, factor) in factors[..rows].iter().enumerate() {
+                multiplied(target.piece(at + r * row, shape.width), *factor);
+            }
         }
-    }
+    });
     output
+}
+
+/// `c [m, n] = a b`, by the calling thread alone.
+fn product(size: [usize; 3], a: Matrix<'_>, b: Matrix<'_>, c: &mut [f32], scratch: &mut [f32]) {
+    let [m, n, _] = size;
+    // SAFETY: `c` is the caller's.
+    unsafe { Product::new(size, a, &b, Start::Zero).all(Target::new(c, n, [m, n]), scratch) };
 }
 
 /// The gradients of q, k and v for the gradient `g` of the output, the probabilities being computed
@@ -104,8 +130,12 @@ pub fn attention_gradients(
     let (row, scale) = (shape.row(), shape.scale());
     let (mut dq, mut dk, mut dv) = (vec![0.0; q.len()], vec![0.0; k.len()], vec![0.0; v.len()]);
     let most = QUERIES.min(shape.queries) * shape.keys;
-    let (mut scores, mut slopes) = (vec![0.0; most], vec![0.0; most]);
-    for [at_q, at_k] in shape.heads() {
+    let [to_q, to_k, to_v] = [&mut dq, &mut dk, &mut dv].map(|slice| Split::new(slice));
+    // Every query adds to the gradients of all keys: a head is one thread's.
+    share(shape.n * shape.heads, SCRATCH + 2 * most, |part, scratch| {
+        let (scratch, rest) = scratch.split_at_mut(SCRATCH);
+        let (scores, slopes) = rest.split_at_mut(most);
+        let [at_q, at_k] = shape.starts(part);
         let (keys, values) = (head(k, at_k, row), head(v, at_k, row));
         for first in (0..shape.queries).step_by(QUERIES) {
             let rows = QUERIES.min(shape.queries - first);
@@ -114,12 +144,18 @@ pub fn attention_gradients(
             let scores = &mut scores[..rows * shape.keys];
             let slopes = &mut slopes[..rows * shape.keys];
             let wide = [rows, shape.keys, shape.width];
-            multiply(wide, queries, &transposed(keys), scores, shape.keys, Start::Zero);
-            softmax(scores, shape, first);
-            multiply(wide, flow, &transposed(values), slopes, shape.keys, Start::Zero);
+            product(wide, queries, transposed(keys), scores, scratch);
+            softmax(scores, shape, first, |row, _, factor| multiplied(row, factor));
+            product(wide, flow, transposed(values), slopes, scratch);
             let down = [shape.keys, shape.width, rows];
+            let mut onto = |size, a, b: &Matrix<'_>, to: Split<'_>, at, start| {
+                let [m, n, _] = size;
+                let target = Target::within(to, at, row, [m, n]);
+                // SAFETY: each part has its own head.
+                unsafe { Product::new(size, a, b, start).all(target, scratch) };
+            };
             let probabilities = Matrix { data: scores, row: shape.keys, column: 1 };
-            multiply(down, transposed(probabilities), &flow, &mut dv[at_k..], row, Start::Given);
+            onto(down, transposed(probabilities), &flow, to_v, at_k, Start::Given);
             let lines = slopes.chunks_exact_mut(shape.keys).zip(scores.chunks_exact(shape.keys));
             for (slopes, scores) in lines {
                 let mean = math::sum_pairs(slopes, scores, |slope, p| slope * p);
@@ -128,10 +164,9 @@ pub fn attention_gradients(
                 }
             }
             let slopes = Matrix { data: slopes, row: shape.keys, column: 1 };
-            let back = [rows, shape.width, shape.keys];
-            multiply(back, slopes, &keys, &mut dq[at..], row, Start::Zero);
-            multiply(down, transposed(slopes), &queries, &mut dk[at_k..], row, Start::Given);
+            onto([rows, shape.width, shape.keys], slopes, &keys, to_q, at, Start::Zero);
+            onto(down, transposed(slopes), &queries, to_k, at_k, Start::Given);
         }
-    }
+    });
     [dq, dk, dv]
 }

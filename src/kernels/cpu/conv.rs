@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use super::gemm::{Matrix, Source, Start, multiply};
 use super::microkernel::COLUMNS;
+use super::threads::share_lines;
 
 thread_local! {
     static PADDED: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
@@ -78,14 +79,17 @@ pub fn conv2d(x: &[f32], weight: &[f32], bias: Option<&[f32]>, shape: Shape) -> 
 fn pad(x: &[f32], shape: Shape, padded: &mut Vec<f32>) {
     let [h, w] = shape.size;
     let [ph, pw] = padded_size(shape);
-    padded.clear();
-    padded.resize(shape.input * ph * pw, 0.0);
     let [top, left] = shape.before;
-    for (x, padded) in x.chunks_exact(h * w).zip(padded.chunks_exact_mut(ph * pw)) {
-        for (line, row) in x.chunks_exact(w).enumerate() {
-            padded[(top + line) * pw + left..][..w].copy_from_slice(row);
+    padded.resize(shape.input * ph * pw, 0.0);
+    share_lines(padded, shape.input, ph * pw, |padded, first| {
+        padded.fill(0.0);
+        let channels = x[first * h * w..].chunks_exact(h * w);
+        for (x, padded) in channels.zip(padded.chunks_exact_mut(ph * pw)) {
+            for (line, row) in x.chunks_exact(w).enumerate() {
+                padded[(top + line) * pw + left..][..w].copy_from_slice(row);
+            }
         }
-    }
+    });
 }
 
 fn padded_size(shape: Shape) -> [usize; 2] {
@@ -174,13 +178,15 @@ pub fn conv2d_input_gradient(g: &[f32], weight: &[f32], shape: Shape) -> Vec<f32
     let [kh, kw] = shape.kernel;
     let taps = kh * kw;
     let mut turned = vec![0.0; weight.len()];
-    for o in 0..shape.output {
-        for i in 0..shape.input {
-            let source = &weight[(o * shape.input + i) * taps..][..taps];
-            let target = &mut turned[(i * shape.output + o) * taps..][..taps];
-            target.iter_mut().zip(source.iter().rev()).for_each(|(t, s)| *t = *s);
+    let line = shape.output * taps;
+    share_lines(&mut turned, shape.input, line, |turned, first| {
+        for (i, turned) in turned.chunks_exact_mut(line).enumerate() {
+            for (o, target) in turned.chunks_exact_mut(taps).enumerate() {
+                let source = &weight[(o * shape.input + first + i) * taps..][..taps];
+                target.iter_mut().zip(source.iter().rev()).for_each(|(t, s)| *t = *s);
+            }
         }
-    }
+    });
     let [oh, ow] = shape.out();
     let spread: [usize; 2] = [oh, ow].map(|length| (length - 1) * shape.stride + 1);
     let spaced;

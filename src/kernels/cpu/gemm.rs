@@ -2,21 +2,16 @@
 //! High-Performance Matrix Multiplication" (2008), with only B packed, since a tile of A is read
 //! row by row anyway.
 
-use std::cell::RefCell;
 use std::ops::Range;
 
 use super::microkernel::{COLUMNS, ROWS, microkernel};
+use super::threads::{Split, parts, share};
 
 /// Products are summed in blocks of this many: six rows of A and a panel of B stay in the first
 /// cache.
 const K_BLOCK: usize = 256;
 /// Columns packed at a time: the block of B stays in the second cache.
 const COLUMN_BLOCK: usize = 256;
-
-thread_local! {
-    static PANELS: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
-    static LEFT: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
-}
 
 /// A matrix in memory; strides in elements.
 #[derive(Debug, Clone, Copy)]
@@ -105,14 +100,20 @@ pub enum Start<'a> {
     Columns(&'a [f32]),
 }
 
-/// `C [m, n] = start + A [m, k] B [k, n]`, C's rows being `stride` elements apart.
+/// Rows of A that are copied at a time where a row's elements don't lie side by side.
+const ROW_BLOCK: usize = 40 * ROWS;
+
+/// Elements of memory that a thread needs for [`Product::block`].
+pub const SCRATCH: usize = K_BLOCK * COLUMN_BLOCK + ROW_BLOCK * K_BLOCK;
+
+/// `C [m, n] = start + A [m, k] B [k, n]`, C's rows being `stride` elements apart, on all threads.
 ///
 /// # Panics
 /// When a matrix ends after its memory.
 pub fn multiply(
     [m, n, k]: [usize; 3],
     a: Matrix<'_>,
-    b: &impl Source,
+    b: &(impl Source + Sync),
     c: &mut [f32],
     stride: usize,
     start: Start<'_>,
@@ -120,59 +121,184 @@ pub fn multiply(
     if m == 0 || n == 0 {
         return;
     }
-    assert!((m - 1) * stride + n <= c.len() && n <= stride, "a product of {m} x {n} ends after C");
-    let add = match start {
-        Start::Zero => k == 0,
-        Start::Given => true,
-        Start::Rows(bias) => {
-            c.chunks_mut(stride).zip(&bias[..m]).for_each(|(row, bias)| row[..n].fill(*bias));
-            true
-        }
-        Start::Columns(bias) => {
-            c.chunks_mut(stride).take(m).for_each(|row| row[..n].copy_from_slice(&bias[..n]));
-            true
-        }
-    };
-    if k == 0 {
-        if matches!(start, Start::Zero) {
-            c.chunks_mut(stride).take(m).for_each(|row| row[..n].fill(0.0));
-        }
-        return;
-    }
-    a.check(m, k);
-    PANELS.with_borrow_mut(|panels| {
-        LEFT.with_borrow_mut(|left| {
-            panels.resize(panels.len().max(K_BLOCK * COLUMN_BLOCK), 0.0);
-            for n0 in (0..n).step_by(COLUMN_BLOCK) {
-                let columns = n0..n.min(n0 + COLUMN_BLOCK);
-                for k0 in (0..k).step_by(K_BLOCK) {
-                    let depth = k0..k.min(k0 + K_BLOCK);
-                    let size = columns.len().div_ceil(COLUMNS) * COLUMNS * depth.len();
-                    b.pack(depth.clone(), columns.clone(), &mut panels[..size]);
-                    let a = rows_of(a, m, depth.clone(), left);
-                    let block = Block {
-                        panels: &panels[..size],
-                        depth: depth.len(),
-                        columns: columns.clone(),
-                    };
-                    block.multiply(m, a, c, stride, add || k0 > 0);
-                }
-            }
-        });
+    let product = Product::new([m, n, k], a, b, start);
+    let grid = Grid::new([m, n, k]);
+    let target = Target::new(c, stride, [m, n]);
+    share(grid.parts(), SCRATCH, |part, scratch| {
+        let (rows, columns) = grid.part(part);
+        // SAFETY: the parts of a grid don't overlap.
+        unsafe { product.block(rows, columns, target, scratch) };
     });
 }
 
-/// A's columns `k` with their elements next to each other, copied to `left` where they weren't.
-fn rows_of<'a>(a: Matrix<'a>, m: usize, k: Range<usize>, left: &'a mut Vec<f32>) -> Matrix<'a> {
+/// How a product is cut for threads.
+struct Grid {
+    size: [usize; 2],
+    /// Rows and columns of a part.
+    part: [usize; 2],
+}
+
+impl Grid {
+    fn new([m, n, k]: [usize; 3]) -> Self {
+        /// Products in the time of a simple operation.
+        const TOGETHER: usize = if cfg!(test) { 1 } else { 16 };
+        /// Cut finer, packing B, or reading A, would cost more than the second thread is worth.
+        const LEAST: [usize; 2] =
+            if cfg!(test) { [ROWS, COLUMNS] } else { [8 * ROWS, 8 * COLUMNS] };
+        let wanted = parts(m * n * k / TOGETHER);
+        let columns = round_up(n.div_ceil(wanted).max(LEAST[1]), COLUMNS).min(n);
+        let rows = m.div_ceil(wanted.div_ceil(n.div_ceil(columns)));
+        let rows = round_up(rows.max(LEAST[0]), ROWS).min(m);
+        Self { size: [m, n], part: [rows, columns] }
+    }
+
+    fn across(&self) -> usize {
+        self.size[1].div_ceil(self.part[1])
+    }
+
+    fn parts(&self) -> usize {
+        self.across() * self.size[0].div_ceil(self.part[0])
+    }
+
+    fn part(&self, number: usize) -> (Range<usize>, Range<usize>) {
+        let range = |i: usize, place: usize| {
+            let first = place * self.part[i];
+            first..self.size[i].min(first + self.part[i])
+        };
+        (range(0, number / self.across()), range(1, number % self.across()))
+    }
+}
+
+fn round_up(value: usize, to: usize) -> usize {
+    value.div_ceil(to) * to
+}
+
+/// Where C lies.
+#[derive(Debug, Clone, Copy)]
+pub struct Target<'a> {
+    memory: Split<'a>,
+    stride: usize,
+}
+
+impl<'a> Target<'a> {
+    /// A matrix of this size whose rows are `stride` elements apart.
+    ///
+    /// # Panics
+    /// When it ends after its memory.
+    pub fn new(c: &'a mut [f32], stride: usize, size: [usize; 2]) -> Self {
+        Self::within(Split::new(c), 0, stride, size)
+    }
+
+    /// The same from element `first` on of what threads share.
+    ///
+    /// # Panics
+    /// When it ends after its memory.
+    pub fn within(memory: Split<'a>, first: usize, stride: usize, [m, n]: [usize; 2]) -> Self {
+        let inside = m == 0 || first + (m - 1) * stride + n <= memory.len();
+        assert!(inside && n <= stride, "a product of {m} x {n} ends after C");
+        Self { memory: memory.from(first), stride }
+    }
+
+    /// # Safety
+    /// Nobody else has these elements.
+    unsafe fn row(self, row: usize, columns: &Range<usize>) -> &'a mut [f32] {
+        unsafe { self.memory.piece(row * self.stride + columns.start, columns.len()) }
+    }
+}
+
+/// What C is.
+pub struct Product<'a, B> {
+    size: [usize; 3],
+    a: Matrix<'a>,
+    b: &'a B,
+    start: Start<'a>,
+}
+
+impl<'a, B: Source> Product<'a, B> {
+    /// `start + A [m, k] B [k, n]`.
+    ///
+    /// # Panics
+    /// When A ends after its memory.
+    pub fn new(size: [usize; 3], a: Matrix<'a>, b: &'a B, start: Start<'a>) -> Self {
+        if size.iter().all(|length| *length > 0) {
+            a.check(size[0], size[2]);
+        }
+        Self { size, a, b, start }
+    }
+
+    /// All of C, by the calling thread alone.
+    ///
+    /// # Safety
+    /// As of [`block`](Self::block).
+    pub unsafe fn all(&self, target: Target<'_>, scratch: &mut [f32]) {
+        let [m, n, _] = self.size;
+        unsafe { self.block(0..m, 0..n, target, scratch) };
+    }
+
+    /// Some rows and columns of C, with [`SCRATCH`] elements of memory.
+    ///
+    /// # Safety
+    /// `target` has the product's size, and nobody else uses those of its elements meanwhile.
+    pub unsafe fn block(
+        &self,
+        rows: Range<usize>,
+        columns: Range<usize>,
+        target: Target<'_>,
+        scratch: &mut [f32],
+    ) {
+        let k = self.size[2];
+        let (panels, left) = scratch[..SCRATCH].split_at_mut(K_BLOCK * COLUMN_BLOCK);
+        let add = self.begin(&rows, &columns, target);
+        for n0 in columns.clone().step_by(COLUMN_BLOCK) {
+            let columns = n0..columns.end.min(n0 + COLUMN_BLOCK);
+            for k0 in (0..k).step_by(K_BLOCK) {
+                let depth = k0..k.min(k0 + K_BLOCK);
+                let panels = &mut panels[..round_up(columns.len(), COLUMNS) * depth.len()];
+                self.b.pack(depth.clone(), columns.clone(), panels);
+                let block = Block { panels, depth: depth.len(), columns: columns.clone() };
+                for r0 in rows.clone().step_by(ROW_BLOCK) {
+                    let rows = r0..rows.end.min(r0 + ROW_BLOCK);
+                    let a = rows_of(self.a, rows.clone(), depth.clone(), left);
+                    // SAFETY: as the caller promises.
+                    unsafe { block.multiply(rows, a, target, add || k0 > 0) };
+                }
+            }
+        }
+    }
+
+    /// Puts what the sums start from into C; whether there is anything.
+    fn begin(&self, rows: &Range<usize>, columns: &Range<usize>, target: Target<'_>) -> bool {
+        for row in rows.clone() {
+            // SAFETY: as block's caller promises.
+            let line = unsafe { target.row(row, columns) };
+            match self.start {
+                Start::Zero if self.size[2] > 0 => return false,
+                Start::Given => return true,
+                Start::Zero => line.fill(0.0),
+                Start::Rows(bias) => line.fill(bias[row]),
+                Start::Columns(bias) => line.copy_from_slice(&bias[columns.clone()]),
+            }
+        }
+        true
+    }
+}
+
+/// Rows of A from column `k.start` on with their elements side by side, copied to `left` where they
+/// weren't.
+fn rows_of<'a>(
+    a: Matrix<'a>,
+    rows: Range<usize>,
+    k: Range<usize>,
+    left: &'a mut [f32],
+) -> Matrix<'a> {
     if a.column == 1 {
-        return Matrix { data: &a.data[k.start..], ..a };
+        return Matrix { data: &a.data[rows.start * a.row + k.start..], ..a };
     }
     let depth = k.len();
-    left.resize(left.len().max(m * depth), 0.0);
     for (i, column) in k.enumerate() {
         let source = &a.data[column * a.column..];
-        for r in 0..m {
-            left[r * depth + i] = source[r * a.row];
+        for (r, row) in rows.clone().enumerate() {
+            left[r * depth + i] = source[row * a.row];
         }
     }
     Matrix { data: left, row: depth, column: 1 }
@@ -186,43 +312,35 @@ struct Block<'a> {
 }
 
 impl Block<'_> {
-    fn multiply(&self, m: usize, a: Matrix<'_>, c: &mut [f32], stride: usize, add: bool) {
+    /// # Safety
+    /// Nobody else uses these rows and columns of C.
+    unsafe fn multiply(&self, rows: Range<usize>, a: Matrix<'_>, c: Target<'_>, add: bool) {
         const F32: usize = size_of::<f32>();
         let panel = self.depth * COLUMNS;
-        for r0 in (0..m).step_by(ROWS) {
-            let rows = ROWS.min(m - r0);
-            let kernel = microkernel(rows);
+        for r0 in (0..rows.len()).step_by(ROWS) {
+            let height = ROWS.min(rows.len() - r0);
+            let kernel = microkernel(height);
             let a_rows = &a.data[r0 * a.row..];
-            debug_assert!((rows - 1) * a.row + self.depth <= a_rows.len());
+            debug_assert!((height - 1) * a.row + self.depth <= a_rows.len());
             for (panel, first) in
                 self.panels.chunks_exact(panel).zip(self.columns.clone().step_by(COLUMNS))
             {
+                let run = |c: *mut f32, stride: usize, add: bool| {
+                    let (left, right) = (a_rows.as_ptr(), panel.as_ptr());
+                    let add = usize::from(add);
+                    kernel(self.depth, left, a.row * F32, right, c, stride * F32, add);
+                };
                 let width = COLUMNS.min(self.columns.end - first);
-                let tile = &mut c[r0 * stride + first..];
+                let row = rows.start + r0;
                 if width == COLUMNS {
-                    kernel(
-                        self.depth,
-                        a_rows.as_ptr(),
-                        a.row * F32,
-                        panel.as_ptr(),
-                        tile.as_mut_ptr(),
-                        stride * F32,
-                        usize::from(add),
-                    );
+                    run(c.memory.at(row * c.stride + first), c.stride, add);
                 } else {
                     let mut edge = [0f32; ROWS * COLUMNS];
-                    kernel(
-                        self.depth,
-                        a_rows.as_ptr(),
-                        a.row * F32,
-                        panel.as_ptr(),
-                        edge.as_mut_ptr(),
-                        COLUMNS * F32,
-                        0,
-                    );
-                    for (row, edge) in tile.chunks_mut(stride).zip(edge.chunks(COLUMNS)).take(rows)
-                    {
-                        for (value, edge) in row[..width].iter_mut().zip(edge) {
+                    run(edge.as_mut_ptr(), COLUMNS, false);
+                    for (r, edge) in edge.chunks(COLUMNS).take(height).enumerate() {
+                        // SAFETY: as the caller promises.
+                        let line = unsafe { c.row(row + r, &(first..first + width)) };
+                        for (value, edge) in line.iter_mut().zip(edge) {
                             *value = if add { *value + edge } else { *edge };
                         }
                     }

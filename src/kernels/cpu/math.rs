@@ -84,6 +84,25 @@ pub fn sum(values: &[f32], term: impl Fn(f32) -> f32) -> f32 {
     lanes.iter().sum::<f32>() + rest
 }
 
+/// Replaces every value by `f` of it; the sum of those.
+#[inline(always)]
+pub fn sum_changed(values: &mut [f32], f: impl Fn(f32) -> f32) -> f32 {
+    let mut lanes = [0f32; LANES];
+    let mut chunks = values.chunks_exact_mut(LANES);
+    for chunk in &mut chunks {
+        for (lane, x) in lanes.iter_mut().zip(chunk) {
+            *x = f(*x);
+            *lane += *x;
+        }
+    }
+    let mut rest = 0.0;
+    for x in chunks.into_remainder() {
+        *x = f(*x);
+        rest += *x;
+    }
+    lanes.iter().sum::<f32>() + rest
+}
+
 /// The sum of `term` over pairs.
 #[inline(always)]
 pub fn sum_pairs(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> f32) -> f32 {
@@ -103,7 +122,8 @@ pub fn sum_pairs(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> f32) -> f32 {
 pub fn max(values: &[f32]) -> f32 {
     let mut lanes = [f32::NEG_INFINITY; LANES];
     let chunks = values.chunks_exact(LANES);
-    let rest = chunks.remainder().iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let larger = |a: f32, b: &f32| if *b > a { *b } else { a };
+    let rest = chunks.remainder().iter().fold(f32::NEG_INFINITY, larger);
     for chunk in chunks {
         for (lane, x) in lanes.iter_mut().zip(chunk) {
             *lane = if *x > *lane { *x } else { *lane };

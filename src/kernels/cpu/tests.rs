@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::gemm::{Matrix, Start, multiply};
 use super::norm::{self, Groups};
-use super::{attention, conv, math};
+use super::{attention, conv, math, threads};
 
 /// The largest difference over the largest expected value.
 fn distance(ours: &[f32], expected: &[f64]) -> f64 {
@@ -26,6 +26,11 @@ fn numbers(count: usize, seed: u64) -> Vec<f32> {
         (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
     };
     (0..count).map(|_| next()).collect()
+}
+
+/// One to four threads for what the test shares.
+fn on_threads(seed: u64) {
+    threads::set_count(1 + (seed >> 7) as usize % 4);
 }
 
 fn wide(values: &[f32]) -> Vec<f64> {
@@ -58,6 +63,7 @@ proptest! {
 
     #[test]
     fn products(m in 1usize..20, n in 1usize..40, k in 0usize..40, layout in 0usize..4, start in 0usize..4, seed: u64) {
+        on_threads(seed);
         let (a, b) = (numbers(m * k + 1, seed), numbers(k * n + 1, seed + 1));
         let bias = numbers(m.max(n), seed + 2);
         let stride = n + seed as usize % 3;
@@ -101,6 +107,7 @@ proptest! {
         };
         prop_assume!(h + before + after >= kernel && w + before + after >= kernel);
         let [oh, ow] = shape.out();
+        on_threads(seed);
         let (x, weight) = (numbers(n * input * h * w, seed), numbers(output * input * kernel * kernel, seed + 1));
         let (bias, g) = (numbers(output, seed + 2), numbers(n * output * oh * ow, seed + 3));
         let mut y = vec![0f64; g.len()];
@@ -131,6 +138,7 @@ proptest! {
         let keys = if causal { queries } else { keys };
         let shape = attention::Shape { n, queries, keys, heads, width, causal, statistics: true };
         let row = heads * width;
+        on_threads(seed);
         let [q, k, v, g] = [queries, keys, keys, queries].map(|length| numbers(n * length * row, seed ^ length as u64));
         let v = v.iter().rev().copied().collect::<Vec<_>>();
         let forward = |q: &[f64], k: &[f64], v: &[f64]| {
@@ -162,6 +170,7 @@ proptest! {
         let channels = members * groups;
         let epsilon = 1e-3;
         let shape = Groups { channels, groups, pixels, epsilon, silu };
+        on_threads(seed);
         let (x, g) = (numbers(n * channels * pixels, seed), numbers(n * channels * pixels, seed + 1));
         let (weight, bias) = (numbers(channels, seed + 2), numbers(channels, seed + 3));
         let normal = |line: &[f64]| {
@@ -200,6 +209,7 @@ proptest! {
             ours.len() == expected.len()
                 && ours.iter().zip(&expected).all(|(o, e)| (f64::from(*o) - e).abs() < 2e-5)
         };
+        on_threads(seed);
         let g = numbers(x.len(), seed);
         let silu = |x: &[f64]| x.iter().map(|x| x / (1.0 + (-x).exp())).collect::<Vec<_>>();
         prop_assert!(near(norm::silu(&x), silu(&wide(&x))));
@@ -252,22 +262,50 @@ fn exponentials_and_error_function() {
     }
 }
 
-/// More columns and terms than one block holds.
+/// More rows, columns and terms than one block holds, A in both orders; the same on any number of
+/// threads, bit for bit.
 #[test]
 fn blocks_join() {
-    let [m, n, k] = [13, 531, 777];
+    let [m, n, k] = [263, 531, 300];
     let (a, b) = (numbers(m * k, 1), numbers(k * n, 2));
-    let (left, right) =
-        (Matrix { data: &a, row: k, column: 1 }, Matrix { data: &b, row: n, column: 1 });
-    let mut c = vec![0.0; m * n];
-    multiply([m, n, k], left, &right, &mut c, n, Start::Zero);
-    let mut expected = vec![0f64; m * n];
-    for i in 0..m {
-        for l in 0..k {
-            for j in 0..n {
-                expected[i * n + j] += f64::from(a[i * k + l]) * f64::from(b[l * n + j]);
+    let right = Matrix { data: &b, row: n, column: 1 };
+    for (row, column) in [(k, 1), (1, m)] {
+        let left = Matrix { data: &a, row, column };
+        let mut expected = vec![0f64; m * n];
+        for i in 0..m {
+            for l in 0..k {
+                for j in 0..n {
+                    let term = f64::from(a[i * row + l * column]) * f64::from(b[l * n + j]);
+                    expected[i * n + j] += term;
+                }
             }
         }
+        let product = |count| {
+            threads::set_count(count);
+            let mut c = vec![f32::NAN; m * n];
+            multiply([m, n, k], left, &right, &mut c, n, Start::Zero);
+            c
+        };
+        let alone = product(1);
+        assert!(distance(&alone, &expected) < 1e-5);
+        assert!(alone == product(2) && alone == product(3));
     }
-    assert!(distance(&c, &expected) < 1e-5);
+}
+
+#[test]
+fn every_part_is_done_once_with_memory_of_its_own() {
+    for count in [1, 2, 5] {
+        threads::set_count(count);
+        let mut done = vec![0.0; 100];
+        let split = threads::Split::new(&mut done);
+        threads::share(100, 3, |part, scratch| {
+            scratch.fill(part as f32);
+            std::thread::yield_now();
+            assert!(scratch.iter().all(|value| *value == part as f32));
+            // SAFETY: one element for each part.
+            let element = unsafe { split.piece(part, 1) };
+            element[0] += scratch[2];
+        });
+        assert!(done.iter().enumerate().all(|(part, value)| *value == part as f32));
+    }
 }
