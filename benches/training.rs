@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use burn::tensor::Device;
-use measure::{ALL, Plan, inference, print, training};
+use measure::{ALL, Plan, block, inference, print, training};
 
 fn main() {
     // Cargo adds options of its own, such as `--bench`.
@@ -20,6 +20,9 @@ fn main() {
     }
     if wanted("native_inference") {
         wait(inference(&device, &plan(41)));
+    }
+    if wanted("native_block") {
+        wait(block(&device, &plan(3)));
     }
     print(&format!("\n{}", machine()));
 }

@@ -6,7 +6,7 @@
 mod measure;
 
 use burn::tensor::Device;
-use measure::{ALL, Plan, inference, kernels, training};
+use measure::{ALL, Plan, block, inference, kernels, training};
 use wasm_bindgen::JsValue;
 use wasm_bindgen_futures::JsFuture;
 use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
@@ -75,6 +75,20 @@ async fn webgpu_inference() {
 async fn cpu_kernels() {
     lorakeet::web::prepare();
     kernels(&Device::flex(), &cpu(7)).await;
+}
+
+#[wasm_bindgen_test]
+#[ignore = "a benchmark"]
+async fn cpu_block() {
+    lorakeet::web::prepare();
+    block(&Device::flex(), &cpu(3)).await;
+}
+
+#[wasm_bindgen_test]
+#[ignore = "a benchmark"]
+async fn webgpu_block() {
+    let (device, plan) = webgpu(3).await;
+    block(&device, &plan).await;
 }
 
 #[wasm_bindgen_test]

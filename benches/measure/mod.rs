@@ -3,6 +3,7 @@
 //! plain forward pass, so that what slows the machine down slows both; what counts is their ratio.
 //! Nothing here asserts a time.
 
+mod block;
 mod host;
 #[cfg(target_arch = "wasm32")]
 mod kernels;
@@ -19,6 +20,7 @@ use lorakeet::training::{Config, Dataset, Role, Setup, Trainer, estimate, refere
 use lorakeet::weights::Bytes;
 use serde_json::json;
 
+pub use block::block;
 pub use host::print;
 use host::{Meter, now};
 #[cfg(target_arch = "wasm32")]

@@ -231,42 +231,59 @@ pub struct UNetPass {
     pub(crate) stage: usize,
 }
 
+impl UNet2DConditionConfig {
+    fn resnet(&self) -> ResnetConfig {
+        ResnetConfig {
+            time_embedding: Some(4 * self.block_out_channels[0]),
+            groups: self.norm_num_groups,
+            epsilon: self.norm_eps,
+            output_scale_factor: 1.0,
+        }
+    }
+
+    fn attention(&self, level: usize) -> BlockAttention {
+        BlockAttention {
+            heads: self.heads(level).unwrap_or(1),
+            depth: self.transformer_layers_per_block.get(level).unwrap_or(1),
+            transformer: TransformerConfig {
+                context: self.cross_attention_dim,
+                groups: self.norm_num_groups,
+                linear: self.use_linear_projection,
+            },
+        }
+    }
+
+    fn block(&self, level: usize, name: &str, resample: bool) -> BlockConfig {
+        BlockConfig {
+            layers: self.layers(level),
+            resnet: self.resnet(),
+            attention: name.starts_with("CrossAttn").then(|| self.attention(level)),
+            resample,
+        }
+    }
+}
+
 impl UNet2DConditionModel {
+    /// One of the blocks on the way down alone, to measure with: `parameters` are the block's.
+    pub fn load_down_block(
+        config: &UNet2DConditionConfig,
+        level: usize,
+        parameters: &Parameters,
+    ) -> DownBlock2D {
+        let channels = &config.block_out_channels;
+        let resample = level + 1 < channels.len();
+        let block = config.block(level, &config.down_block_types[level], resample);
+        DownBlock2D::load(parameters, channels[level.saturating_sub(1)], channels[level], block)
+    }
+
     /// Builds the network that the config describes and loads it.
     pub fn load(config: &UNet2DConditionConfig, parameters: &Parameters) -> Self {
         let channels = &config.block_out_channels;
         let levels = channels.len();
         let width = 4 * channels[0];
-        let resnet = ResnetConfig {
-            time_embedding: Some(width),
-            groups: config.norm_num_groups,
-            epsilon: config.norm_eps,
-            output_scale_factor: 1.0,
-        };
-        let transformer = TransformerConfig {
-            context: config.cross_attention_dim,
-            groups: config.norm_num_groups,
-            linear: config.use_linear_projection,
-        };
-        let attention = |level: usize| BlockAttention {
-            heads: config.heads(level).unwrap_or(1),
-            depth: config.transformer_layers_per_block.get(level).unwrap_or(1),
-            transformer,
-        };
-        let block = |level: usize, name: &str, resample: bool| BlockConfig {
-            layers: config.layers(level),
-            resnet,
-            attention: name.starts_with("CrossAttn").then(|| attention(level)),
-            resample,
-        };
-
         let down = parameters.at("down_blocks");
         let up = parameters.at("up_blocks");
-        let load_down = |level: usize| {
-            let input = channels[level.saturating_sub(1)];
-            let config = block(level, &config.down_block_types[level], level + 1 < levels);
-            DownBlock2D::load(&down.at(level), input, channels[level], config)
-        };
+        let load_down = |level: usize| Self::load_down_block(config, level, &down.at(level));
         let load_up = |i: usize| {
             let level = levels - 1 - i;
             let channels = UpChannels {
@@ -274,12 +291,16 @@ impl UNet2DConditionModel {
                 output: channels[level],
                 skip: channels[level.saturating_sub(1)],
             };
-            UpBlock2D::load(&up.at(i), channels, block(level, &config.up_block_types[i], level > 0))
+            let block = config.block(level, &config.up_block_types[i], level > 0);
+            UpBlock2D::load(&up.at(i), channels, block)
         };
         let load_mid = |name: &String| {
-            let resnet =
-                ResnetConfig { output_scale_factor: config.mid_block_scale_factor, ..resnet };
-            let attention = (name == "UNetMidBlock2DCrossAttn").then(|| attention(levels - 1));
+            let resnet = ResnetConfig {
+                output_scale_factor: config.mid_block_scale_factor,
+                ..config.resnet()
+            };
+            let attention =
+                (name == "UNetMidBlock2DCrossAttn").then(|| config.attention(levels - 1));
             // Without attention diffusers leaves one residual block (`get_mid_block`, num_layers=0).
             let layers = usize::from(attention.is_some());
             let config = BlockConfig { layers, resnet, attention, resample: false };

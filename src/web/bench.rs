@@ -10,9 +10,7 @@ use super::blob::BlobSource;
 use super::engine::{JsResult, open_device, read};
 use crate::error::Error;
 use crate::layers::{Parameters, Storage};
-use crate::models::resnet::ResnetConfig;
-use crate::models::transformer_2d::TransformerConfig;
-use crate::models::unet_2d_blocks::{BlockAttention, BlockConfig, DownBlock2D};
+use crate::models::unet_2d_blocks::DownBlock2D;
 use crate::models::{UNet2DConditionConfig, UNet2DConditionModel};
 use crate::weights::{Component, Source};
 
@@ -51,7 +49,8 @@ impl Bench {
         let mut ignore = |_: crate::layers::Progress<'_>| {};
         let parameters = Parameters::new(&component, &sources, &device, Storage::F32, &mut ignore);
         let network = if block {
-            Network::Block(Box::new(first_block(&config, &parameters)))
+            let parameters = parameters.at("down_blocks").at(0);
+            Network::Block(Box::new(UNet2DConditionModel::load_down_block(&config, 0, &parameters)))
         } else {
             Network::Unet(Box::new(UNet2DConditionModel::load(&config, &parameters)))
         };
@@ -102,29 +101,4 @@ impl Bench {
         }
         Ok(Tensor::from_data(TensorData::new(values, shape), &self.device))
     }
-}
-
-/// The UNet's first block as `UNet2DConditionModel` builds it.
-fn first_block(config: &UNet2DConditionConfig, parameters: &Parameters) -> DownBlock2D {
-    let channels = config.block_out_channels[0];
-    let block = BlockConfig {
-        layers: config.layers(0),
-        resnet: ResnetConfig {
-            time_embedding: Some(4 * channels),
-            groups: config.norm_num_groups,
-            epsilon: config.norm_eps,
-            output_scale_factor: 1.0,
-        },
-        attention: Some(BlockAttention {
-            heads: config.heads(0).unwrap_or(1),
-            depth: config.transformer_layers_per_block.get(0).unwrap_or(1),
-            transformer: TransformerConfig {
-                context: config.cross_attention_dim,
-                groups: config.norm_num_groups,
-                linear: config.use_linear_projection,
-            },
-        }),
-        resample: true,
-    };
-    DownBlock2D::load(&parameters.at("down_blocks").at(0), channels, channels, block)
 }

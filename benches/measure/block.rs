@@ -1,0 +1,134 @@
+//! A training step of SD 1.5's first block at 64x64 latents, over its forward pass: what the demo
+//! model is too small to tell.
+
+use std::rc::Rc;
+
+use burn::tensor::{Device, Tensor};
+use lorakeet::layers::{Branch, Factors, Parameters, Site, Storage, Strength};
+use lorakeet::models::unet_2d_blocks::DownBlock2D;
+use lorakeet::models::{UNet2DConditionConfig, UNet2DConditionModel};
+use lorakeet::weights::{Bytes, Component, Source};
+use safetensors::tensor::{Dtype, TensorView};
+use serde_json::Value;
+
+use super::host::now;
+use super::table::{Table, quantile, ratio, time};
+use super::{Plan, print, print_table, values};
+
+const RANK: usize = 8;
+const BLOCK: &str = "down_blocks.0.";
+
+/// Random, evenly spread with a deviation of 1.
+fn draw<const D: usize>(dims: [usize; D], device: &Device) -> Tensor<D> {
+    let numbers = numbers(dims.iter().product(), 1.7, 0.0);
+    Tensor::<1>::from_floats(&numbers[..], device).reshape(dims)
+}
+
+fn numbers(count: usize, deviation: f32, middle: f32) -> Vec<f32> {
+    (0..count)
+        .map(|i| (i as u32).wrapping_mul(2_654_435_761) as f32 / 2f32.powi(31) - 1.0)
+        .map(|x| x * deviation + middle)
+        .collect()
+}
+
+/// The block with random weights.
+fn load(device: &Device) -> (DownBlock2D, Vec<Site>) {
+    let about: Value =
+        serde_json::from_str(include_str!("../../web/bench/sd15-unet.json")).unwrap();
+    let tensors = about["tensors"].as_object().unwrap();
+    let made: Vec<(String, Vec<usize>, Vec<u8>)> = tensors
+        .iter()
+        .filter(|(name, _)| name.starts_with(BLOCK))
+        .map(|(name, shape)| {
+            let shape: Vec<usize> = serde_json::from_value(shape.clone()).unwrap();
+            let fan_in = shape[1..].iter().product::<usize>() as f32;
+            let gain = shape.len() == 1 && name.contains("norm") && name.ends_with("weight");
+            let deviation = if shape.len() == 1 { 0.1 } else { (3.0 / fan_in).sqrt() };
+            let values = numbers(shape.iter().product(), deviation, f32::from(gain));
+            (name.clone(), shape, values.iter().flat_map(|x| x.to_le_bytes()).collect())
+        })
+        .collect();
+    let views = made.iter().map(|(name, shape, bytes)| {
+        (name.clone(), TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap())
+    });
+    let file = safetensors::serialize(views, None).unwrap();
+    let source: Rc<dyn Source> = Rc::new(Bytes::new("block.safetensors", file));
+    let component =
+        Component::from_safetensors("unet", source.as_ref(), about["config"].clone()).unwrap();
+    let config = UNet2DConditionConfig::parse(&component).unwrap();
+    let sources = [source];
+    let mut ignore = |_: lorakeet::layers::Progress<'_>| {};
+    let parameters = Parameters::new(&component, &sources, device, Storage::F32, &mut ignore);
+    let place = parameters.at("down_blocks").at(0);
+    let block = UNet2DConditionModel::load_down_block(&config, 0, &place);
+    let (report, sites) = parameters.finish().unwrap();
+    report.check(&component.file).unwrap();
+    (block, sites)
+}
+
+/// A LoRA on the layers whose path `chosen` takes; its factors are leaves of a graph.
+fn attach(sites: &[Site], chosen: impl Fn(&str) -> bool, device: &Device) -> Vec<Tensor<2>> {
+    let mut leaves = Vec::new();
+    let strength = Strength::new(1.0);
+    for site in sites.iter().filter(|site| site.shape.len() == 2 && chosen(&site.path)) {
+        let [out, input] = site.matrix();
+        let mut leaf = |dims: [usize; 2]| {
+            let leaf = draw(dims, device).mul_scalar(0.01).autodiff().require_grad();
+            leaves.push(leaf.clone());
+            leaf
+        };
+        let factors = Factors::Linear { down: leaf([input, RANK]), up: leaf([RANK, out]) };
+        let strength = strength.clone();
+        site.slot.attach(Branch { adapter: 1, strength, scale: 1.0, factors, dropout: None });
+    }
+    leaves
+}
+
+/// Step over forward, for a LoRA on attention and on all linear layers.
+pub async fn block(device: &Device, plan: &Plan) {
+    let (block, sites) = load(device);
+    let x = draw([1, 320, 64, 64], device);
+    let (emb, context) = (draw([1, 1280], device), draw([1, 77, 768], device));
+    let flow = draw([1, 320, 32, 32], device);
+    let run = |x| block.forward(x, &emb, &context, &mut Vec::new());
+    let mut table =
+        Table::new(&["adapter", "forward", "step", "step / forward", "with checkpointing"]);
+    for (name, part) in [("LoRA, attention", ".attn"), ("LoRA", "")] {
+        let (mut base, mut steps, mut twice) = (Vec::new(), Vec::new(), Vec::new());
+        for round in 0..=plan.rounds {
+            let start = now();
+            values(run(x.clone())).await;
+            let forward = now() - start;
+            let leaves = attach(&sites, |path| path.contains(part), device);
+            let start = now();
+            // Where it isn't the first block, the gradient goes on from here.
+            let input = x.clone().autodiff().require_grad();
+            let mut gradients = (run(input.clone()) * flow.clone()).sum().backward();
+            let ends = leaves.iter().map(|leaf| leaf.grad_remove(&mut gradients).unwrap());
+            let ends = Tensor::cat(ends.map(|end| end.flatten::<1>(0, 1)).collect(), 0);
+            values(Tensor::cat(vec![ends, input.grad(&gradients).unwrap().flatten(0, 3)], 0)).await;
+            let step = now() - start;
+            sites.iter().for_each(|site| site.slot.detach(1));
+            if round > 0 {
+                base.push(forward);
+                steps.push(step);
+                twice.push(forward + step);
+            }
+        }
+        table.row([
+            name.into(),
+            time(quantile(&base, 0.5)),
+            time(quantile(&steps, 0.5)),
+            ratio(&steps, &base),
+            ratio(&twice, &base),
+        ]);
+    }
+    print(&format!("\n### Training of SD 1.5's first block, {}", plan.backend));
+    print(&format!(
+        "\nBatch 1, latents of 64x64, rank {RANK}; medians of {} rounds, in brackets the middle \
+         half. A step is the forward pass, and the gradients of the adapter and of the block's \
+         input; with checkpointing a block's pass is run once more before.",
+        plan.rounds
+    ));
+    print_table(&table);
+}
