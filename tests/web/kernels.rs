@@ -51,11 +51,11 @@ fn cases(draw: &mut Draw, device: &Device) -> Vec<(String, Vec<Tensor<1>>, Case)
         };
         cases.push((format!("linear_onto {m} {n} {k}"), leaves, Box::new(f)));
     }
-    for i in 0..56 {
-        let (channels, pixels) = if i < 50 { (1, 3) } else { (64, 8) };
+    for i in 0..106 {
+        let (channels, pixels) = if i < 100 { (1, 3) } else { (64, 8) };
         let (n, input, output) = (1 + draw.below(2), 1 + draw.below(9), channels + draw.below(9));
         let (h, w) = (pixels + draw.below(8), pixels + draw.below(8));
-        let kernel = [1, 3][draw.below(2)];
+        let kernel = [1, 3][i % 2];
         let (stride, before, after) =
             if kernel == 1 { (1, 0, 0) } else { (1 + draw.below(2), draw.below(2), draw.below(2)) };
         let leaves = vec![

@@ -15,6 +15,7 @@ use super::matmul::{self, Form, Matmul, Product};
 use super::norm::Operation;
 use super::software;
 use super::sweep::{each, gated, group_rows, layer_rows, normalise};
+use super::weight_gradient::WeightGradient;
 
 /// A matrix in order, or the transpose of one.
 struct Factor {
@@ -149,6 +150,17 @@ fn convolve(
     y
 }
 
+/// `[parts, out, in, 3, 3]`, to be added up.
+fn weight_gradient(x: &CubeTensor, g: &CubeTensor, shape: conv::Shape) -> CubeTensor {
+    let sizes = sizes(shape, false);
+    let before = shape.before.map(|padding| padding as u32);
+    let kernel = WeightGradient::choose(shape.stride as u32, before, &sizes, software());
+    let parts = kernel.parts(&sizes, software());
+    let y = output(x, [parts[0] as usize, shape.output, shape.input, 3, 3]);
+    launch(kernel, &[x, g], &[&y], &kernel.info(&sizes, parts), kernel.grid(&sizes, parts));
+    y
+}
+
 fn pack(weight: &CubeTensor, gradient: bool) -> CubeTensor {
     let [out, input, kh, kw] = weight.shape().dims::<4>();
     let (a, b) = if gradient { (out, input) } else { (input, out) };
@@ -252,10 +264,15 @@ impl Kernels for Cube {
         g: CubeTensor,
         shape: conv::Shape,
     ) -> CubeTensor {
-        if !is_point(shape) {
+        if !is_point(shape) && !has_kernel(shape) {
             return Self::conv2d_weight_backward(x, weight, g, options(shape));
         }
         let (x, g) = (into_contiguous(x), into_contiguous(g));
+        if has_kernel(shape) {
+            let parts = weight_gradient(&x, &g, shape);
+            let size = [shape.output, shape.input, 3, 3];
+            return Self::float_reshape(Self::float_sum_dim(parts, 0), size.into());
+        }
         let (m, n, pixels) = (shape.output, shape.input, shape.size[0] * shape.size[1]);
         let each = output(&x, [shape.n, m, n]);
         let strides = [m * pixels, n * pixels, m * n];

@@ -14,6 +14,7 @@ use super::attention::Attention;
 use super::conv::{Conv, Pack};
 use super::matmul::Matmul;
 use super::norm::{Elementwise, Norm};
+use super::weight_gradient::WeightGradient;
 
 /// A shader: its constants, which are also the key of the compiled pipeline.
 pub trait Program: Debug + Clone + Eq + Hash + Send + Sync + 'static {
@@ -96,4 +97,4 @@ macro_rules! programs {
     };
 }
 
-programs!(Matmul, Conv, Pack, Attention, Norm, Elementwise);
+programs!(Matmul, Conv, WeightGradient, Pack, Attention, Norm, Elementwise);

@@ -10,6 +10,7 @@ pub mod conv;
 pub mod matmul;
 pub mod norm;
 pub mod text;
+pub mod weight_gradient;
 
 #[cfg(target_arch = "wasm32")]
 mod cube;
