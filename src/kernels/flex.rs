@@ -133,25 +133,25 @@ impl Kernels for Flex {
     ) -> (FlexTensor, FlexTensor) {
         let dims = q.shape();
         let [q, k, v] = [q, k, v].map(Dense::new);
-        let output = attention::attention(q.values(), k.values(), v.values(), shape);
-        // Nothing is kept: the probabilities are cheaper to compute again than to store.
-        (tensor(output, dims), tensor(Vec::new(), [0]))
+        let [output, kept] = attention::attention(q.values(), k.values(), v.values(), shape);
+        let size = [kept.len()];
+        (tensor(output, dims), tensor(kept, size))
     }
 
     fn kernel_attention_gradients(
         q: FlexTensor,
         k: FlexTensor,
         v: FlexTensor,
-        _: FlexTensor,
-        _: FlexTensor,
+        output: FlexTensor,
+        kept: FlexTensor,
         g: FlexTensor,
         shape: attention::Shape,
     ) -> (FlexTensor, FlexTensor, FlexTensor) {
         let (queries, keys) = (q.shape(), k.shape());
-        let [q, k, v, g] = [q, k, v, g].map(Dense::new);
-        let values = (q.values(), k.values(), v.values(), g.values());
-        let [dq, dk, dv] =
-            attention::attention_gradients(values.0, values.1, values.2, values.3, shape);
+        let all = [q, k, v, output, kept, g].map(Dense::new);
+        let [q, k, v, output, logarithms, g] = all.each_ref().map(Dense::values);
+        let passed = attention::Passed { q, k, v, output, logarithms, g };
+        let [dq, dk, dv] = attention::attention_gradients(passed, shape);
         (tensor(dq, queries), tensor(dk, keys.clone()), tensor(dv, keys))
     }
 

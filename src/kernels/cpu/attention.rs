@@ -38,6 +38,11 @@ impl Shape {
         [self.queries, self.keys].map(|rows| n * rows * self.row() + head * self.width)
     }
 
+    /// How many keys a query sees.
+    fn seen(&self, query: usize) -> usize {
+        if self.causal { (query + 1).min(self.keys) } else { self.keys }
+    }
+
     /// What the products of queries and keys are multiplied by.
     pub fn scale(&self) -> f32 {
         1.0 / (self.width as f32).sqrt()
@@ -53,37 +58,33 @@ fn transposed(matrix: Matrix<'_>) -> Matrix<'_> {
     Matrix { row: matrix.column, column: matrix.row, ..matrix }
 }
 
-/// Scores to probabilities but for a factor, `scores [rows][keys]`, the first row being that of query
-/// `first`; calls `factor(row, f)` with each row's factor.
-fn softmax(
-    scores: &mut [f32],
-    shape: Shape,
-    first: usize,
-    mut factor: impl FnMut(&mut [f32], usize, f32),
-) {
-    let scale = shape.scale();
-    for (r, row) in scores.chunks_exact_mut(shape.keys).enumerate() {
-        let seen = if shape.causal { (first + r + 1).min(shape.keys) } else { shape.keys };
-        let (seen, hidden) = row.split_at_mut(seen);
+/// Scores to `2^(score - most)`, in `scores [rows][keys]`, the first row being that of query
+/// `first`; calls `row(r, most, sum)` for each. Scores are in units of `1 / log2 e` then: powers of
+/// two are what is quick.
+fn powers(scores: &mut [f32], shape: Shape, first: usize, mut row: impl FnMut(usize, f32, f32)) {
+    let scale = shape.scale() * std::f32::consts::LOG2_E;
+    for (r, line) in scores.chunks_exact_mut(shape.keys).enumerate() {
+        let seen = shape.seen(first + r);
+        let (line, hidden) = line.split_at_mut(seen);
         hidden.fill(0.0);
-        let most = math::max(seen);
-        let sum = math::sum_changed(seen, |x| math::exp((x - most) * scale));
-        factor(row, r, 1.0 / sum);
+        let most = math::max(line);
+        let sum = math::sum_changed(line, |x| math::exp2((x - most) * scale));
+        row(r, most * scale, sum);
     }
 }
 
-fn multiplied(values: &mut [f32], factor: f32) {
-    values.iter_mut().for_each(|x| *x *= factor);
-}
-
-/// `q [n, queries, heads * width]`, `k`, `v [n, keys, ..] -> [n, queries, ..]`.
-pub fn attention(q: &[f32], k: &[f32], v: &[f32], shape: Shape) -> Vec<f32> {
+/// `q [n, queries, heads * width]`, `k`, `v [n, keys, ..] -> [n, queries, ..]`, and with
+/// `statistics` the logarithms (of base 2) of the softmax's denominators, `[n, heads, queries]`.
+pub fn attention(q: &[f32], k: &[f32], v: &[f32], shape: Shape) -> [Vec<f32>; 2] {
     let row = shape.row();
     let mut output = vec![0.0; q.len()];
+    let heads = shape.n * shape.heads;
+    let mut logarithms = vec![0.0; if shape.statistics { heads * shape.queries } else { 0 }];
+    let kept = Split::new(&mut logarithms);
     let blocks = shape.queries.div_ceil(QUERIES);
     let most = QUERIES.min(shape.queries) * shape.keys;
     let target = Split::new(&mut output);
-    share(shape.n * shape.heads * blocks, SCRATCH + most, |part, scratch| {
+    share(heads * blocks, SCRATCH + most, |part, scratch| {
         let (scratch, scores) = scratch.split_at_mut(SCRATCH);
         let [at_q, at_k] = shape.starts(part / blocks);
         let first = part % blocks * QUERIES;
@@ -94,7 +95,14 @@ pub fn attention(q: &[f32], k: &[f32], v: &[f32], shape: Shape) -> Vec<f32> {
         let size = [rows, shape.keys, shape.width];
         product(size, head(q, at, row), transposed(keys), scores, scratch);
         let mut factors = [0.0; QUERIES];
-        softmax(scores, shape, first, |_, row, factor| factors[row] = factor);
+        powers(scores, shape, first, |r, most, sum| {
+            factors[r] = 1.0 / sum;
+            if shape.statistics {
+                let place = part / blocks * shape.queries + first + r;
+                // SAFETY: each part has its own queries of its own head.
+                unsafe { kept.piece(place, 1) }.fill(most + sum.log2());
+            }
+        });
         let probabilities = Matrix { data: scores, row: shape.keys, column: 1 };
         let size = [rows, shape.width, shape.keys];
         let product = Product::new(size, probabilities, &values, Start::Zero);
@@ -103,11 +111,12 @@ pub fn attention(q: &[f32], k: &[f32], v: &[f32], shape: Shape) -> Vec<f32> {
             product.all(Target::within(target, at, row, [rows, shape.width]), scratch);
             // A row of the output is shorter than one of scores.
             for (r, factor) in factors[..rows].iter().enumerate() {
-                multiplied(target.piece(at + r * row, shape.width), *factor);
+                let line = target.piece(at + r * row, shape.width);
+                line.iter_mut().for_each(|x| *x *= factor);
             }
         }
     });
-    output
+    [output, logarithms]
 }
 
 /// `c [m, n] = a b`, by the calling thread alone.
@@ -117,16 +126,28 @@ fn product(size: [usize; 3], a: Matrix<'_>, b: Matrix<'_>, c: &mut [f32], scratc
     unsafe { Product::new(size, a, &b, Start::Zero).all(Target::new(c, n, [m, n]), scratch) };
 }
 
-/// The gradients of q, k and v for the gradient `g` of the output, the probabilities being computed
-/// once more: with P = softmax(S), dV = P^T g, dP = g V^T, dS = P * (dP - rowsum(P * dP)),
-/// dQ = scale dS K, dK = scale dS^T Q.
-pub fn attention_gradients(
-    q: &[f32],
-    k: &[f32],
-    v: &[f32],
-    g: &[f32],
-    shape: Shape,
-) -> [Vec<f32>; 3] {
+/// What [`attention`] was given and gave, and the gradient of its output.
+#[derive(Debug, Clone, Copy)]
+pub struct Passed<'a> {
+    /// `[n, queries, heads * width]`.
+    pub q: &'a [f32],
+    /// `[n, keys, heads * width]`.
+    pub k: &'a [f32],
+    /// `[n, keys, heads * width]`.
+    pub v: &'a [f32],
+    /// Like q.
+    pub output: &'a [f32],
+    /// With `statistics`.
+    pub logarithms: &'a [f32],
+    /// Like q.
+    pub g: &'a [f32],
+}
+
+/// The gradients of q, k and v, the probabilities being computed once more from their logarithms:
+/// with P = softmax(S), dV = P^T g, dP = g V^T, dS = P * (dP - rowsum(g * output)), dQ = scale dS K,
+/// dK = scale dS^T Q. (Dao, "FlashAttention-2", 2023, 2.2: rowsum(P * dP) is that of g * output.)
+pub fn attention_gradients(passed: Passed<'_>, shape: Shape) -> [Vec<f32>; 3] {
+    let Passed { q, k, v, output, logarithms, g } = passed;
     let (row, scale) = (shape.row(), shape.scale());
     let (mut dq, mut dk, mut dv) = (vec![0.0; q.len()], vec![0.0; k.len()], vec![0.0; v.len()]);
     let most = QUERIES.min(shape.queries) * shape.keys;
@@ -145,8 +166,22 @@ pub fn attention_gradients(
             let slopes = &mut slopes[..rows * shape.keys];
             let wide = [rows, shape.keys, shape.width];
             product(wide, queries, transposed(keys), scores, scratch);
-            softmax(scores, shape, first, |row, _, factor| multiplied(row, factor));
             product(wide, flow, transposed(values), slopes, scratch);
+            let lines =
+                scores.chunks_exact_mut(shape.keys).zip(slopes.chunks_exact_mut(shape.keys));
+            for (r, (scores, slopes)) in lines.enumerate() {
+                let logarithm = logarithms[part * shape.queries + first + r];
+                let place = at + r * row..at + r * row + shape.width;
+                let mean = math::sum_pairs(&g[place.clone()], &output[place], |g, o| g * o);
+                let seen = shape.seen(first + r);
+                scores[seen..].fill(0.0);
+                slopes[seen..].fill(0.0);
+                for (score, slope) in scores[..seen].iter_mut().zip(slopes) {
+                    let p = math::exp2(*score * scale * std::f32::consts::LOG2_E - logarithm);
+                    *score = p;
+                    *slope = (*slope - mean) * p * scale;
+                }
+            }
             let down = [shape.keys, shape.width, rows];
             let mut onto = |size, a, b: &Matrix<'_>, to: Split<'_>, at, start| {
                 let [m, n, _] = size;
@@ -156,13 +191,6 @@ pub fn attention_gradients(
             };
             let probabilities = Matrix { data: scores, row: shape.keys, column: 1 };
             onto(down, transposed(probabilities), &flow, to_v, at_k, Start::Given);
-            let lines = slopes.chunks_exact_mut(shape.keys).zip(scores.chunks_exact(shape.keys));
-            for (slopes, scores) in lines {
-                let mean = math::sum_pairs(slopes, scores, |slope, p| slope * p);
-                for (slope, p) in slopes.iter_mut().zip(scores) {
-                    *slope = (*slope - mean) * p * scale;
-                }
-            }
             let slopes = Matrix { data: slopes, row: shape.keys, column: 1 };
             onto([rows, shape.width, shape.keys], slopes, &keys, to_q, at, Start::Zero);
             onto(down, transposed(slopes), &queries, to_k, at_k, Start::Given);

@@ -22,10 +22,31 @@ pub fn exp(x: f32) -> f32 {
     if x < -87.0 { 0.0 } else { power * scale }
 }
 
+/// `2^x` for x from -126 to 126, where it stays beyond: within 3e-7 of the value. Half as many
+/// instructions as [`exp`]; but a factor before x costs `|x|` times its own rounding.
+#[inline(always)]
+pub fn exp2(x: f32) -> f32 {
+    // Adding 1.5 * 2^23 leaves the nearest whole number in the last bits.
+    const ROUND: f32 = 12_582_912.0;
+    // Comparisons as the vector instructions have them; NaN stays.
+    let x = if x < -126.0 { -126.0 } else { x };
+    let x = if 126.0 < x { 126.0 } else { x };
+    let whole = x + ROUND;
+    let f = x - (whole - ROUND);
+    // (ln 2)^k / k!, from the sixth to the first; |f| <= 1/2 leaves 1.2e-7 of the seventh.
+    let mut p = 1.540_353e-4;
+    for coefficient in [1.333_355_8e-3, 9.618_129e-3, 5.550_410_9e-2, 0.240_226_5, 0.693_147_2] {
+        p = p * f + coefficient;
+    }
+    p = p * f + 1.0;
+    // Into the exponent's bits; what else stands in `whole` goes over the edge.
+    f32::from_bits(p.to_bits().wrapping_add(whole.to_bits() << 23))
+}
+
 /// `1 / (1 + e^-x)`.
 #[inline(always)]
 pub fn sigmoid(x: f32) -> f32 {
-    1.0 / (1.0 + exp(-x))
+    1.0 / (1.0 + exp2(x * -std::f32::consts::LOG2_E))
 }
 
 /// The error function within 3e-7: a quotient of polynomials on -4 to 4, beyond which it is one in
