@@ -5,7 +5,7 @@
 #[path = "../benches/measure/mod.rs"]
 mod measure;
 
-use burn::tensor::Device;
+use burn::tensor::{DType, Device};
 use measure::{ALL, Plan, block, inference, kernels, training};
 use wasm_bindgen::JsValue;
 use wasm_bindgen_futures::JsFuture;
@@ -25,6 +25,7 @@ async fn webgpu(rounds: usize) -> (Device, Plan) {
     lorakeet::web::prepare();
     lorakeet::kernels::gpu::set_software(lorakeet::web::software_adapter().await);
     let device = Device::wgpu_options().init_async().await.unwrap();
+    lorakeet::kernels::gpu::set_native_halves(device.supports_dtype(DType::F16));
     let plan = if adapter.contains("swiftshader") {
         Plan { backend, batch: 1, rounds: 1, kinds: &["LoRA"] }
     } else {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use burn::tensor::{Device, Tensor};
 use lorakeet::error::Error;
 use lorakeet::kernels::{self, Choice};
-use lorakeet::layers::Storage;
+use lorakeet::layers::{Linear, Storage};
 use lorakeet::models::attention::{Attention, BasicTransformerBlock, FeedForward};
 use lorakeet::models::autoencoder_kl::DiagonalGaussian;
 use lorakeet::models::embeddings::{TimestepEmbedding, timestep_embedding};
@@ -346,6 +346,43 @@ fn half_precision_storage_changes_no_bit() {
     assert_eq!(wide, narrow);
     let off = distance(&wide.0, &run_unet(&load_unet(unet), unet));
     assert!((1e-5..1e-2).contains(&off), "f16 weights against f32: {off:e}");
+}
+
+/// A layer of an f32 file, whose every storage rounds as it says.
+#[test]
+fn weights_are_rounded_as_they_are_stored() {
+    let draw = |shape: [usize; 2], salt: f32| Host {
+        shape: shape.to_vec(),
+        data: (0..shape[0] * shape[1]).map(|i| (i as f32 * 1.7 + salt).sin()).collect(),
+    };
+    let run = |weight: &Host, storage| {
+        let [output, input] = [weight.shape[0], weight.shape[1]];
+        let file =
+            source("layer.safetensors", tiny::file(&[("weight".into(), weight.clone())].into()));
+        let component = Component::from_safetensors("unet", file.as_ref(), Value::Null).unwrap();
+        let (layer, report, sites) =
+            load_with(&component, file, storage, |p| Linear::load(p, input, output, false));
+        report.check("layer.safetensors").unwrap();
+        let weight = host(sites[0].weight().unwrap());
+        (host(layer.forward(tensor::<2>(&draw([5, input], 0.3)))), weight)
+    };
+    let wide = draw([48, 64], 0.0);
+    let (expected, same) = run(&wide, Storage::F32);
+    assert_eq!(same, wide);
+    let off = |storage| {
+        let (output, weight) = run(&wide, storage);
+        (distance(&output, &expected), distance(&weight, &wide))
+    };
+    // Half a unit in the last of 11 bits, of numbers up to 1; half a step of 127.
+    let (halves, blocks) = (off(Storage::F16), off(Storage::Q8));
+    assert!((1e-5..5e-4).contains(&halves.0) && (1e-4..2.5e-4).contains(&halves.1), "{halves:?}");
+    assert!((1e-4..8e-3).contains(&blocks.0) && (3e-3..4e-3).contains(&blocks.1), "{blocks:?}");
+    // Rows that are no whole blocks are halves; numbers that are too large for a half stay f32.
+    let odd = draw([48, 40], 0.0);
+    assert_eq!(run(&odd, Storage::Q8), run(&odd, Storage::F16));
+    let mut large = odd;
+    large.data[7] = 1e5;
+    assert_eq!(run(&large, Storage::F16), run(&large, Storage::F32));
 }
 
 #[test]

@@ -8,6 +8,8 @@ mod demo;
 mod kernels;
 #[path = "support/reference.rs"]
 mod reference;
+#[path = "web/stored.rs"]
+mod stored;
 #[path = "web/threads.rs"]
 mod threads;
 #[path = "web/training.rs"]
@@ -16,7 +18,7 @@ mod training;
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{DType, Device, Tensor};
 use demo::{INK, SOFT, add, model};
 use lorakeet::pipelines::{Phase, StableDiffusion, TextToImage};
 use reference::{Tensors, distance, parse, settings};
@@ -48,6 +50,7 @@ async fn webgpu() -> Device {
     }
     lorakeet::kernels::gpu::set_software(lorakeet::web::software_adapter().await);
     let device = Device::wgpu_options().init_async().await.unwrap();
+    lorakeet::kernels::gpu::set_native_halves(device.supports_dtype(DType::F16));
     DEVICE.set(Some(device.clone()));
     device
 }

@@ -60,6 +60,26 @@ fn conv(name: &'static str, [n, channels, side]: [usize; 3], device: &Device) ->
     }
 }
 
+/// A low-rank convolution, whose weight is what is trained.
+fn adapter(name: &'static str, [n, channels, side, rank]: [usize; 4], device: &Device) -> Case {
+    let x = draw([n, channels, side, side], device);
+    let y = x.clone();
+    let weight = move |w: Values| w.reshape([rank, channels, 3, 3]);
+    let flat = move |y: Tensor<4>| y.reshape([n, rank, side * side]);
+    Case {
+        name,
+        operations: 18.0 * (n * channels * rank * side * side) as f64,
+        input: [rank, channels, 9],
+        kernel: Box::new(move |w| {
+            flat(kernels::conv2d(x.clone(), weight(w), None, None, 1, (1, 1)))
+        }),
+        burn: Box::new(move |w| {
+            let options = ConvOptions::new([1, 1], [1, 1], [1, 1], 1);
+            flat(module::conv2d(y.clone(), weight(w), None, options))
+        }),
+    }
+}
+
 fn attention(name: &'static str, [n, tokens, heads, width]: [usize; 4]) -> Case {
     let row = heads * width;
     let split = move |x: Values| x.reshape([n, tokens, heads, width]).swap_dims(1, 2);
@@ -132,6 +152,7 @@ fn cases(device: &Device) -> Vec<Case> {
         linear("linear 256 x 1280 x 1280", [256, 1280, 1280], device),
         conv("3x3 320 to 320, 32x32", [1, 320, 32], device),
         conv("3x3 128 to 128, 16x16, batch 2", [2, 128, 16], device),
+        adapter("3x3 320 to 8, 32x32, gradient of the weight", [1, 320, 32, 8], device),
         attention("attention 1024 tokens, 8 x 40", [1, 1024, 8, 40]),
         attention("attention 256 tokens, 8 x 16, batch 2", [2, 256, 8, 16]),
         group_norm("group norm + SiLU 320, 32x32", [1, 320, 1024], device),

@@ -5,7 +5,7 @@ use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
-use burn::backend::tensor::FloatTensor;
+use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Autodiff, Backend};
 
 use super::cpu::norm::Groups;
@@ -65,6 +65,10 @@ fn constant<B: Backend, C: CheckpointStrategy>(bias: Bias<Autodiff<B, C>>) -> Bi
 step!(LinearStep, 2, |g, (x, weight) => (FloatTensor<B>, FloatTensor<B>)| [
     B::kernel_product(g.clone(), weight),
     B::kernel_product(B::float_transpose(g), x),
+]);
+
+step!(LinearBlocksStep, 1, |g, (words, size) => (IntTensor<B>, [usize; 2])| [
+    B::kernel_product_blocks(g, words, size)
 ]);
 
 step!(LinearOntoStep, 3, |g, (x, weight, factor) => (FloatTensor<B>, FloatTensor<B>, f32)| [
@@ -170,6 +174,34 @@ impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
         )
     }
 
+    fn kernel_widen(weight: Tracked<B, C>) -> Tracked<B, C> {
+        Tracked::<B, C>::new(B::kernel_widen(weight.into_primitive()))
+    }
+
+    fn kernel_widen_blocks(words: IntTensor<B>, size: [usize; 2]) -> Tracked<B, C> {
+        Tracked::<B, C>::new(B::kernel_widen_blocks(words, size))
+    }
+
+    fn kernel_linear_blocks(
+        x: Tracked<B, C>,
+        words: IntTensor<B>,
+        size: [usize; 2],
+        bias: Bias<Self>,
+    ) -> Tracked<B, C> {
+        let bias = constant(bias);
+        run!(
+            LinearBlocksStep,
+            C,
+            [x],
+            (words.clone(), size),
+            B::kernel_linear_blocks(x.into_primitive(), words, size, bias)
+        )
+    }
+
+    fn kernel_product_blocks(_: Tracked<B, C>, _: IntTensor<B>, _: [usize; 2]) -> Tracked<B, C> {
+        no_second_order()
+    }
+
     fn kernel_conv2d(
         x: Tracked<B, C>,
         weight: Tracked<B, C>,
@@ -197,6 +229,14 @@ impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
     fn kernel_conv2d_pack(weight: Tracked<B, C>, gradient: bool) -> Tracked<B, C> {
         // What is kept is a constant.
         Tracked::<B, C>::new(B::kernel_conv2d_pack(weight.into_primitive(), gradient))
+    }
+
+    fn kernel_conv2d_turn(packed: Tracked<B, C>, size: [usize; 2]) -> Tracked<B, C> {
+        Tracked::<B, C>::new(B::kernel_conv2d_turn(packed.into_primitive(), size))
+    }
+
+    fn kernel_conv2d_unpack(packed: Tracked<B, C>, size: [usize; 2]) -> Tracked<B, C> {
+        Tracked::<B, C>::new(B::kernel_conv2d_unpack(packed.into_primitive(), size))
     }
 
     fn kernel_conv2d_input_gradient(

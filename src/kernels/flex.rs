@@ -1,10 +1,12 @@
 //! The CPU backend's side: burn-flex's tensors as slices for the kernels of [`super::cpu`].
 
 use burn::backend::flex::FlexTensor;
+use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Flex, TensorMetadata};
-use burn::tensor::{Shape, TensorData};
+use burn::tensor::{FloatDType, Shape, TensorData};
 
+use super::blocks;
 use super::cpu::gemm::{Matrix, Start, multiply};
 use super::cpu::norm::{self, Groups};
 use super::cpu::{attention, conv};
@@ -86,6 +88,28 @@ impl Kernels for Flex {
         tensor(y, [m, n])
     }
 
+    fn kernel_widen(weight: FlexTensor) -> FlexTensor {
+        Self::float_cast(weight, FloatDType::F32)
+    }
+
+    fn kernel_widen_blocks(words: FlexTensor, size: [usize; 2]) -> FlexTensor {
+        let words: &[u32] = bytemuck::cast_slice(words.storage::<i32>());
+        tensor(blocks::decode(words), size)
+    }
+
+    fn kernel_linear_blocks(
+        x: FlexTensor,
+        words: FlexTensor,
+        size: [usize; 2],
+        bias: Bias<Self>,
+    ) -> FlexTensor {
+        Self::kernel_linear(x, Self::kernel_widen_blocks(words, size), bias)
+    }
+
+    fn kernel_product_blocks(a: FlexTensor, words: FlexTensor, size: [usize; 2]) -> FlexTensor {
+        Self::kernel_product(a, Self::kernel_widen_blocks(words, size))
+    }
+
     fn kernel_conv2d(
         x: FlexTensor,
         weight: FlexTensor,
@@ -99,8 +123,17 @@ impl Kernels for Flex {
         tensor(y, [shape.n, shape.output, h, w])
     }
 
+    // One order serves all passes: what is packed is the weight as it is.
     fn kernel_conv2d_pack(weight: FlexTensor, _: bool) -> FlexTensor {
         weight
+    }
+
+    fn kernel_conv2d_turn(packed: FlexTensor, _: [usize; 2]) -> FlexTensor {
+        packed
+    }
+
+    fn kernel_conv2d_unpack(packed: FlexTensor, _: [usize; 2]) -> FlexTensor {
+        Self::kernel_widen(packed)
     }
 
     fn kernel_conv2d_input_gradient(

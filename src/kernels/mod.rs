@@ -12,14 +12,17 @@ use burn::backend::{Dispatch, DispatchDevice, DispatchTensor};
 use burn::tensor::{DType, Device, Tensor};
 
 mod autodiff;
+mod blocks;
 pub mod cpu;
 mod flex;
 pub mod gpu;
 mod ops;
+mod stored;
 
 use cpu::norm::Groups;
 use cpu::{attention as attend, conv};
 use ops::{Bias, Kernels, Packed};
+pub use stored::{Blocks, PackedHalves, conv2d_halves, linear_blocks, read_halves, widen};
 
 /// Which kernels run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +52,8 @@ pub enum Operation {
     Silu,
     /// [`geglu`].
     Geglu,
+    /// Reading weights in halves, whatever is computed with them.
+    Halves,
 }
 
 impl Operation {
@@ -62,6 +67,7 @@ impl Operation {
             Self::LayerNorm => "layer norm",
             Self::Silu => "SiLU",
             Self::Geglu => "GEGLU",
+            Self::Halves => "half-precision weights",
         }
     }
 }
@@ -100,8 +106,11 @@ fn is_cpu(device: &Device) -> bool {
 /// Whether the operation's kernel works on this tensor: where it does, its function of this module
 /// may be called with it.
 pub fn serve<const D: usize>(operation: Operation, x: &Tensor<D>) -> bool {
-    let forbidden = FORBIDDEN.get() & 1 << operation as u8 != 0;
-    !forbidden && x.dtype() == DType::F32 && run_on(&x.device())
+    allowed(operation) && x.dtype() == DType::F32 && run_on(&x.device())
+}
+
+fn allowed(operation: Operation) -> bool {
+    FORBIDDEN.get() & 1 << operation as u8 == 0
 }
 
 fn on_cpu<const D: usize>(x: &Tensor<D>) -> bool {
@@ -115,7 +124,7 @@ pub fn serve_attention<const D: usize>(q: &Tensor<D>, width: usize) -> bool {
 }
 
 /// `x [.., in]`, `weight [out, in]`, `bias [out] -> x weight^T + bias [.., out]`. The bias has no
-/// gradient.
+/// gradient. A weight in halves, which has none either, is for where [`read_halves`] says so.
 pub fn linear<const D: usize>(
     x: Tensor<D>,
     weight: Tensor<2>,
@@ -170,17 +179,36 @@ impl PackedWeight {
 }
 
 /// `x [n, in, h, w]`, `weight [out, in, kh, kw]`, `bias [out] -> [n, out, h', w']`. The bias has no
-/// gradient. `packed` may hold what belongs to this very weight.
+/// gradient. `packed` may hold what belongs to this very weight. A weight in halves, which has no
+/// gradient, is for where [`read_halves`] says so.
 pub fn conv2d(
     x: Tensor<4>,
     weight: Tensor<4>,
     packed: Option<&PackedWeight>,
     bias: Option<Tensor<1>>,
     stride: usize,
-    (before, after): (usize, usize),
+    padding: (usize, usize),
 ) -> Tensor<4> {
-    let ([n, input, h, w], [output, _, kh, kw]) = (x.dims(), weight.dims());
-    let shape = conv::Shape {
+    let shape = conv_shape(&x, weight.dims(), stride, padding);
+    let packed = match packed {
+        Some(packed) if !on_cpu(&x) && shape.kernel == [3, 3] => {
+            packed.of(&weight, x.is_autodiff())
+        }
+        _ => Packed::Absent,
+    };
+    let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
+    Tensor::from_dispatch(Dispatch::kernel_conv2d(x, weight, packed, Bias::from(bias), shape))
+}
+
+/// Of `x [n, in, h, w]` and a weight `[out, in, kh, kw]`.
+fn conv_shape(
+    x: &Tensor<4>,
+    [output, input, kh, kw]: [usize; 4],
+    stride: usize,
+    (before, after): (usize, usize),
+) -> conv::Shape {
+    let [n, _, h, w] = x.dims();
+    conv::Shape {
         n,
         input,
         output,
@@ -189,13 +217,7 @@ pub fn conv2d(
         stride,
         before: [before; 2],
         after: [after; 2],
-    };
-    let packed = match packed {
-        Some(packed) if !on_cpu(&x) && [kh, kw] == [3, 3] => packed.of(&weight, x.is_autodiff()),
-        _ => Packed::Absent,
-    };
-    let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
-    Tensor::from_dispatch(Dispatch::kernel_conv2d(x, weight, packed, Bias::from(bias), shape))
+    }
 }
 
 impl From<Option<Tensor<1>>> for Bias<Dispatch> {

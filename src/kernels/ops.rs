@@ -1,6 +1,6 @@
 //! The operations that the kernels add to burn's backends, and their way through `Dispatch`.
 
-use burn::backend::tensor::FloatTensor;
+use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, ExtensionType, backend_extension};
 
 use super::cpu::norm::Groups;
@@ -27,7 +27,8 @@ pub enum Packed<B: Backend> {
 }
 
 /// What a backend with kernels can do. All tensors are f32; the functions of [`super`] see to that.
-/// Biases and the weights of norms are never trained here: they have no gradients.
+/// Only weights that aren't trained may also be halves where a GPU reads them. Biases and the weights
+/// of norms are never trained here: they have no gradients.
 #[backend_extension(Flex, Cube: cfg(target_arch = "wasm32"), Autodiff)]
 pub trait Kernels: Backend {
     /// `x [rows, in]`, `weight [out, in] -> x weight^T + bias [rows, out]`.
@@ -48,7 +49,30 @@ pub trait Kernels: Backend {
     /// `a [m, k]`, `b [k, n] -> [m, n]`.
     fn kernel_product(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self>;
 
-    /// `x [n, in, h, w]`, `weight [out, in, kh, kw] -> [n, out, h', w']`.
+    /// A constant weight in halves, in f32.
+    fn kernel_widen(weight: FloatTensor<Self>) -> FloatTensor<Self>;
+
+    /// `[out, in]` in f32 from [`blocks`](super::blocks).
+    fn kernel_widen_blocks(words: IntTensor<Self>, size: [usize; 2]) -> FloatTensor<Self>;
+
+    /// As [`kernel_linear`](Self::kernel_linear), with a constant weight `[out, in]` in
+    /// [`blocks`](super::blocks).
+    fn kernel_linear_blocks(
+        x: FloatTensor<Self>,
+        words: IntTensor<Self>,
+        size: [usize; 2],
+        #[extension_type] bias: Bias<Self>,
+    ) -> FloatTensor<Self>;
+
+    /// `a [m, k]`, b `[k, n]` in [`blocks`](super::blocks) `-> [m, n]`.
+    fn kernel_product_blocks(
+        a: FloatTensor<Self>,
+        words: IntTensor<Self>,
+        size: [usize; 2],
+    ) -> FloatTensor<Self>;
+
+    /// `x [n, in, h, w]`, `weight [out, in, kh, kw] -> [n, out, h', w']`. Where the weight is kept
+    /// packed alone, it is the packed one once more, and not read.
     fn kernel_conv2d(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -60,6 +84,13 @@ pub trait Kernels: Backend {
     /// The weight `[out, in, kh, kw]` in the backend's own order, for the forward pass or for the
     /// input's gradient.
     fn kernel_conv2d_pack(weight: FloatTensor<Self>, gradient: bool) -> FloatTensor<Self>;
+
+    /// The other order of a weight `[out, in]` of size 3 x 3 in halves, packed for the forward pass:
+    /// that for the gradient.
+    fn kernel_conv2d_turn(packed: FloatTensor<Self>, size: [usize; 2]) -> FloatTensor<Self>;
+
+    /// A weight `[out, in, 3, 3]` in f32 from halves that are packed for the forward pass.
+    fn kernel_conv2d_unpack(packed: FloatTensor<Self>, size: [usize; 2]) -> FloatTensor<Self>;
 
     /// `g [n, out, h', w'] -> [n, in, h, w]`.
     fn kernel_conv2d_input_gradient(

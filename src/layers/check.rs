@@ -1,12 +1,12 @@
 //! What a device's kernels give for known numbers, beside what burn's operations give on the CPU.
 //! A driver or a browser with a fault of its own is found when the device opens, not in a picture.
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 
 use super::conv2d::conv2d;
 use super::linear::linear;
-use super::{Conv2dConfig, GroupNorm, LayerNorm, attention, geglu, silu};
-use crate::kernels::{self, Choice, Operation};
+use super::{Conv2dConfig, GroupNorm, LayerNorm, Weight, attention, geglu, silu};
+use crate::kernels::{self, Choice, Operation, PackedWeight};
 
 /// The largest difference that is rounding, over the largest value.
 const TOLERANCE: f32 = 1e-4;
@@ -32,9 +32,9 @@ impl Check {
 
 /// The checks of all operations, queued on `device`. The sizes are odd and fill a workgroup.
 pub fn checks(device: &Device) -> Vec<Check> {
-    use Operation::{Attention, Conv2d, Geglu, GroupNorm, LayerNorm, Linear, Silu};
+    use Operation::{Attention, Conv2d, Geglu, GroupNorm, Halves, LayerNorm, Linear, Silu};
     let cpu = Device::flex();
-    [Linear, Conv2d, Attention, GroupNorm, LayerNorm, Silu, Geglu]
+    [Linear, Conv2d, Attention, GroupNorm, LayerNorm, Silu, Geglu, Halves]
         .into_iter()
         .map(|operation| {
             kernels::choose(Choice::None);
@@ -49,10 +49,17 @@ pub fn checks(device: &Device) -> Vec<Check> {
         .collect()
 }
 
+fn values(dims: &[usize]) -> Vec<f32> {
+    (0..dims.iter().product()).map(|i| (i as f32 * 1.7).sin()).collect()
+}
+
 fn numbers<const D: usize>(dims: [usize; D], device: &Device) -> Tensor<D> {
-    let count: usize = dims.iter().product();
-    let values: Vec<f32> = (0..count).map(|i| (i as f32 * 1.7).sin()).collect();
-    Tensor::<1>::from_floats(&values[..], device).reshape(dims)
+    Tensor::from_data(TensorData::new(values(&dims), dims), device)
+}
+
+fn halves<const D: usize>(dims: [usize; D], device: &Device) -> Weight<D> {
+    let values: Vec<_> = values(&dims).into_iter().map(half::f16::from_f32).collect();
+    Weight::new(Tensor::from_data(TensorData::new(values, dims), (device, DType::F16)))
 }
 
 fn run(operation: Operation, device: &Device) -> Tensor<1> {
@@ -78,6 +85,12 @@ fn run(operation: Operation, device: &Device) -> Tensor<1> {
         }
         Operation::Silu => silu(rows(21)).flatten(0, 2),
         Operation::Geglu => geglu(rows(21)).flatten(0, 2),
+        Operation::Halves => {
+            let rows = halves([19, 16], device).linear(rows(21), None).flatten(0, 2);
+            let (weight, none) = (halves([9, 8, 3, 3], device).packed(), PackedWeight::default());
+            let square = weight.conv2d(square(), None, Conv2dConfig::SAME, &none).flatten(0, 3);
+            Tensor::cat(vec![rows, square], 0)
+        }
     }
 }
 
@@ -88,7 +101,7 @@ mod tests {
     #[test]
     fn right_results_pass_and_wrong_ones_do_not() {
         let checks = checks(&Device::flex());
-        assert_eq!(checks.len(), 7);
+        assert_eq!(checks.len(), 8);
         for check in checks {
             let name = check.operation.name();
             let mut result: Vec<f32> = check.result.to_data().try_into_vec().unwrap();

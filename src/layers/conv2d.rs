@@ -2,7 +2,7 @@ use burn::tensor::Tensor;
 use burn::tensor::module;
 use burn::tensor::ops::ConvOptions;
 
-use super::{Factors, Parameters, Slot};
+use super::{Factors, Parameters, Slot, Weight};
 use crate::kernels::{self, Operation, PackedWeight};
 
 /// Kernel, stride and padding of a square convolution.
@@ -52,7 +52,7 @@ pub(super) fn conv2d(
 #[derive(Debug)]
 pub struct Conv2d {
     /// `[out, in, k, k]`.
-    weight: Tensor<4>,
+    weight: Weight<4>,
     /// `[out]`.
     bias: Option<Tensor<1>>,
     config: Conv2dConfig,
@@ -70,7 +70,7 @@ impl Conv2d {
         config: Conv2dConfig,
     ) -> Self {
         let shape = [output, input, config.kernel, config.kernel];
-        let weight = parameters.tensor("weight", shape);
+        let weight = parameters.weight("weight", shape).packed();
         let bias = config.bias.then(|| parameters.tensor("bias", [output]));
         let slot = parameters.slot(&weight);
         Self { weight, bias, config, slot, packed: Box::default() }
@@ -78,14 +78,15 @@ impl Conv2d {
 
     /// `[n, in, h, w] -> [n, out, h', w']`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let weight = self.slot.weight(self.weight.clone().cast(x.dtype()));
-        // What is kept belongs to the bare weight; of a model stored in halves it would take twice
-        // the model.
-        let bare = self.weight.dtype() == x.dtype() && !self.slot.changes_weight();
-        let packed = bare.then_some(&*self.packed);
-        let bias = self.bias.clone().map(|bias| bias.cast(x.dtype()));
+        let bias = self.bias.clone();
         let point = Conv2dConfig::POINT;
-        let mut y = conv2d(x.clone(), weight, bias, self.config, packed);
+        // What is kept packed belongs to the bare weight.
+        let mut y = if self.slot.changes_weight() {
+            let weight = self.slot.weight(self.weight.widened());
+            conv2d(x.clone(), weight, bias, self.config, None)
+        } else {
+            self.weight.conv2d(x.clone(), bias, self.config, &self.packed)
+        };
         for branch in self.slot.branches().iter() {
             let factor = branch.factor();
             let Factors::Conv2d { down, mid, up } = &branch.factors else { continue };

@@ -1,7 +1,7 @@
 use burn::tensor::Tensor;
 use burn::tensor::module;
 
-use super::{Factors, Parameters, Slot};
+use super::{Factors, Parameters, Slot, Weight};
 use crate::kernels::{self, Operation};
 
 /// `x [.., in]`, `weight [out, in]`, `bias [out] -> x weight^T + bias [.., out]`. The bias has no
@@ -34,7 +34,7 @@ fn linear_onto<const D: usize>(
 #[derive(Debug)]
 pub struct Linear {
     /// `[out, in]`, as the checkpoint has it.
-    weight: Tensor<2>,
+    weight: Weight<2>,
     /// `[out]`.
     bias: Option<Tensor<1>>,
     slot: Slot,
@@ -43,7 +43,7 @@ pub struct Linear {
 impl Linear {
     /// Loads `weight [out, in]` and, where it has one, `bias [out]`.
     pub fn load(parameters: &Parameters, input: usize, output: usize, bias: bool) -> Self {
-        let weight = parameters.tensor("weight", [output, input]);
+        let weight = parameters.weight("weight", [output, input]);
         let bias = bias.then(|| parameters.tensor("bias", [output]));
         let slot = parameters.slot(&weight);
         Self { weight, bias, slot }
@@ -51,9 +51,12 @@ impl Linear {
 
     /// `[.., in] -> [.., out]`.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        let weight = self.slot.weight(self.weight.clone().cast(x.dtype()));
-        let bias = self.bias.clone().map(|bias| bias.cast(x.dtype()));
-        let mut y = linear(x.clone(), weight, bias);
+        let bias = self.bias.clone();
+        let mut y = if self.slot.changes_weight() {
+            linear(x.clone(), self.slot.weight(self.weight.widened()), bias)
+        } else {
+            self.weight.linear(x.clone(), bias)
+        };
         for branch in self.slot.branches().iter() {
             let factor = branch.factor();
             let Factors::Linear { down, up } = &branch.factors else { continue };

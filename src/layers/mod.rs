@@ -11,6 +11,7 @@ mod linear;
 mod norm;
 mod parameters;
 mod slot;
+mod weight;
 
 pub use activation::{geglu, silu};
 pub use attention::attention;
@@ -22,3 +23,4 @@ pub use linear::Linear;
 pub use norm::{GroupNorm, LayerNorm};
 pub use parameters::{LoadReport, Parameters, Progress, Storage};
 pub use slot::{Branch, Factors, Site, Slot, Strength};
+pub use weight::Weight;

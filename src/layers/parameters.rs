@@ -7,17 +7,30 @@ use std::rc::Rc;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
-use super::{Site, Slot};
+use super::{Site, Slot, Weight};
 use crate::error::{Error, Result};
+use crate::kernels::{self, Blocks};
 use crate::weights::{Component, Dtype, Source, Stored, to_f32};
 
-/// How weights lie in the device's memory. Arithmetic is f32 in either case.
+/// How the weights of linear layers and convolutions lie in the device's memory. Arithmetic is f32 in
+/// any case, and so is everything small: biases, norms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Storage {
-    /// Everything widened to f32 when it is loaded.
+    /// Widened to f32 when they are loaded.
     F32,
-    /// f16 tensors stay f16 and are widened when a layer is used: half the memory.
+    /// Halves, which are widened when a layer is used: half the memory. f16 stays what it is, other
+    /// types are rounded, unless a number is too large for f16.
     F16,
+    /// 8-bit blocks where rows are whole blocks, of linear layers and of convolutions of size 1; the
+    /// others are halves.
+    Q8,
+}
+
+impl Storage {
+    /// Whether weights in halves can be used on a device.
+    pub fn halves_work(device: &Device) -> bool {
+        kernels::read_halves(device) || device.supports_dtype(DType::F16)
+    }
 }
 
 /// How far loading has come.
@@ -166,17 +179,44 @@ impl<'a> Parameters<'a> {
         self.shared.component.tensors.contains_key(&self.key(name))
     }
 
-    /// Loads a tensor. One that is missing, misshapen or not finite goes into the report and zeros
-    /// stand in for it, so that one pass finds everything that is wrong.
+    /// Loads a tensor in f32. One that is missing, misshapen or not finite goes into the report and
+    /// zeros stand in for it, so that one pass finds everything that is wrong.
     pub fn tensor<const D: usize>(&self, name: &str, shape: [usize; D]) -> Tensor<D> {
         let device = self.shared.device;
-        let data = self.data(name, &shape);
-        // Without a type of its own `from_data` would turn f16 into the device's default float.
-        let dtype = data.as_ref().map_or(DType::F32, TensorData::dtype);
-        match data {
-            Some(data) => Tensor::from_data(data, (device, dtype)),
+        match self.bytes(name, &shape) {
+            Some((dtype, bytes)) => {
+                Tensor::from_data(TensorData::new(to_f32(dtype, &bytes), shape), device)
+            }
             None => Tensor::zeros(shape, device),
         }
+    }
+
+    /// Loads a layer's weight `[out, ..]` likewise, as it is to be stored.
+    pub fn weight<const D: usize>(&self, name: &str, shape: [usize; D]) -> Weight<D> {
+        let Shared { device, storage, .. } = *self.shared;
+        if storage == Storage::F32 {
+            return Weight::new(self.tensor(name, shape));
+        }
+        let Some((dtype, bytes)) = self.bytes(name, &shape) else {
+            return Weight::new(Tensor::zeros(shape, device));
+        };
+        let row: usize = shape[1..].iter().product();
+        if storage == Storage::Q8 && row == shape[1] && Blocks::fit(row) {
+            let blocks = Blocks::new(&to_f32(dtype, &bytes), [shape[0], row], device);
+            return Weight::in_blocks(blocks, shape);
+        }
+        let halves = match dtype {
+            Dtype::F16 => Ok(bytes),
+            _ => to_halves(to_f32(dtype, &bytes)),
+        };
+        // Without a type of its own `from_data` would turn f16 into the device's default float.
+        Weight::new(match halves {
+            Ok(halves) => {
+                let data = TensorData::from_bytes_vec(halves, shape, DType::F16);
+                Tensor::from_data(data, (device, DType::F16))
+            }
+            Err(wide) => Tensor::from_data(TensorData::new(wide, shape), device),
+        })
     }
 
     /// Loads a tensor's bytes to the host, for tables that stay there (token embeddings).
@@ -186,7 +226,7 @@ impl<'a> Parameters<'a> {
 
     /// An attach point for the layer here, of weight `[out, in]` or `[out, in, kh, kw]`; the loader
     /// lists it under this path.
-    pub fn slot<const D: usize>(&self, weight: &Tensor<D>) -> Slot {
+    pub fn slot<const D: usize>(&self, weight: &Weight<D>) -> Slot {
         let mut state = self.shared.state.borrow_mut();
         let slot = state.slots.get(&self.path).cloned().unwrap_or_default();
         state.sites.push(Site::new(self.path.clone(), slot.clone(), weight));
@@ -210,16 +250,6 @@ impl<'a> Parameters<'a> {
 
     fn key(&self, name: impl std::fmt::Display) -> String {
         if self.path.is_empty() { name.to_string() } else { format!("{}.{name}", self.path) }
-    }
-
-    fn data(&self, name: &str, shape: &[usize]) -> Option<TensorData> {
-        let (dtype, bytes) = self.bytes(name, shape)?;
-        let keep = dtype == Dtype::F16 && self.shared.storage == Storage::F16;
-        Some(if keep {
-            TensorData::from_bytes_vec(bytes, shape, DType::F16)
-        } else {
-            TensorData::new(to_f32(dtype, &bytes), shape)
-        })
     }
 
     fn bytes(&self, name: &str, shape: &[usize]) -> Option<(Dtype, Vec<u8>)> {
@@ -254,6 +284,16 @@ impl<'a> Parameters<'a> {
             component: self.shared.component.name,
         });
         Some((info.dtype, bytes))
+    }
+}
+
+/// The bytes of halves, or the numbers as they were where one is too large for a half.
+fn to_halves(values: Vec<f32>) -> std::result::Result<Vec<u8>, Vec<f32>> {
+    let halves: Vec<_> = values.iter().map(|&value| half::f16::from_f32(value)).collect();
+    if halves.iter().all(|half| half.is_finite()) {
+        Ok(halves.into_iter().flat_map(half::f16::to_le_bytes).collect())
+    } else {
+        Err(values)
     }
 }
 

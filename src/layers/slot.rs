@@ -7,6 +7,7 @@ use burn::tensor::Tensor;
 
 use super::dense::Dense;
 use super::dropout::Dropout;
+use super::weight::Weight;
 use crate::error::{Error, Result};
 
 /// An adapter's strength, shared by all its branches of one model part: moving the slider is
@@ -146,15 +147,13 @@ pub struct Site {
     pub shape: Vec<usize>,
     /// Its slot.
     pub slot: Slot,
-    /// `[out, in * kh * kw]`, in the type in which it is stored: a second handle to the layer's own
-    /// memory, which keeps that alive.
-    weight: Option<Tensor<2>>,
+    /// `[out, in * kh * kw]`: a second handle to the layer's own memory, which keeps that alive.
+    weight: Option<Weight<2>>,
 }
 
 impl Site {
-    pub(super) fn new<const D: usize>(path: String, slot: Slot, weight: &Tensor<D>) -> Self {
-        let shape = weight.dims().to_vec();
-        Self { path, shape, slot, weight: Some(weight.clone().flatten(1, D - 1)) }
+    pub(super) fn new<const D: usize>(path: String, slot: Slot, weight: &Weight<D>) -> Self {
+        Self { path, shape: weight.dims().to_vec(), slot, weight: Some(weight.flatten()) }
     }
 
     /// The shape of the weight as a matrix, `[out, in * kh * kw]`.
@@ -163,12 +162,12 @@ impl Site {
         [output, self.shape.iter().skip(1).product()]
     }
 
-    /// The weight, `[out, in * kh * kw]`, in the type in which it is stored.
+    /// The weight, `[out, in * kh * kw]`, in f32, whatever it is stored in.
     ///
     /// # Errors
     /// When the layer belongs to a model that may leave the device.
     pub fn weight(&self) -> Result<Tensor<2>> {
-        self.weight.clone().ok_or_else(|| {
+        self.weight.as_ref().map(Weight::widened).ok_or_else(|| {
             let problem = "keeps no weight at hand, since its model may leave the device";
             Error::setting(&self.path, problem, "Train layers of the UNet")
         })

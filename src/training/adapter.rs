@@ -311,10 +311,8 @@ pub fn scale(config: &Config) -> f32 {
 /// # Errors
 /// When a layer's weight isn't at hand.
 pub fn row_norms(sites: &[&Site]) -> Result<Tensor<1>> {
-    let norms = sites.iter().map(|site| {
-        let weight = site.weight()?.cast(burn::tensor::DType::F32);
-        Ok(weight.square().sum_dim(1).sqrt().flatten::<1>(0, 1))
-    });
+    let norms =
+        sites.iter().map(|site| Ok(site.weight()?.square().sum_dim(1).sqrt().flatten::<1>(0, 1)));
     Ok(Tensor::cat(norms.collect::<Result<_>>()?, 0))
 }
 

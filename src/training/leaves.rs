@@ -153,7 +153,7 @@ impl Adapter {
             return Ok(None);
         }
         let norm = |(module, leaves): (&Module, &Vec<Tensor<2>>)| {
-            let base = module.site.weight()?.cast(leaves[0].dtype());
+            let base = module.site.weight()?;
             Ok(match self.factors(module, leaves) {
                 Factors::Dense(dense) => dense.change(base, module.scale).square().sum(),
                 _ => base.sum().mul_scalar(0.0),

@@ -101,8 +101,7 @@ impl Setup {
         if done == all {
             return Ok(None);
         }
-        let weight = sites[self.ready.len()].weight()?;
-        Ok(Some(weight.cast(burn::tensor::DType::F32).flatten(0, 1)))
+        Ok(Some(sites[self.ready.len()].weight()?.flatten(0, 1)))
     }
 
     /// Takes the numbers of what [`Self::advance`] gave last.

@@ -19,7 +19,7 @@ use crate::pipelines::{ModelReport, Phase, Settings, StableDiffusion, TextToImag
 use crate::schedulers::SchedulerKind;
 use crate::weights::{Bytes, Checkpoint, Source};
 
-/// Above this many bytes of f32 weights, f16 weights stay f16 (1 GiB).
+/// Above this many bytes of f32 weights, they are kept in halves (1 GiB).
 const LARGE_MODEL: u64 = 1 << 30;
 
 /// A denoising step longer than this is waited for block by block (milliseconds): otherwise the
@@ -85,12 +85,19 @@ impl Engine {
     }
 
     /// Loads a model from `[{path, blob}]`, in place of the one before once it is there. Calls
-    /// `progress(doneBytes, totalBytes, component)`.
+    /// `progress(doneBytes, totalBytes, component)`. `weights` says how they are kept: `f32`, `f16`
+    /// or `q8` (8-bit blocks); without it, a large model's are halves where the device can use them.
     ///
     /// # Errors
-    /// Whatever is wrong with the files; the model before stays.
+    /// Whatever is wrong with the files, or a way to keep weights that this device has no use for;
+    /// the model before stays.
     #[wasm_bindgen(js_name = loadModel)]
-    pub fn load_model(&mut self, files: Array, progress: &Function) -> JsResult<JsValue> {
+    pub fn load_model(
+        &mut self,
+        files: Array,
+        progress: &Function,
+        weights: Option<String>,
+    ) -> JsResult<JsValue> {
         self.stop();
         let mut sources: Vec<Rc<dyn Source>> = Vec::new();
         let mut clip_merges = None;
@@ -120,8 +127,7 @@ impl Engine {
             .map(|tensor| tensor.info.elements())
             .sum();
         let large = 4 * elements as u64 > LARGE_MODEL;
-        let half = large && self.device.supports_dtype(DType::F16);
-        let storage = if half { Storage::F16 } else { Storage::F32 };
+        let storage = storage(&self.device, weights.as_deref(), large)?;
 
         let before = std::cell::Cell::new(0);
         let last = std::cell::RefCell::new((String::new(), 0));
@@ -148,7 +154,7 @@ impl Engine {
             &mut report_progress,
         )?;
 
-        let loaded = Loaded::new(report, &model, half);
+        let loaded = Loaded::new(report, &model, storage);
         self.training = None;
         self.model = Some(Rc::new(model));
         self.large = large;
@@ -289,6 +295,20 @@ impl Engine {
     }
 }
 
+/// How weights are kept that are to be kept as `wanted`.
+fn storage(device: &Device, wanted: Option<&str>, large: bool) -> Result<Storage, Error> {
+    match wanted {
+        None if large && Storage::halves_work(device) => Ok(Storage::F16),
+        None | Some("f32") => Ok(Storage::F32),
+        Some("f16") if Storage::halves_work(device) => Ok(Storage::F16),
+        Some("q8") if Storage::halves_work(device) => Ok(Storage::Q8),
+        Some(other) => {
+            let problem = format!("can't be {other} on this device");
+            Err(Error::setting("weights", problem, "Use f32, or f16 or q8 with kernels on"))
+        }
+    }
+}
+
 /// Opens a device, and says whether it is a GPU.
 pub(super) async fn open_device(backend: &str) -> JsResult<(Device, bool)> {
     match backend {
@@ -301,6 +321,7 @@ pub(super) async fn open_device(backend: &str) -> JsResult<(Device, bool)> {
                     "Add ?backend=cpu to the page's address to run without a GPU",
                 )
             })?;
+            gpu::set_native_halves(device.supports_dtype(DType::F16));
             Ok((device, true))
         }
         other => {
@@ -371,12 +392,14 @@ struct Size {
 }
 
 impl Loaded {
-    fn new(report: ModelReport, model: &StableDiffusion, half: bool) -> Self {
+    fn new(report: ModelReport, model: &StableDiffusion, storage: Storage) -> Self {
         let unused = report.components.iter().flat_map(|component| component.unused.clone());
         let unused = unused.chain(report.ignored).collect();
         let mut notes = report.notes;
-        if half {
-            notes.push("Weights are kept in half precision".into());
+        match storage {
+            Storage::F32 => {}
+            Storage::F16 => notes.push("Weights are kept in half precision".into()),
+            Storage::Q8 => notes.push("Weights are kept in 8 bits, some in half precision".into()),
         }
         let component = |report: LoadReport| Component {
             name: report.component.replace('_', " "),

@@ -26,6 +26,11 @@ macro_rules! demo {
 
 /// The demo model in f32.
 pub fn model(device: &Device) -> StableDiffusion {
+    model_in(Storage::F32, device)
+}
+
+/// The demo model, whose file has halves.
+pub fn model_in(storage: Storage, device: &Device) -> StableDiffusion {
     let files = demo!(
         "model/model_index.json",
         "model/scheduler/scheduler_config.json",
@@ -45,7 +50,7 @@ pub fn model(device: &Device) -> StableDiffusion {
         .map(|(path, bytes)| Rc::new(Bytes::new(path, bytes)) as Rc<dyn Source>)
         .collect();
     let checkpoint = Checkpoint::open(sources).unwrap();
-    StableDiffusion::load(&checkpoint, None, device, Storage::F32, &mut |_| {}).unwrap().0
+    StableDiffusion::load(&checkpoint, None, device, storage, &mut |_| {}).unwrap().0
 }
 
 /// Attaches an adapter's file at this strength; its number.

@@ -9,28 +9,33 @@ use wasm_bindgen_test::{console_log, wasm_bindgen_test};
 use super::{values, webgpu};
 
 /// Numbers that look random, and are the same every time.
-struct Draw(u64);
+pub struct Draw(pub u64);
 
 impl Draw {
-    fn below(&mut self, limit: usize) -> usize {
+    pub fn below(&mut self, limit: usize) -> usize {
         self.0 =
             self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) as usize % limit
     }
 
-    fn tensor<const D: usize>(&mut self, dims: [usize; D], device: &Device) -> Tensor<D> {
-        let count = dims.iter().product();
-        let numbers: Vec<f32> = (0..count).map(|_| self.below(20_001) as f32 / 1e4 - 1.0).collect();
+    pub fn numbers(&mut self, count: usize) -> Vec<f32> {
+        (0..count).map(|_| self.below(20_001) as f32 / 1e4 - 1.0).collect()
+    }
+
+    pub fn tensor<const D: usize>(&mut self, dims: [usize; D], device: &Device) -> Tensor<D> {
+        let numbers = self.numbers(dims.iter().product());
         Tensor::<1>::from_floats(&numbers[..], device).reshape(dims)
     }
 }
 
 /// One operation on leaves of its own: the output and all gradients, flat.
-type Case = Box<dyn Fn(&[Tensor<1>]) -> Tensor<1>>;
+type Compute = Box<dyn Fn(&[Tensor<1>]) -> Tensor<1>>;
 
-/// A case's name, the sizes of its leaves, and what is computed of them.
-fn cases(draw: &mut Draw, device: &Device) -> Vec<(String, Vec<Tensor<1>>, Case)> {
-    let mut cases: Vec<(String, Vec<Tensor<1>>, Case)> = Vec::new();
+/// Its name, the sizes of its leaves, and what is computed of them.
+pub type Case = (String, Vec<Tensor<1>>, Compute);
+
+fn cases(draw: &mut Draw, device: &Device) -> Vec<Case> {
+    let mut cases: Vec<Case> = Vec::new();
     // The last few are large enough for the tiles of real GPUs.
     for i in 0..50 {
         let least = if i < 44 { 1 } else { 64 };
@@ -125,7 +130,7 @@ fn cases(draw: &mut Draw, device: &Device) -> Vec<(String, Vec<Tensor<1>>, Case)
 }
 
 /// The output and the gradients of all leaves.
-async fn answers(leaves: &[Tensor<1>], f: &Case) -> Vec<Vec<f32>> {
+async fn answers(leaves: &[Tensor<1>], f: &Compute) -> Vec<Vec<f32>> {
     let leaves: Vec<_> = leaves.iter().map(|x| x.clone().autodiff().require_grad()).collect();
     let y = f(&leaves);
     let weights: Vec<f32> = (0..y.dims()[0]).map(|i| (i as f32 * 0.7).sin()).collect();
@@ -139,7 +144,7 @@ async fn answers(leaves: &[Tensor<1>], f: &Case) -> Vec<Vec<f32>> {
 }
 
 /// Every case on `device` and by the kernels that native tests hold against f64, in plain code.
-async fn compare(device: &Device) {
+pub async fn compare(device: &Device, cases: fn(&mut Draw, &Device) -> Vec<Case>) {
     let cpu = super::cpu();
     let (mut there, mut here) = (Draw(7), Draw(7));
     let pairs = cases(&mut there, device).into_iter().zip(cases(&mut here, &cpu));
@@ -187,7 +192,7 @@ async fn webgpu_kernels_equal_the_cpus() {
     let here = gpu::software();
     for software in [true, false] {
         gpu::set_software(software);
-        compare(&device).await;
+        compare(&device, cases).await;
     }
     gpu::set_software(here);
 }

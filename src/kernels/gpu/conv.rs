@@ -3,8 +3,12 @@
 
 use std::collections::BTreeSet;
 
-pub use super::norm::Pack;
-use super::text::{Buffer, F32, Fill, Text, Tile, VEC4, product_buffers};
+use super::stored::Stored;
+use super::text::{Buffer, F32, Text, Tile, product_buffers};
+
+mod tiled;
+
+pub use tiled::Tiled;
 
 /// How pixels of x and y belong together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -32,6 +36,8 @@ pub struct Convolution {
     pub bias: bool,
     /// Whether a tensor like y is added.
     pub residual: bool,
+    /// How the weights lie.
+    pub weights: Stored,
 }
 
 impl Convolution {
@@ -65,9 +71,9 @@ impl Convolution {
         t.line(format!("let v{name} = e{name} && i{name} < {limit};"));
     }
 
-    fn bindings(self, weights: &'static str) -> impl Iterator<Item = Buffer> {
+    fn bindings(self, vectors: bool) -> impl Iterator<Item = Buffer> {
         let added = [self.bias.then_some(("bias", F32)), self.residual.then_some(("res", F32))];
-        product_buffers([("x", F32), ("w", weights)], added, F32)
+        product_buffers([("x", F32), ("w", self.weights.element(vectors))], added, F32)
     }
 }
 
@@ -99,7 +105,7 @@ impl Sizes {
 
 /// A kernel for `y = x * w + bias + residual`.
 ///
-/// - Bindings: `x`, `w` as [`Pack`] lays it out, `bias` (where there is one), `res` (where
+/// - Bindings: `x`, `w` as [`super::pack`] lays it out, `bias` (where there is one), `res` (where
 ///   `residual`), `y`, `info`.
 /// - `info` is [`Sizes::info`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -202,7 +208,8 @@ impl Direct {
     /// The source.
     pub fn wgsl(&self) -> String {
         let steps = self.steps();
-        let mut t = Text::new(self.convolution.bindings(VEC4));
+        let mut t = Text::new(self.convolution.bindings(true));
+        self.convolution.weights.declare(&mut t, "w", true);
         t.main([self.group[0], self.group[1], 1], |t| {
             self.locate(t);
             locate_pixels(t, &steps);
@@ -258,7 +265,9 @@ impl Direct {
         for steps in steps.chunk_by(|a, b| a.tap == b.tap) {
             let tap = steps[0].tap;
             for j in 0..self.channels / 4 {
-                t.line(format!("let w{tap}_{j} = w[wb + {tap}u * C4 + q{j}];"));
+                let place = format!("wb + {tap}u * C4 + q{j}");
+                let load = self.convolution.weights.at("w", &place, true);
+                t.line(format!("let w{tap}_{j} = {load};"));
                 for Step { from, to, .. } in steps {
                     let [row, column] = from.map(offset);
                     let x = format!("vec4<f32>(x{row}_{column})");
@@ -321,48 +330,6 @@ fn offset(number: i32) -> String {
     if number < 0 { format!("m{}", -number) } else { number.to_string() }
 }
 
-/// A convolution by way of workgroup memory; see [`Tile`]. For real GPUs only.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Tiled {
-    /// What is computed.
-    pub convolution: Convolution,
-    /// What a workgroup computes: rows are channels of y, columns are its pixels.
-    pub tile: Tile,
-}
-
-impl Tiled {
-    /// The source.
-    pub fn wgsl(&self) -> String {
-        let Self { convolution, tile } = *self;
-        let mut t = Text::new(convolution.bindings(F32));
-        tile.declare(&mut t);
-        t.main(Tile::WORKGROUP, |t| {
-            tile.locate(t, "info[0] * 9u");
-            declare_sizes(t);
-            t.lines(["let P = Ho * Wo;", "let xb = wg.z * Cin * u32(H * W);"]);
-            tile.multiply(t, |t| {
-                tile.fill(t, Fill::rows(false, "Cout"), |t| t.line("v = w[k * CP + g];"));
-                tile.fill(t, Fill::columns(false, "P"), |t| {
-                    t.lines(["let ci = k / 9u;", "let ky = k % 9u / 3u;", "let kx = k % 3u;"]);
-                    t.lines(["let oy = g / Wo;", "let ox = g % Wo;"]);
-                    convolution.declare_source(t, "y", "H", convolution.before[0]);
-                    convolution.declare_source(t, "x", "W", convolution.before[1]);
-                    t.block("if (vy && vx)", |t| {
-                        t.line("v = x[xb + (ci * u32(H) + u32(iy)) * u32(W) + u32(ix)];");
-                    });
-                });
-            });
-            let bias = if convolution.bias { " + bias[wg.z * info[7] + r]" } else { "" };
-            let more = if convolution.residual { " + res[o]" } else { "" };
-            tile.store(t, ["Cout", "P"], |t, i, j| {
-                t.line("let o = (wg.z * Cout + r) * P + n;");
-                t.line(format!("y[o] = c{i}_{j}{bias}{more};"));
-            });
-        });
-        t.finish()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::text::check;
@@ -376,12 +343,13 @@ mod tests {
         for i in 0..1080 {
             let ((mode, stride), software) = (modes[i % 5], i % 2 == 0);
             let (before, bias, residual) = ([0, 1], software, stride == 1);
-            let convolution = Convolution { mode, stride, before, bias, residual };
+            let weights = [Stored::F32, Stored::Halves, Stored::Native][i % 3];
+            let convolution = Convolution { mode, stride, before, bias, residual, weights };
             let (x_channels, y_channels) = (channels[i / 10 % 6], channels[i / 60 % 6]);
             let y = [[2, 2], [7, 18], [64, 32]][i / 360];
             let sizes = Sizes { n: 2, x_channels, x: y, y_channels, y };
             let kernel = Conv::choose(convolution, &sizes, software);
-            let names: Vec<_> = convolution.bindings(F32).map(|(name, _)| name).collect();
+            let names: Vec<_> = convolution.bindings(false).map(|(name, _)| name).collect();
             assert_eq!(check::source(&kernel.wgsl(), kernel.workgroup()), names);
             let (size, covered) = match kernel {
                 Conv::Direct(Direct { patch, channels, group: [w, h], .. }) => {

@@ -11,9 +11,11 @@ use cubecl::CubeCount;
 use cubecl::server::{Handle, KernelArguments};
 
 use super::attention::Attention;
-use super::conv::{Conv, Pack};
+use super::conv::Conv;
 use super::matmul::Matmul;
 use super::norm::{Elementwise, Norm};
+use super::pack::{Pack, Unpack};
+use super::stored::Widen;
 use super::weight_gradient::WeightGradient;
 
 /// A shader: its constants, which are also the key of the compiled pipeline.
@@ -77,9 +79,14 @@ pub fn launch<P: Program>(
 
 /// Memory for a result, next to `like`.
 pub fn output(like: &CubeTensor, shape: impl Into<Shape>) -> CubeTensor {
+    output_of(like, shape, DType::F32)
+}
+
+/// The same for results of another type.
+pub fn output_of(like: &CubeTensor, shape: impl Into<Shape>, dtype: DType) -> CubeTensor {
     let shape = shape.into();
-    let memory = like.client.empty(shape.num_elements() * size_of::<f32>());
-    CubeTensor::new_contiguous(like.client.clone(), like.device.clone(), shape, memory, DType::F32)
+    let memory = like.client.empty(shape.num_elements() * dtype.size());
+    CubeTensor::new_contiguous(like.client.clone(), like.device.clone(), shape, memory, dtype)
 }
 
 /// The kernels as programs.
@@ -97,4 +104,4 @@ macro_rules! programs {
     };
 }
 
-programs!(Matmul, Conv, WeightGradient, Pack, Attention, Norm, Elementwise);
+programs!(Matmul, Conv, WeightGradient, Pack, Unpack, Widen, Attention, Norm, Elementwise);

@@ -1,6 +1,11 @@
 //! Matrix products, `y = alpha * (a b) + bias + residual`, in batches.
 
-use super::text::{Buffer, F32, Fill, Text, Tile, VEC4, product_buffers};
+use super::stored::Stored;
+use super::text::{Buffer, F32, Text, Tile, VEC4, product_buffers};
+
+mod tiled;
+
+pub use tiled::Tiled;
 
 /// How the factors lie; y is `[M, N]` always.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -34,6 +39,10 @@ pub struct Product {
     pub bias: Bias,
     /// Whether a tensor like y is added too.
     pub residual: bool,
+    /// How a lies.
+    pub a: Stored,
+    /// How b lies.
+    pub b: Stored,
 }
 
 impl Product {
@@ -157,11 +166,13 @@ impl Direct {
 
     /// The source.
     pub fn wgsl(&self) -> String {
-        let a = if self.vectors_of_a() { VEC4 } else { F32 };
+        let Product { a, b, bias, .. } = self.product;
         let y = if self.vectors_of_y() { VEC4 } else { F32 };
-        let b = if self.product.form == Form::Nt && self.k4 { VEC4 } else { y };
-        let bias = if self.product.bias == Bias::Columns { y } else { F32 };
-        let mut t = Text::new(self.product.bindings([a, b, bias, y]));
+        let bias = if bias == Bias::Columns { y } else { F32 };
+        let elements = [a.element(self.vectors_of_a()), b.element(self.vectors_of_b())];
+        let mut t = Text::new(self.product.bindings([elements[0], elements[1], bias, y]));
+        a.declare(&mut t, "a", self.vectors_of_a());
+        b.declare(&mut t, "b", self.vectors_of_b());
         t.main([self.group[0], self.group[1], 1], |t| {
             self.locate(t);
             for i in 0..self.rows {
@@ -184,7 +195,20 @@ impl Direct {
         }
     }
 
-    /// Those of b as well, but where b lies along K.
+    fn vectors_of_b(&self) -> bool {
+        if self.product.form == Form::Nt { self.k4 } else { self.n4 }
+    }
+
+    /// What of a is at `index`.
+    fn a(&self, index: String) -> String {
+        self.product.a.at("a", &index, self.vectors_of_a())
+    }
+
+    /// What of b is at `index`.
+    fn b(&self, index: String) -> String {
+        self.product.b.at("b", &index, self.vectors_of_b())
+    }
+
     fn vectors_of_y(&self) -> bool {
         self.product.form != Form::Nt && self.n4
     }
@@ -229,8 +253,10 @@ impl Direct {
     fn multiply_nt(&self, t: &mut Text) {
         let (length, terms) = if self.k4 { ("K / 4u", 4) } else { ("K", 1) };
         t.block(format!("for (var k = 0u; k < {length}; k++)"), |t| {
-            t.lines((0..self.rows).map(|i| format!("let x{i} = a[p{i} + k];")));
-            t.lines((0..self.columns).map(|j| format!("let w{j} = b[o{j} + k];")));
+            let rows = (0..self.rows).map(|i| (i, self.a(format!("p{i} + k"))));
+            t.lines(rows.map(|(i, a)| format!("let x{i} = {a};")));
+            let columns = (0..self.columns).map(|j| (j, self.b(format!("o{j} + k"))));
+            t.lines(columns.map(|(j, b)| format!("let w{j} = {b};")));
             for term in 0..terms {
                 let part = if self.k4 { format!("[{term}]") } else { String::new() };
                 self.add(t, |i| format!("x{i}{part}"), |j| format!("w{j}{part}"));
@@ -242,11 +268,12 @@ impl Direct {
     fn multiply_nn(&self, t: &mut Text) {
         let (by_a, terms) = (quarter(self.k4), if self.k4 { 4 } else { 1 });
         t.block(format!("for (var k = 0u; k < K; k += {terms}u)"), |t| {
-            t.lines((0..self.rows).map(|i| format!("let x{i} = a[p{i} + k{by_a}];")));
+            let rows = (0..self.rows).map(|i| (i, self.a(format!("p{i} + k{by_a}"))));
+            t.lines(rows.map(|(i, a)| format!("let x{i} = {a};")));
             for term in 0..terms {
                 let part = if self.k4 { format!("[{term}]") } else { String::new() };
                 t.line(format!("let bk{term} = bb + (k + {term}u) * N;"));
-                let load = |j| format!("let w{term}_{j} = b[bk{term} + n{j}];");
+                let load = |j| format!("let w{term}_{j} = {};", self.b(format!("bk{term} + n{j}")));
                 t.lines((0..self.runs()).map(load));
                 self.add(t, |i| format!("x{i}{part}"), |j| format!("w{term}_{j}"));
             }
@@ -260,8 +287,10 @@ impl Direct {
             t.line(format!("let ak = k * M{};", quarter(vectors)));
             t.line("let bk = bb + k * N;");
             let loads = if vectors { self.rows / 4 } else { self.rows };
-            t.lines((0..loads).map(|i| format!("let x{i} = a[p{i} + ak];")));
-            t.lines((0..self.runs()).map(|j| format!("let w{j} = b[bk + n{j}];")));
+            let rows = (0..loads).map(|i| (i, self.a(format!("p{i} + ak"))));
+            t.lines(rows.map(|(i, a)| format!("let x{i} = {a};")));
+            let columns = (0..self.runs()).map(|j| (j, self.b(format!("bk + n{j}"))));
+            t.lines(columns.map(|(j, b)| format!("let w{j} = {b};")));
             let row = |i| if vectors { format!("x{}[{}]", i / 4, i % 4) } else { format!("x{i}") };
             self.add(t, row, |j| format!("w{j}"));
         });
@@ -296,49 +325,6 @@ impl Direct {
     }
 }
 
-/// A product by way of workgroup memory; see [`Tile`]. For real GPUs only.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Tiled {
-    /// What is computed.
-    pub product: Product,
-    /// What a workgroup computes of it.
-    pub tile: Tile,
-}
-
-impl Tiled {
-    /// The source.
-    pub fn wgsl(&self) -> String {
-        let Self { product: Product { form, bias, residual }, tile } = *self;
-        let mut t = Text::new(self.product.bindings([F32; 4]));
-        tile.declare(&mut t);
-        t.main(Tile::WORKGROUP, |t| {
-            t.lines(["let M = info[0];", "let N = info[1];"]);
-            tile.locate(t, "info[2]");
-            t.lines(["let ab = wg.z * info[3];", "let bb = wg.z * info[4];"]);
-            t.lines(["let yb = wg.z * info[5];", "let alpha = bitcast<f32>(info[6]);"]);
-            // Along K, a row of a (a column of b) is one after the other.
-            let (a_along_k, b_along_k) = (form != Form::Tn, form == Form::Nt);
-            let a = if a_along_k { "v = a[ab + g * K + k];" } else { "v = a[ab + k * M + g];" };
-            let b = if b_along_k { "v = b[bb + g * K + k];" } else { "v = b[bb + k * N + g];" };
-            tile.multiply(t, |t| {
-                tile.fill(t, Fill::rows(a_along_k, "M"), |t| t.line(a));
-                tile.fill(t, Fill::columns(b_along_k, "N"), |t| t.line(b));
-            });
-            let bias = match bias {
-                Bias::None => "",
-                Bias::Columns => " + bias[n]",
-                Bias::Rows => " + bias[r]",
-            };
-            let more = if residual { " + res[o]" } else { "" };
-            tile.store(t, ["M", "N"], |t, i, j| {
-                t.line("let o = yb + r * N + n;");
-                t.line(format!("y[o] = c{i}_{j} * alpha{bias}{more};"));
-            });
-        });
-        t.finish()
-    }
-}
-
 /// Turns a place in scalars into one in vectors.
 fn quarter(vectors: bool) -> &'static str {
     if vectors { " / 4u" } else { "" }
@@ -357,10 +343,14 @@ mod tests {
     use super::*;
 
     fn products() -> impl Iterator<Item = Product> {
+        use Stored::*;
         let biases = || [Bias::None, Bias::Columns, Bias::Rows].into_iter();
         let sums = move || biases().flat_map(|bias| [false, true].map(|residual| (bias, residual)));
         [Form::Nt, Form::Nn, Form::Tn].into_iter().flat_map(move |form| {
-            sums().map(move |(bias, residual)| Product { form, bias, residual })
+            sums().enumerate().map(move |(i, (bias, residual))| {
+                let [a, b] = [[F32, F32], [Halves, F32], [F32, Native], [F32, Blocks]][i % 4];
+                Product { form, bias, residual, a, b }
+            })
         })
     }
 

@@ -9,9 +9,13 @@ pub mod attention;
 pub mod conv;
 pub mod matmul;
 pub mod norm;
+pub mod pack;
+pub mod stored;
 pub mod text;
 pub mod weight_gradient;
 
+#[cfg(target_arch = "wasm32")]
+mod convolve;
 #[cfg(target_arch = "wasm32")]
 mod cube;
 #[cfg(target_arch = "wasm32")]
@@ -19,12 +23,15 @@ mod flash;
 #[cfg(target_arch = "wasm32")]
 mod launch;
 #[cfg(target_arch = "wasm32")]
+mod product;
+#[cfg(target_arch = "wasm32")]
 mod sweep;
 
 use std::cell::Cell;
 
 thread_local! {
     static SOFTWARE: Cell<bool> = const { Cell::new(false) };
+    static NATIVE_HALVES: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Says whether the adapter is a fallback one, which runs on the CPU.
@@ -35,4 +42,15 @@ pub fn set_software(software: bool) {
 /// Whether [`set_software`] was told so.
 pub fn software() -> bool {
     SOFTWARE.get()
+}
+
+/// Says whether shaders may use the type f16 (WebGPU's feature `shader-f16`): weights in halves are
+/// then read as such.
+pub fn set_native_halves(native: bool) {
+    NATIVE_HALVES.set(native);
+}
+
+/// Whether [`set_native_halves`] was told so.
+pub fn native_halves() -> bool {
+    NATIVE_HALVES.get()
 }

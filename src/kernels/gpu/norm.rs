@@ -295,43 +295,6 @@ impl Operation {
     }
 }
 
-/// Lays out the weights of a convolution of size 3 x 3 as [`super::conv`] reads them, channels of y
-/// next to each other: `[A, 9, BP]` from `[B, A, 3, 3]`, or from `[A, B, 3, 3]` where they are
-/// swapped. BP is B rounded up to a multiple of 4; zeros fill it. It takes as long as a convolution
-/// of few pixels: keep the result.
-///
-/// - Bindings: `w`, `y`, `info = [A, B, BP, swapped]`. For the gradient of a convolution's input, A
-///   is the convolution's output channels, B its input channels, and they are swapped (1);
-///   otherwise A is the input, B the output channels, and they are not (0).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Pack;
-
-impl Pack {
-    /// Invocations per workgroup.
-    pub fn workgroup(&self) -> [u32; 3] {
-        EACH
-    }
-
-    /// Workgroups for `[A, 9, BP]`.
-    pub fn grid(&self, a: u32, bp: u32) -> [u32; 3] {
-        each_grid(a * bp)
-    }
-
-    /// The source.
-    pub fn wgsl(&self) -> String {
-        let mut t = Text::new([("w", F32), ("y", F32), ("info", U32)]);
-        t.each("info[0] * info[2]", |t| {
-            t.lines(["let A = info[0];", "let B = info[1];", "let BP = info[2];"]);
-            t.lines(["let a = i / BP;", "let b = i % BP;", "let bb = min(b, B - 1u);"]);
-            t.line("let s = select((bb * A + a) * 9u, (a * B + bb) * 9u, info[3] == 1u);");
-            t.block("for (var t = 0u; t < 9u; t++)", |t| {
-                t.line("y[(a * 9u + t) * BP + b] = select(0.0, w[s + t], b < B);");
-            });
-        });
-        t.finish()
-    }
-}
-
 fn element(vectors: bool) -> &'static str {
     if vectors { VEC4 } else { F32 }
 }
@@ -387,7 +350,5 @@ mod tests {
             let kernel = Elementwise { operation, vectors: operation != SumBlocks };
             assert_eq!(check::source(&kernel.wgsl(), kernel.workgroup()).len(), bindings);
         }
-        assert_eq!(check::source(&Pack.wgsl(), Pack.workgroup()), ["w", "y", "info"]);
-        check::covers(Pack.grid(320, 320), [64, 1, 1], [320 * 320, 1, 1]);
     }
 }

@@ -38,9 +38,13 @@ pub struct Text {
 }
 
 impl Text {
-    /// Starts with these buffers, numbered in this order.
+    /// Starts with these buffers, numbered in this order, and with the feature that they need.
     pub fn new(buffers: impl IntoIterator<Item = Buffer>) -> Self {
         let mut t = Self { text: String::new(), depth: 0 };
+        let buffers: Vec<_> = buffers.into_iter().collect();
+        if buffers.iter().any(|(_, element)| element.contains("f16")) {
+            t.line("enable f16;");
+        }
         t.lines(buffers.into_iter().enumerate().map(|(number, (name, element))| {
             let place = format!("@group(0) @binding({number})");
             format!("{place} var<storage, read_write> {name}: array<{element}>;")

@@ -1,0 +1,130 @@
+//! A layer's constant weight, in whatever precision it is kept.
+
+use std::rc::Rc;
+
+use burn::tensor::{DType, Tensor, module};
+
+use super::conv2d::{Conv2dConfig, conv2d};
+use crate::kernels::{self, Blocks, Operation, PackedHalves, PackedWeight};
+
+/// A weight `[out, ..]` on the device. Cloning shares it.
+#[derive(Debug, Clone)]
+pub struct Weight<const D: usize> {
+    shape: [usize; D],
+    kept: Kept<D>,
+}
+
+#[derive(Debug, Clone)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a few hundred exist; a tensor handle is what is large"
+)]
+enum Kept<const D: usize> {
+    /// As it is, in f32 or in halves.
+    Whole(Tensor<D>),
+    /// Halves in a GPU's own order, of a convolution of size 3 x 3.
+    Packed(Rc<PackedHalves>),
+    /// 8-bit blocks.
+    Blocks(Rc<Blocks>),
+}
+
+impl<const D: usize> Weight<D> {
+    /// A weight in f32 or in halves.
+    pub fn new(weight: Tensor<D>) -> Self {
+        Self { shape: weight.dims(), kept: Kept::Whole(weight) }
+    }
+
+    /// A weight `[out, in]` or `[out, in, 1, 1]` in 8-bit blocks.
+    pub(super) fn in_blocks(blocks: Blocks, shape: [usize; D]) -> Self {
+        Self { shape, kept: Kept::Blocks(Rc::new(blocks)) }
+    }
+
+    /// `[out, ..]`.
+    pub fn dims(&self) -> [usize; D] {
+        self.shape
+    }
+
+    /// The weight in f32.
+    pub fn widened(&self) -> Tensor<D> {
+        match &self.kept {
+            Kept::Whole(weight) => kernels::widen(weight.clone()),
+            Kept::Packed(weight) => weight.widened().reshape(self.shape),
+            Kept::Blocks(weight) => weight.widened().reshape(self.shape),
+        }
+    }
+
+    /// The same as a matrix `[out, ..]`.
+    pub(super) fn flatten(&self) -> Weight<2> {
+        let shape = [self.shape[0], self.shape[1..].iter().product()];
+        let kept = match &self.kept {
+            Kept::Whole(weight) => Kept::Whole(weight.clone().reshape(shape)),
+            Kept::Packed(weight) => Kept::Packed(weight.clone()),
+            Kept::Blocks(weight) => Kept::Blocks(weight.clone()),
+        };
+        Weight { shape, kept }
+    }
+
+    /// As the kernels of this device take a whole weight: halves stay halves where they are read
+    /// as such.
+    fn whole(&self) -> Tensor<D> {
+        match &self.kept {
+            Kept::Whole(weight) if kernels::read_halves(&weight.device()) => weight.clone(),
+            _ => self.widened(),
+        }
+    }
+}
+
+impl Weight<2> {
+    /// As [`super::linear::linear`].
+    pub(super) fn linear<const D: usize>(
+        &self,
+        x: Tensor<D>,
+        bias: Option<Tensor<1>>,
+    ) -> Tensor<D> {
+        if !kernels::serve(Operation::Linear, &x) {
+            return module::linear(x, self.widened().transpose(), bias);
+        }
+        match &self.kept {
+            Kept::Blocks(weight) => kernels::linear_blocks(x, weight, bias),
+            _ => kernels::linear(x, self.whole(), bias),
+        }
+    }
+}
+
+impl Weight<4> {
+    /// Halves of size 3 x 3 in the order that the device's kernel reads, if it has one.
+    pub(super) fn packed(self) -> Self {
+        let shape = self.shape;
+        match &self.kept {
+            Kept::Whole(weight)
+                if shape[2..] == [3, 3]
+                    && weight.dtype() == DType::F16
+                    && kernels::read_halves(&weight.device()) =>
+            {
+                let packed = PackedHalves::new(weight.clone());
+                Self { shape, kept: Kept::Packed(Rc::new(packed)) }
+            }
+            _ => self,
+        }
+    }
+
+    /// As [`conv2d`]. `packed` belongs to this weight.
+    pub(super) fn conv2d(
+        &self,
+        x: Tensor<4>,
+        bias: Option<Tensor<1>>,
+        config: Conv2dConfig,
+        packed: &PackedWeight,
+    ) -> Tensor<4> {
+        if !kernels::serve(Operation::Conv2d, &x) {
+            return conv2d(x, self.widened(), bias, config, None);
+        }
+        match &self.kept {
+            Kept::Packed(weight) => {
+                kernels::conv2d_halves(x, weight, bias, config.stride, config.padding)
+            }
+            Kept::Whole(_) => conv2d(x, self.whole(), bias, config, Some(packed)),
+            Kept::Blocks(_) => conv2d(x, self.widened(), bias, config, None),
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Weights in halves and in 8-bit blocks: the kernels that read them as such against the CPU's on the
+//! same weights widened to f32, and the demo model.
+
+use burn::tensor::{DType, Device, Tensor, TensorData};
+use half::f16;
+use lorakeet::kernels::{self, Blocks, PackedHalves, gpu};
+use lorakeet::layers::Storage;
+use wasm_bindgen_test::{console_log, wasm_bindgen_test};
+
+use super::kernels::{Case, Draw, compare};
+use super::{demo, values, webgpu};
+
+fn halves<const D: usize>(draw: &mut Draw, dims: [usize; D], device: &Device) -> Tensor<D> {
+    let numbers: Vec<_> =
+        draw.numbers(dims.iter().product()).into_iter().map(f16::from_f32).collect();
+    Tensor::from_data(TensorData::new(numbers, dims), (device, DType::F16))
+}
+
+/// Halves where this device's kernels read them, else widened.
+fn readable<const D: usize>(weight: Tensor<D>) -> Tensor<D> {
+    if kernels::read_halves(&weight.device()) { weight } else { kernels::widen(weight) }
+}
+
+fn cases(draw: &mut Draw, device: &Device) -> Vec<Case> {
+    let mut cases: Vec<Case> = Vec::new();
+    // The last few are large enough for the tiles of real GPUs.
+    for i in 0..55 {
+        let least = if i < 50 { 1 } else { 64 };
+        let [m, n, k] = [(); 3].map(|()| least + draw.below(40));
+        let bias = (draw.below(2) == 0).then(|| draw.tensor([n], device));
+        let weight = readable(halves(draw, [n, k], device));
+        let (leaves, b) = (vec![draw.tensor([m * k], device)], bias.clone());
+        let f = move |x: &[Tensor<1>]| {
+            let x = x[0].clone().reshape([m, k]);
+            kernels::linear(x, weight.clone(), b.clone()).flatten(0, 1)
+        };
+        cases.push((format!("linear in halves {m} {n} {k}"), leaves, Box::new(f)));
+        let k = 32 * (1 + draw.below(3));
+        let weight = Blocks::new(&draw.numbers(n * k), [n, k], device);
+        let leaves = vec![draw.tensor([m * k], device)];
+        let f = move |x: &[Tensor<1>]| {
+            let x = x[0].clone().reshape([m, k]);
+            kernels::linear_blocks(x, &weight, bias.clone()).flatten(0, 1)
+        };
+        cases.push((format!("linear in blocks {m} {n} {k}"), leaves, Box::new(f)));
+    }
+    for i in 0..110 {
+        let (channels, pixels) = if i < 100 { (1, 3) } else { (64, 8) };
+        let (n, input, output) = (1 + draw.below(2), 1 + draw.below(9), channels + draw.below(9));
+        let (h, w) = (pixels + draw.below(8), pixels + draw.below(8));
+        let kernel = [1, 3][i % 2];
+        let (stride, padding) = if kernel == 1 {
+            (1, (0, 0))
+        } else {
+            (1 + draw.below(2), (draw.below(2), draw.below(2)))
+        };
+        let leaves = vec![draw.tensor([n * input * h * w], device)];
+        let bias = (draw.below(2) == 0).then(|| draw.tensor([output], device));
+        let weight = halves(draw, [output, input, kernel, kernel], device);
+        let packed = (kernel == 3 && kernels::read_halves(device))
+            .then(|| PackedHalves::new(weight.clone()));
+        let weight = readable(weight);
+        let f = move |x: &[Tensor<1>]| {
+            let (x, bias) = (x[0].clone().reshape([n, input, h, w]), bias.clone());
+            let y = match &packed {
+                Some(packed) => kernels::conv2d_halves(x, packed, bias, stride, padding),
+                None => kernels::conv2d(x, weight.clone(), None, bias, stride, padding),
+            };
+            y.flatten(0, 3)
+        };
+        let name = format!("conv2d in halves {n} {input} {output} {h} {w} {kernel} {stride}");
+        cases.push((name, leaves, Box::new(f)));
+    }
+    cases
+}
+
+#[wasm_bindgen_test]
+async fn webgpu_reads_stored_weights() {
+    let device = webgpu().await;
+    let (here, native) = (gpu::software(), gpu::native_halves());
+    console_log!("shader-f16: {native}");
+    for as_f16 in [false, native] {
+        for software in [true, false] {
+            gpu::set_software(software);
+            gpu::set_native_halves(as_f16);
+            compare(&device, cases).await;
+        }
+        if !native {
+            break;
+        }
+    }
+    gpu::set_software(here);
+    gpu::set_native_halves(native);
+}
+
+#[wasm_bindgen_test]
+async fn webgpu_widens_every_number() {
+    let device = webgpu().await;
+    let mut draw = Draw(3);
+    for (output, input) in [(1, 1), (3, 5), (7, 4), (64, 33)] {
+        let dims = [output, input, 3, 3];
+        let mut numbers: Vec<_> =
+            draw.numbers(9 * output * input).into_iter().map(f16::from_f32).collect();
+        // The largest and the smallest of the normal ones, and both zeros.
+        let special = [f16::MAX, f16::MIN, f16::MIN_POSITIVE, f16::ZERO, f16::NEG_ZERO];
+        numbers[..5].copy_from_slice(&special);
+        let expected: Vec<f32> = numbers.iter().map(|number| number.to_f32()).collect();
+        let weight: Tensor<4> =
+            Tensor::from_data(TensorData::new(numbers, dims), (&device, DType::F16));
+        assert_eq!(values(kernels::widen(weight.clone())).await, expected);
+        assert_eq!(values(PackedHalves::new(weight).widened()).await, expected);
+        let numbers = draw.numbers(32 * output * input);
+        let size = [output, 32 * input];
+        let [here, there] = [super::cpu(), device.clone()]
+            .map(|device| Blocks::new(&numbers, size, &device).widened());
+        let (here, there) = (values(here).await, values(there).await);
+        assert!(super::distance(&there, &here) < 1e-6);
+    }
+}
+
+/// A model kept in halves computes what it does when its halves are widened at once; kept in 8-bit
+/// blocks, the same within their rounding.
+#[wasm_bindgen_test]
+async fn webgpu_unet_with_stored_weights() {
+    let device = webgpu().await;
+    let used = || device.memory_pool_usage().map_or(0, |usage| usage.bytes_in_use);
+    let mut results = Vec::new();
+    let mut bytes = Vec::new();
+    for storage in [Storage::F32, Storage::F16, Storage::Q8] {
+        let before = used();
+        let model = demo::model_in(storage, &device);
+        // Uploaded, and the order of the file let go of.
+        let step = super::unet_step(&model).await;
+        let after = used().saturating_sub(before);
+        console_log!("{storage:?}: {after} bytes of weights on the device");
+        bytes.push(after);
+        results.push(step);
+    }
+    let [half, blocks] = [1, 2].map(|stored: usize| super::distance(&results[stored], &results[0]));
+    console_log!("halves {half:e}, 8-bit blocks {blocks:e}");
+    assert!(half < 1e-5, "{half:e}");
+    assert!((1e-4..0.1).contains(&blocks), "{blocks:e}");
+    assert!(bytes[1] < bytes[0] && bytes[2] < bytes[1], "{bytes:?}");
+}
