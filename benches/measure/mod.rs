@@ -3,6 +3,8 @@
 //! plain forward pass, so that what slows the machine down slows both; what counts is their ratio.
 //! Nothing here asserts a time.
 
+#[cfg(target_arch = "wasm32")]
+mod cost;
 mod host;
 #[cfg(target_arch = "wasm32")]
 mod kernels;
@@ -19,6 +21,8 @@ use lorakeet::training::{Config, Dataset, Role, Setup, Trainer, estimate, refere
 use lorakeet::weights::Bytes;
 use serde_json::json;
 
+#[cfg(target_arch = "wasm32")]
+pub use cost::{cost, strength_change};
 pub use host::print;
 use host::{Meter, now};
 #[cfg(target_arch = "wasm32")]
