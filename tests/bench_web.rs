@@ -6,7 +6,7 @@
 mod measure;
 
 use burn::tensor::{DType, Device};
-use measure::{ALL, Plan, block, inference, kernels, training};
+use measure::{ALL, Plan, block, cost, inference, kernels, strength_change, training};
 use wasm_bindgen::JsValue;
 use wasm_bindgen_futures::JsFuture;
 use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
@@ -98,4 +98,23 @@ async fn webgpu_kernels() {
     let (device, mut plan) = webgpu(7).await;
     plan.rounds = plan.rounds.max(3);
     kernels(&device, &plan).await;
+}
+
+/// Latents of 128 to 768 px.
+const SIDES: [usize; 6] = [16, 24, 32, 48, 64, 96];
+
+#[wasm_bindgen_test]
+#[ignore = "a benchmark"]
+async fn cost_cpu() {
+    lorakeet::web::prepare();
+    cost(&Device::flex(), &cpu(7), &SIDES).await;
+    strength_change(&Device::flex(), &cpu(11));
+}
+
+#[wasm_bindgen_test]
+#[ignore = "a benchmark"]
+async fn cost_webgpu() {
+    let (device, mut plan) = webgpu(7).await;
+    plan.rounds = plan.rounds.max(5);
+    cost(&device, &plan, &SIDES).await;
 }

@@ -9,10 +9,16 @@ mod bench;
 mod files;
 #[path = "e2e/page.rs"]
 mod page;
+#[path = "e2e/site.rs"]
+mod site;
 #[path = "e2e/train.rs"]
 mod train;
 #[path = "e2e/training.rs"]
 mod training;
+#[path = "e2e/visits.rs"]
+mod visits;
+#[path = "e2e/weak.rs"]
+mod weak;
 #[path = "e2e/webdriver.rs"]
 mod webdriver;
 
@@ -324,8 +330,7 @@ fn an_engine_that_breaks_is_replaced() {
     let keep_worker = "window.Worker = class extends Worker {
         constructor(...words) { super(...words); window.lastWorker = this; }
     };";
-    let source = json!({ "source": keep_worker });
-    page.browser.devtools("Page.addScriptToEvaluateOnNewDocument", source);
+    page.at_every_load(keep_worker);
     page.open("");
     ask_for_reference_run(&page);
     page.set("#steps", 4);

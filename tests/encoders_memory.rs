@@ -108,8 +108,14 @@ fn few_steps() -> Settings {
     Settings { steps: 2, width: 64, height: 64, ..settings(0, "ddim") }
 }
 
+/// A picture, and what the text encoder itself makes of its prompt: the picture's comes from memory
+/// the second time.
 fn draw(model: &Rc<StableDiffusion>) -> Vec<u32> {
-    bits(&picture(model, few_steps()))
+    let mut drawn = bits(&picture(model, few_steps()));
+    let ids = [model.tokenizer.encode(&few_steps().prompt).unwrap().ids];
+    let hidden = model.text_encoder().unwrap().forward(&ids).unwrap();
+    drawn.extend(bits(&values(hidden)));
+    drawn
 }
 
 fn branches(model: &StableDiffusion) -> usize {
@@ -204,11 +210,11 @@ fn pictures_and_adapters_are_as_before() {
             assert!(step.fraction >= fraction, "{step:?}");
             fraction = step.fraction;
             if let Some(picture) = step.picture {
-                break picture;
+                break bits(&values(picture));
             }
         };
         assert_eq!((decoded, fraction), (stages, 1.0));
-        assert_eq!(bits(&values(picture)), base, "released while it was at {moment:?}");
+        assert_eq!(picture, base[..picture.len()], "released while it was at {moment:?}");
     }
 }
 
@@ -225,7 +231,8 @@ fn a_file_that_is_gone_is_named() {
     assert!(text.contains("text_encoder/model.fp16.safetensors: can't be read any more"), "{text}");
     let vae = model.vae().unwrap_err().to_string();
     assert!(vae.contains("vae/diffusion_pytorch_model.fp16.safetensors"), "{vae}");
-    let mut work = TextToImage::new(model.clone(), few_steps(), None).unwrap();
+    let unheard = Settings { prompt: "a prompt of its own".into(), ..few_steps() };
+    let mut work = TextToImage::new(model.clone(), unheard, None).unwrap();
     assert_eq!(work.advance().unwrap_err().to_string(), text);
     watch.gone.set(false);
     assert_eq!(work.advance().unwrap().phase, Phase::Text, "the same work goes on");
@@ -238,6 +245,42 @@ fn a_file_that_is_gone_is_named() {
     assert!(error.starts_with(&site.path) && error.contains("Train layers of the UNet"), "{error}");
     let site = &model.sites(Part::UNet)[0];
     assert_eq!(site.weight().unwrap().dims(), site.matrix());
+}
+
+/// Moving an adapter's slider needs the text encoder only where the adapter changes that.
+#[test]
+fn a_prompt_is_encoded_once_for_each_strength_in_the_text_encoder() {
+    let _turn = turn();
+    let (model, _, watch) = demo();
+    let id = model.attach_modules("text", text_adapter(&model)).unwrap();
+    let ids = [model.tokenizer.encode("blue cat face").unwrap().ids];
+    let embeddings = || model.embeddings(&ids).map(|tensor| bits(&values(tensor)));
+    let whole = embeddings().unwrap();
+    model.set_adapter(id, true, 1.0, 0.5).unwrap();
+    let half = embeddings().unwrap();
+    assert_ne!(half, whole);
+
+    model.release_encoders();
+    watch.gone.set(true);
+    for unet in [-1.0, 0.25, 2.0] {
+        model.set_adapter(id, true, unet, 0.5).unwrap();
+        assert_eq!(embeddings().unwrap(), half, "the UNet's strength is none of the prompt's");
+    }
+    model.set_adapter(id, true, 1.0, 1.0).unwrap();
+    assert_eq!(embeddings().unwrap(), whole, "a strength that was there before");
+    model.set_adapter(id, true, 1.0, 0.75).unwrap();
+    assert!(embeddings().is_err(), "a new strength needs the text encoder");
+    model.remove_adapter(id).unwrap();
+    assert!(embeddings().is_err(), "so does the base, of which nothing is kept");
+    watch.gone.set(false);
+    let base = embeddings().unwrap();
+    assert!(base != half && base != whole);
+    let other = model.attach_modules("text", text_adapter(&model)).unwrap();
+    watch.gone.set(true);
+    model.release_encoders();
+    assert!(embeddings().is_err(), "another adapter at the same strength is another one");
+    model.set_adapter(other, false, 1.0, 1.0).unwrap();
+    assert_eq!(embeddings().unwrap(), base, "switched off it is the base");
 }
 
 fn prepare(model: &Rc<StableDiffusion>, config: &Config, released: bool) -> Dataset {

@@ -8,7 +8,7 @@ import { CRASH } from "./protocol.js";
 import { recall, remember } from "./storage.js";
 import { TrainController } from "./train-controller.js";
 
-/** How long a slider rests before its picture is drawn. */
+/** How long a slider that is still held rests before its picture is drawn. */
 const REST_MS = 250;
 
 export class Controller {
@@ -87,6 +87,7 @@ export class Controller {
     on(form, "change", () => this.#rememberSettings());
 
     on(adapters, "strength", () => this.#strengthMoved());
+    on(adapters, "released", () => this.#rest && this.#remake());
     on(adapters, "remove", ({ handle }) => this.removeAdapter(handle));
     on(adapters, "trigger", ({ word }) => form.appendToPrompt(word));
     on(adapters, "demo", ({ adapter }) => this.addDemoAdapter(adapter));
@@ -267,7 +268,10 @@ export class Controller {
       this.#maker.make(job);
     } else {
       this.#maker.stop();
-      this.#rest = setTimeout(() => this.#maker.make(job), REST_MS);
+      this.#rest = setTimeout(() => {
+        this.#rest = 0;
+        this.#maker.make(job);
+      }, REST_MS);
     }
   }
 

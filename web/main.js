@@ -22,6 +22,7 @@ import { TrainSettings } from "./ui/train-settings.js";
 import { TrainTimeline } from "./ui/train-timeline.js";
 import { TrainUnseen } from "./ui/train-unseen.js";
 import { TwoUp } from "./ui/two-up.js";
+import { keepForNextVisit } from "./visits.js";
 
 const forced = new URLSearchParams(location.search).get("backend");
 
@@ -54,3 +55,4 @@ const controller = new Controller(new Engine(), {
 });
 
 controller.start(["webgpu", "cpu"].includes(forced) ? forced : null);
+keepForNextVisit();

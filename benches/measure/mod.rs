@@ -4,6 +4,8 @@
 //! Nothing here asserts a time.
 
 mod block;
+#[cfg(target_arch = "wasm32")]
+mod cost;
 mod host;
 #[cfg(target_arch = "wasm32")]
 mod kernels;
@@ -21,6 +23,8 @@ use lorakeet::weights::Bytes;
 use serde_json::json;
 
 pub use block::block;
+#[cfg(target_arch = "wasm32")]
+pub use cost::{cost, strength_change};
 pub use host::print;
 use host::{Meter, now};
 #[cfg(target_arch = "wasm32")]

@@ -2,6 +2,7 @@
 
 mod encoders;
 mod loader;
+mod prompts;
 mod stable_diffusion;
 mod text_to_image;
 mod vae;

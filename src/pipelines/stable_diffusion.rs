@@ -3,10 +3,11 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 
 use super::encoders::Encoders;
 use super::loader::Loader;
+use super::prompts::Prompts;
 use super::vae::Vae;
 use crate::adapters::{AdapterFile, AdapterModule, AdapterSet, CoverageReport, Part, file};
 use crate::error::{Error, Result};
@@ -46,6 +47,7 @@ pub struct StableDiffusion {
     adapters: RefCell<AdapterSet>,
     unet_sites: Vec<Site>,
     encoders: Encoders,
+    prompts: Prompts,
     layout: Option<UNetLayout>,
     device: Device,
 }
@@ -129,6 +131,7 @@ impl StableDiffusion {
             adapters: RefCell::default(),
             unet_sites,
             encoders: Encoders::new(checkpoint, device, storage, (text_encoder, text_sites), vae),
+            prompts: Prompts::default(),
             layout: UNetLayout::from_config(&checkpoint.unet.config),
             device: device.clone(),
         };
@@ -165,6 +168,15 @@ impl StableDiffusion {
     /// When the model's files can't be read any more.
     pub fn text_encoder(&self) -> Result<Rc<CLIPTextModel>> {
         self.encoders.text_encoder()
+    }
+
+    /// What the text encoder makes of rows of tokens, `[rows, tokens, width]`. It isn't asked, nor
+    /// loaded again, for the last few that it made with the adapters as they are.
+    ///
+    /// # Errors
+    /// When the text encoder refuses the tokens, or the model's files can't be read any more.
+    pub fn embeddings(&self, ids: &[Vec<u32>]) -> Result<Tensor<3>> {
+        self.prompts.get(ids, self.encoders.text_sites(), || self.text_encoder()?.forward(ids))
     }
 
     /// The autoencoder, loaded again if it has left the device.

@@ -220,7 +220,7 @@ impl TextToImage {
             encode(&self.settings.negative_prompt)?;
         }
         encode(&self.settings.prompt)?;
-        model.text_encoder()?.forward(&ids)
+        model.embeddings(&ids)
     }
 
     fn denoise_block(&mut self) -> Option<Tensor<4>> {

@@ -41,8 +41,20 @@ impl Page {
     /// model.
     #[track_caller]
     pub fn open(&self, query: &str) {
-        self.browser.open(&format!("{}{query}", variable("LORAKEET_URL")));
+        self.open_at(&format!("{}{query}", variable("LORAKEET_URL")));
+    }
+
+    /// The same at an address of its own.
+    #[track_caller]
+    pub fn open_at(&self, url: &str) {
+        self.browser.open(url);
         self.arrived();
+    }
+
+    /// Runs a script at every load, before anything of the page.
+    pub fn at_every_load(&self, script: &str) {
+        let source = json!({ "source": script });
+        self.browser.devtools("Page.addScriptToEvaluateOnNewDocument", source);
     }
 
     /// Loads the page anew, as a person's Reload does: what is going on in it ends there.
@@ -52,8 +64,9 @@ impl Page {
         self.arrived();
     }
 
+    /// Waits for the demo model, where the page was loaded by itself.
     #[track_caller]
-    fn arrived(&self) {
+    pub fn arrived(&self) {
         // Counts the pictures that are begun: the state is set to "running" at each.
         self.browser.run(
             "window.drawn = 0;

@@ -1,5 +1,9 @@
 // What both sides' workers have in common: answering, a clock around the pass, counting WebGPU calls.
 
+import { weaken } from "./weak.js";
+
+weaken(new URLSearchParams(self.location.search).get("gpu"));
+
 /**
  * @param {{load: (message: object) => Promise<void>, run: (inputs: object[]) => Promise<Float32Array>}} side
  */
@@ -28,7 +32,7 @@ export function answer(side) {
 
 /** Every engine ends up at these methods, whatever it was compiled from. */
 async function counted(work) {
-  const counts = { dispatches: 0, submissions: 0, uploads: 0 };
+  const counts = { dispatches: 0, submissions: 0, uploads: 0, binding: 0 };
   const watched = [
     [self.GPUComputePassEncoder, "dispatchWorkgroups", "dispatches"],
     [self.GPUComputePassEncoder, "dispatchWorkgroupsIndirect", "dispatches"],
@@ -42,9 +46,25 @@ async function counted(work) {
     };
     return () => { type.prototype[method] = original; };
   });
+  watched.push(...bindings((bytes) => { counts.binding = Math.max(counts.binding, bytes); }));
   try {
     return { ...await work(), counts };
   } finally {
     for (const restore of watched) restore();
   }
+}
+
+/** Tells the size of every buffer's part that is bound. */
+function bindings(tell) {
+  const { prototype } = self.GPUDevice ?? {};
+  if (!prototype) return [];
+  const original = prototype.createBindGroup;
+  prototype.createBindGroup = function (descriptor) {
+    for (const { resource } of descriptor.entries) {
+      const { buffer, offset = 0, size = buffer && buffer.size - offset } = resource;
+      if (buffer) tell(size);
+    }
+    return original.call(this, descriptor);
+  };
+  return [() => { prototype.createBindGroup = original; }];
 }

@@ -6,6 +6,8 @@ import { raced } from "./raced.js";
 import { cells, HEAD, markdown } from "./table.js";
 
 const PLAN = { least: 3, most: 21, seconds: 20 };
+/** `?gpu=default-limits` and the like: as on a weaker GPU (weak.js). */
+const gpu = new URLSearchParams(location.search).get("gpu") ?? undefined;
 const find = (id) => document.querySelector(`#${id}`);
 const rows = [];
 let stop = null;
@@ -22,7 +24,7 @@ async function start(adapter) {
       for (const side of wanted("side")) {
         if (stop.signal.aborted) return;
         const tell = (line) => say(`${subject.title}: ${line}`);
-        const [entry] = await measure(subject, [side], PLAN, { tell, signal: stop.signal });
+        const [entry] = await measure(subject, [side], PLAN, { tell, signal: stop.signal, gpu });
         rows.push(cells(subject, entry));
         render(adapter);
       }

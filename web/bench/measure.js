@@ -14,6 +14,7 @@ const SLOW = 60;
  * @property {() => Promise<void>} [ready]   called when the weights are there and nothing else is
  * @property {AbortSignal} [signal]
  * @property {string} [graph]                that the other side shall take
+ * @property {string} [gpu]                  a kind of weak.js
  *
  * @typedef {object} Measured
  * @property {import("./sides.js").Side} side
@@ -23,7 +24,7 @@ const SLOW = 60;
  * @property {number} [difference]   largest, from the first side's output, over the largest value
  * @property {string} [graph]        the other side's graph that ran
  * @property {string} [refused]      the graphs before it, with what was wrong
- * @property {{dispatches: number, submissions: number, uploads: number}} [counts]
+ * @property {{dispatches: number, submissions: number, uploads: number, binding: number}} [counts] binding: bytes of the largest
  * @property {string} [failed]       why there is nothing more
  */
 
@@ -37,7 +38,7 @@ const AGREE = 1e-3;
  * @param {Hooks} hooks
  * @returns {Promise<Measured[]>}
  */
-export async function measure(subject, ids, plan, { tell = () => {}, ready = async () => {}, signal, graph } = {}) {
+export async function measure(subject, ids, plan, { tell = () => {}, ready = async () => {}, signal, graph, gpu } = {}) {
   tell(`making weights (${Math.round(subject.weights / 1e6)} MB)`);
   const weights = await makeWeights(subject);
   await ready();
@@ -47,7 +48,7 @@ export async function measure(subject, ids, plan, { tell = () => {}, ready = asy
 
   const begin = async (entry, graph) => {
     runners.get(entry)?.end();
-    const runner = new Runner(entry.side);
+    const runner = new Runner(entry.side, gpu);
     runners.set(entry, runner);
     tell(`loading ${entry.side.title}${graph ? `, ${graph}` : ""}`);
     entry.load = await runner.load(subject, weights, graph);

@@ -20,6 +20,7 @@ export async function raced(query) {
     const entries = await measure(subject, query.get("sides").split(","), plan, {
       tell: (line) => host("say", `${subject.id}: ${line}`),
       graph: query.get("graph") ?? undefined,
+      gpu: query.get("gpu") ?? undefined,
       ready: async () => { if (memory) lines.push(["memory-before", await host("memory-start")]); },
     });
     if (memory) lines.push(["memory-peak", await host("memory-peak")]);

@@ -37,10 +37,13 @@ export class Runner {
   #worked;
   #inputs;
 
-  /** @param {Side} side */
-  constructor(side) {
+  /**
+   * @param {Side} side
+   * @param {string} [gpu]  a kind of weak.js, to run as on a weaker one
+   */
+  constructor(side, gpu) {
     this.side = side;
-    this.#worked = new Worked(new URL(`${side.who}.js`, import.meta.url));
+    this.#worked = new Worked(new URL(`${side.who}.js${gpu ? `?gpu=${gpu}` : ""}`, import.meta.url));
   }
 
   /**

@@ -3,7 +3,7 @@
 const LIMIT = 2;
 const UNUSED_SHOWN = 200;
 
-/** Events: "strength", "remove" {handle}, "trigger" {word}. */
+/** Events: "strength", "released" (a slider, after its last "strength"), "remove" {handle}, "trigger" {word}. */
 export class AdapterCard extends EventTarget {
   #report;
   #unet = 1;
@@ -41,6 +41,8 @@ export class AdapterCard extends EventTarget {
     textEncoder.addEventListener("input", () => this.#set(this.#unet, textEncoder.valueAsNumber));
     unet.addEventListener("dblclick", () => this.#set(1, this.#textEncoder));
     textEncoder.addEventListener("dblclick", () => this.#set(this.#unet, 1));
+    // By pointer only: a key that repeats is a slider that still moves.
+    for (const slider of [range, unet, textEncoder]) slider.addEventListener("pointerup", () => this.#emit("released"));
 
     this.setReport(report);
     this.#write();

@@ -1,8 +1,8 @@
 //! The benchmarks: `benches/training.rs` natively, `tests/bench_web.rs` in headless Chromium, and the
-//! race against onnxruntime-web there. They print tables; no test and no CI runs them.
+//! race against onnxruntime-web there; on demand, how a step grows. They print tables; no test and no CI runs them.
 
 use crate::shell::{Result, cargo, run as run_command, say};
-use crate::{browser, race, setup, test};
+use crate::{browser, cost, race, setup, test};
 
 /// What to measure where.
 #[derive(Default)]
@@ -10,6 +10,7 @@ pub struct Options {
     native: bool,
     web: bool,
     race: bool,
+    cost: bool,
     built: bool,
     release: bool,
     filter: Vec<String>,
@@ -24,6 +25,7 @@ impl Options {
                 "--native" => options.native = true,
                 "--web" => options.web = true,
                 "--race" => options.race = true,
+                "--cost" => options.cost = true,
                 "--built" => options.built = true,
                 "--release" => options.release = true,
                 other => {
@@ -32,7 +34,7 @@ impl Options {
             }
         }
         options.filter = args.iter().skip(split + 1).cloned().collect();
-        if !(options.native || options.web || options.race) {
+        if !(options.native || options.web || options.race || options.cost) {
             (options.native, options.web, options.race) = (true, true, true);
         }
         Ok(options)
@@ -57,13 +59,17 @@ pub fn run(options: &Options) -> Result<()> {
         let tools = setup::page()?;
         let browser = browser::find_or_install()?;
         say("benchmarks in the browser (WebGPU takes a quarter of an hour on a software GPU)");
-        let mut args = ["--", "--include-ignored", "--nocapture"].map(String::from).to_vec();
+        let words = ["--", "--include-ignored", "--nocapture", "--skip", "cost_"];
+        let mut args = words.map(String::from).to_vec();
         args.extend_from_slice(&options.filter);
         test::in_browser("bench_web", 3 * 3600, &tools, &browser, &args)?;
     }
     // A filter for the other benchmarks is none of the race's business.
     if options.race && race::wants(&options.filter) {
         race::run(&options.filter, options.built)?;
+    }
+    if options.cost {
+        cost::run(&options.filter, options.built)?;
     }
     Ok(())
 }
@@ -79,13 +85,15 @@ mod tests {
     #[test]
     fn all_are_measured_unless_some_are_named() {
         for (line, wanted) in [
-            ("", [true, true, true]),
-            ("--native", [true, false, false]),
-            ("--web -- webgpu", [false, true, false]),
-            ("--race --web", [false, true, true]),
+            ("", [true, true, true, false]),
+            ("--native", [true, false, false, false]),
+            ("--web -- webgpu", [false, true, false, false]),
+            ("--race --web", [false, true, true, false]),
+            ("--cost -- cpu", [false, false, false, true]),
         ] {
             let options = parse(line).unwrap_or_else(|e| panic!("{e}"));
-            assert_eq!([options.native, options.web, options.race], wanted, "{line}");
+            let Options { native, web, race, cost, .. } = options;
+            assert_eq!([native, web, race, cost], wanted, "{line}");
         }
         assert_eq!(parse("-- a b").map(|options| options.filter), Ok(vec!["a".into(), "b".into()]));
         assert!(parse("--e2e").is_err());

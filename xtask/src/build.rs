@@ -2,6 +2,7 @@
 
 use crate::setup::Tools;
 use crate::shell::{Result, root, run, say, which};
+use crate::version;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
@@ -19,6 +20,7 @@ pub fn page(tools: &Tools) -> Result<PathBuf> {
         trunk.args(["--release", "false"]);
     }
     run(trunk)?;
+    version::stamp(&dist)?;
     let module = dist.join("lorakeet_bg.wasm");
     let size = std::fs::metadata(&module).map_err(|e| format!("{}: {e}", module.display()))?.len();
     let packed = gzipped(&module).map_or(String::new(), |n| format!(", {} gzipped", megabytes(n)));

@@ -4,12 +4,14 @@
 mod bench;
 mod browser;
 mod build;
+mod cost;
 mod memory;
 mod race;
 mod server;
 mod setup;
 mod shell;
 mod test;
+mod version;
 mod wasm;
 
 use shell::{Result, root};
@@ -25,10 +27,13 @@ USAGE: cargo xtask COMMAND [OPTIONS]
                               set up, run the tests: native, in headless Chromium, and the real
                               page end to end (all three unless some are named);
                               ARGS go to each `cargo test`, e.g. a test's name
-  bench [--native] [--web] [--race] [--release] [--built] [-- FILTER]
+  bench [--native] [--web] [--race] [--cost] [--release] [--built] [-- FILTER]
                               set up, print benchmarks: native, in headless Chromium on the CPU
-                              backend and on WebGPU, and a race against onnxruntime-web there (all
-                              three unless some are named); FILTER is part of a name: `training`,
+                              backend and on WebGPU, and a race against onnxruntime-web there (these
+                              three unless some are named); how a step grows with resolution, batch
+                              and adapters, drawn into docs/ (on demand only; `cpu`, `webgpu`; or
+                              `sd15-512`, a step of that on default limits);
+                              FILTER is part of a name: `training`,
                               `inference`, `native`, `cpu`, `webgpu`; for the race `demo`, `block`,
                               `sd15`, `cpu`, `webgpu`.
                               Native ones use the build of the tests; --release makes another;
@@ -109,8 +114,11 @@ fn serve(args: &[String]) -> Result<()> {
     // The port first: it would be a pity to find it taken after the build.
     let listener = server::bind(port)?;
     let dist = build::page(&setup::page()?)?;
-    // The page's own files come from the source folder, so that an edit shows on reload.
-    let site = server::Site::new(dist).mount("web", root().join("web"));
+    // The page's own files come from the source folder, so that an edit shows on reload; and the
+    // service worker, which keeps nothing then.
+    let web = root().join("web");
+    let worker = web.join(version::SCRIPT);
+    let site = server::Site::new(dist).mount("web", web).mount(version::SCRIPT, worker);
     let url = server::url(&listener)?;
     println!("\nLorakeet is ready: {url}  (Ctrl-C stops it)");
     if open {

@@ -37,7 +37,7 @@ const LIMIT: Duration = Duration::from_secs(2 * 3600);
 const SILENCE: Duration = Duration::from_secs(300);
 
 /// What a session told, by name.
-type Facts = BTreeMap<String, String>;
+pub type Facts = BTreeMap<String, String>;
 
 /// Runs the race. Words of `filter` name networks (`demo`, `block`, `sd15`) and kinds of engine
 /// (`webgpu`, `cpu`); of either kind all run unless one is named. With `built` the page is raced as it
@@ -136,12 +136,12 @@ impl Alone {
     }
 }
 
-fn number(facts: &Facts, name: &str) -> Option<f64> {
+pub fn number(facts: &Facts, name: &str) -> Option<f64> {
     facts.get(name)?.parse().ok()
 }
 
 /// Serves page and rival, and opens browsers that report back.
-struct Host<'a> {
+pub struct Host<'a> {
     browser: &'a Browser,
     url: String,
     results: Receiver<String>,
@@ -150,7 +150,7 @@ struct Host<'a> {
 }
 
 impl<'a> Host<'a> {
-    fn open(browser: &'a Browser, dist: std::path::PathBuf, rival: &Rival) -> Result<Self> {
+    pub fn open(browser: &'a Browser, dist: std::path::PathBuf, rival: &Rival) -> Result<Self> {
         let (sender, results) = channel();
         let process = Arc::new(AtomicU32::new(0));
         let (watched, meter) = (Arc::clone(&process), Mutex::new(None));
@@ -182,7 +182,7 @@ impl<'a> Host<'a> {
     }
 
     /// One session in a fresh browser. What goes wrong is a fact too: the other rows go on.
-    fn session(&self, query: &str) -> Facts {
+    pub fn session(&self, query: &str) -> Facts {
         let mut facts = match self.told(query) {
             Ok(text) => facts(&text),
             Err(e) => Facts::from([("failed".to_string(), e)]),

@@ -36,9 +36,9 @@ impl Site {
         self
     }
 
-    /// Serves `/name/...` from another folder.
-    pub fn mount(mut self, name: &str, folder: PathBuf) -> Self {
-        self.mounts.push((name.into(), folder));
+    /// Serves `/name/...` from another folder, or `/name` from another file.
+    pub fn mount(mut self, name: &str, place: PathBuf) -> Self {
+        self.mounts.push((name.into(), place));
         self
     }
 
@@ -50,10 +50,11 @@ impl Site {
         if !path.components().all(plain) || path.to_str()?.contains(['\\', ':', '\0']) {
             return None;
         }
-        let mount = self
-            .mounts
-            .iter()
-            .find_map(|(name, folder)| path.strip_prefix(name).ok().map(|rest| folder.join(rest)));
+        // `components` leaves out the slash that an empty rest would put behind a file's name.
+        let within = |(name, place): &(String, PathBuf)| {
+            path.strip_prefix(name).ok().map(|rest| place.join(rest).components().collect())
+        };
+        let mount: Option<PathBuf> = self.mounts.iter().find_map(within);
         let file = mount.unwrap_or_else(|| self.root.join(path));
         let file = if file.is_dir() { file.join("index.html") } else { file };
         file.is_file().then_some(file)
@@ -219,7 +220,8 @@ mod tests {
         std::fs::write(dir.join("dist/a b.wasm"), vec![7; 300_000]).unwrap();
         std::fs::write(dir.join("dist/deep/x.js"), "1").unwrap();
         std::fs::write(dir.join("other/x.js"), "2").unwrap();
-        let url = spawn(Site::new(dir.join("dist")).mount("other", dir.join("other"))).unwrap();
+        let site = Site::new(dir.join("dist")).mount("other", dir.join("other"));
+        let url = spawn(site.mount("one.txt", dir.join("secret.txt"))).unwrap();
         (dir, url)
     }
 
@@ -238,6 +240,7 @@ mod tests {
         assert!(head.contains("Content-Length: 300000") && body.is_empty(), "{head}");
         assert_eq!(request(&url, "GET /deep/x.js").1, b"1");
         assert_eq!(request(&url, "GET /other/x.js").1, b"2");
+        assert_eq!(request(&url, "GET /one.txt").1, b"secret");
         std::fs::remove_dir_all(dir).unwrap();
     }
 
@@ -250,6 +253,8 @@ mod tests {
             "/%2e%2e/secret.txt",
             "/..%2fsecret.txt",
             "/other/../../secret.txt",
+            "/one.txt/../secret.txt",
+            "/one.txt/x",
             "//etc/passwd",
             "/..\\secret.txt",
             "/missing.js",

@@ -5,6 +5,7 @@ use crate::setup::{self, Tools};
 use crate::shell::{Result, cargo, root, run as run_command, say, target_dir};
 use crate::{build, server};
 use std::path::PathBuf;
+use std::process::Command;
 
 /// Which tests to run, and what to hand on to each `cargo test`.
 pub struct Options {
@@ -70,6 +71,17 @@ pub fn in_browser(
     browser: &Browser,
     args: &[String],
 ) -> Result<()> {
+    run_command(in_browser_command(name, limit, tools, browser, args)?)
+}
+
+/// The same, not yet started.
+pub fn in_browser_command(
+    name: &str,
+    limit: u32,
+    tools: &Tools,
+    browser: &Browser,
+    args: &[String],
+) -> Result<Command> {
     let mut words: Vec<String> = ["test", "--test", name].map(String::from).to_vec();
     words.extend_from_slice(args);
     let mut test = tools.toolchain.cargo_for_page(&words)?;
@@ -79,7 +91,7 @@ pub fn in_browser(
         // The runner's own limit is 20 seconds.
         .env("WASM_BINDGEN_TEST_TIMEOUT", limit.to_string())
         .env("WASM_BINDGEN_TEST_DRIVER_TIMEOUT", "60");
-    run_command(test)
+    Ok(test)
 }
 
 /// `tests/e2e.rs` drives the built page. It is told where everything is by these variables, and is

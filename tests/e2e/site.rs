@@ -1,0 +1,128 @@
+//! A static host as there are many: hands out files and nothing else. It can be asked what it was asked
+//! for, be given other files, and go away.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+pub struct Site {
+    pub url: String,
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    folder: PathBuf,
+    /// Whether it sends the headers of cross-origin isolation, and knows what WebAssembly is.
+    knows: bool,
+    /// In place of the folder's.
+    files: Mutex<BTreeMap<String, Vec<u8>>>,
+    asked: Mutex<Vec<String>>,
+    gone: AtomicBool,
+}
+
+impl Site {
+    /// Serves the built page, on a port of its own.
+    pub fn new(knows: bool) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let url = format!("http://localhost:{}/", listener.local_addr().unwrap().port());
+        let shared = Arc::new(Shared {
+            folder: crate::files::here("dist"),
+            knows,
+            files: Mutex::default(),
+            asked: Mutex::default(),
+            gone: AtomicBool::new(false),
+        });
+        let serving = Arc::clone(&shared);
+        let thread = std::thread::spawn(move || {
+            while !serving.gone.load(Ordering::Relaxed) {
+                match listener.accept() {
+                    Ok((stream, _)) => {
+                        let shared = Arc::clone(&serving);
+                        std::thread::spawn(move || shared.answer(stream).ok());
+                    }
+                    Err(_) => std::thread::sleep(Duration::from_millis(5)),
+                }
+            }
+        });
+        Self { url, shared, thread: Some(thread) }
+    }
+
+    /// What was asked for since the last call.
+    pub fn asked(&self) -> Vec<String> {
+        std::mem::take(&mut *self.shared.asked.lock().unwrap())
+    }
+
+    /// What it hands out for a path.
+    pub fn file(&self, path: &str) -> Vec<u8> {
+        self.shared.file(path).unwrap_or_else(|| panic!("{path} is not there"))
+    }
+
+    /// Hands out other bytes from now on.
+    pub fn replace(&self, path: &str, bytes: Vec<u8>) {
+        self.shared.files.lock().unwrap().insert(path.into(), bytes);
+    }
+
+    /// Nobody listens any more.
+    pub fn go(&mut self) {
+        self.shared.gone.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        self.shared.gone.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Shared {
+    fn file(&self, path: &str) -> Option<Vec<u8>> {
+        let replaced = self.files.lock().unwrap().get(path).cloned();
+        replaced.or_else(|| std::fs::read(self.folder.join(path)).ok())
+    }
+
+    fn answer(&self, mut stream: TcpStream) -> std::io::Result<()> {
+        stream.set_nonblocking(false)?;
+        let mut lines = BufReader::new(stream.try_clone()?).lines();
+        let request = lines.next().unwrap_or_else(|| Ok(String::new()))?;
+        for line in lines {
+            if line?.is_empty() {
+                break;
+            }
+        }
+        let target = request.split(' ').nth(1).unwrap_or("/");
+        let path = target[1..].split('?').next().unwrap_or("");
+        self.asked.lock().unwrap().push(path.into());
+        let path = if path.is_empty() { "index.html" } else { path };
+        let Some(bytes) = self.file(path) else {
+            return write!(stream, "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");
+        };
+        let kind = match path.rsplit('.').next() {
+            Some("html") => "text/html",
+            Some("js") => "text/javascript",
+            Some("css") => "text/css",
+            Some("svg") => "image/svg+xml",
+            Some("wasm") if self.knows => "application/wasm",
+            _ => "application/octet-stream",
+        };
+        let isolation = "Cross-Origin-Opener-Policy: same-origin\r\n\
+                         Cross-Origin-Embedder-Policy: require-corp\r\n";
+        write!(
+            stream,
+            "HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n{}\
+             Cache-Control: no-cache\r\nConnection: close\r\n\r\n",
+            bytes.len(),
+            if self.knows { isolation } else { "" }
+        )?;
+        stream.write_all(&bytes)
+    }
+}

@@ -1,0 +1,85 @@
+//! WebGPU without what it needn't have: each optional feature, and limits above the defaults, taken
+//! away in turn from the adapter and the device (`web/bench/weak.js`).
+
+use serde_json::json;
+
+use crate::page::Page;
+
+/// Wraps the page's worker: its GPU is weakened before its own module runs, and what device it got is
+/// told. Messages that come too early are kept for it.
+const WEAKER: &str = r#"
+window.Worker = class extends Worker {
+  constructor(url, options) {
+    const weak = new URL("web/bench/weak.js", document.baseURI);
+    const kind = new URLSearchParams(location.search).get("gpu");
+    const text = `
+      const early = [];
+      const keep = ({ data }) => early.push(data);
+      addEventListener("message", keep);
+      const { weaken } = await import(${JSON.stringify(weak.href)});
+      weaken(${JSON.stringify(kind)});
+      const request = GPUAdapter.prototype.requestDevice;
+      GPUAdapter.prototype.requestDevice = async function (...wanted) {
+        const device = await request.apply(this, wanted);
+        const { maxStorageBufferBindingSize: binding, maxBufferSize: buffer, maxComputeInvocationsPerWorkgroup: invocations,
+          maxComputeWorkgroupStorageSize: shared, maxStorageBuffersPerShaderStage: buffers } = device.limits;
+        postMessage({ device: { features: [...device.features].sort(), limits: [binding, buffer, invocations, shared, buffers] } });
+        return device;
+      };
+      await import(${JSON.stringify(new URL(url).href)});
+      removeEventListener("message", keep);
+      for (const data of early) dispatchEvent(new MessageEvent("message", { data }));`;
+    super(URL.createObjectURL(new Blob([text], { type: "text/javascript" })), options);
+    this.addEventListener("message", ({ data }) => { window.device = data.device ?? window.device; });
+  }
+};"#;
+
+/// Bytes of a binding and of a buffer, invocations and bytes of a workgroup, buffers of a stage.
+const DEFAULTS: [u64; 5] = [128 << 20, 256 << 20, 256, 16 << 10, 8];
+
+#[test]
+#[ignore = "needs the built page: cargo xtask test --e2e"]
+fn webgpu_needs_no_feature_and_no_raised_limit() {
+    let page = Page::new("weak");
+    page.at_every_load(WEAKER);
+    let draw = |query: &str| {
+        page.open(query);
+        let line = page.text("#capability summary");
+        assert!(line.contains(if query.contains("webgpu") { "WebGPU" } else { "CPU" }), "{line}");
+        crate::ask_for_reference_run(&page);
+        page.set("#steps", 2);
+        crate::drop_ink(&page);
+        page.generate();
+        page.wait_for_strength("1");
+        [page.base(), page.now()]
+    };
+    let cpu = draw("?backend=cpu");
+    page.step("the CPU's pictures, to compare with");
+
+    for (kind, lacks) in [
+        ("no-subgroups", Some("subgroups")),
+        ("no-f16", Some("shader-f16")),
+        ("no-timestamps", Some("timestamp-query")),
+        ("default-limits", None),
+        ("bare", None),
+    ] {
+        let gpu = draw(&format!("?backend=webgpu&gpu={kind}"));
+        let device = page.browser.run("return window.device", json!([]));
+        println!("           {kind}: {device}");
+        let features = device["features"].as_array().unwrap();
+        match lacks {
+            Some(feature) => assert!(!features.contains(&json!(feature)), "{kind}: {device}"),
+            None => assert_eq!(device["limits"], json!(DEFAULTS), "{kind}"),
+        }
+        // Chromium counts its own set of basic features as one.
+        let none = features.iter().all(|feature| feature == "core-features-and-limits");
+        assert!(kind != "bare" || none, "{device}");
+        let refused = page.text("#capability");
+        assert!(!refused.contains("wrongly"), "{kind}: {refused}");
+        for (gpu, cpu) in gpu.iter().zip(&cpu) {
+            gpu.assert_close(cpu, 4, 0.3, kind);
+        }
+        page.assert_no_console_errors();
+        page.step(&format!("{kind}: WebGPU draws what the CPU draws"));
+    }
+}

@@ -1,0 +1,58 @@
+// A GPU that offers less than this machine's: for trying what happens on one, in the worker that is
+// about to open it. The adapter says so, and the device is asked for no more, as on such a machine.
+
+/** What WebGPU promises everywhere (https://www.w3.org/TR/webgpu/#limits), of what compute needs. */
+const DEFAULTS = {
+  maxBindGroups: 4,
+  maxBindingsPerBindGroup: 1000,
+  maxBufferSize: 256 << 20,
+  maxStorageBufferBindingSize: 128 << 20,
+  maxStorageBuffersPerShaderStage: 8,
+  maxUniformBufferBindingSize: 64 << 10,
+  maxComputeInvocationsPerWorkgroup: 256,
+  maxComputeWorkgroupSizeX: 256,
+  maxComputeWorkgroupSizeY: 256,
+  maxComputeWorkgroupSizeZ: 64,
+  maxComputeWorkgroupStorageSize: 16 << 10,
+  maxComputeWorkgroupsPerDimension: 65535,
+};
+
+/** What each kind lacks: features (all, or some), and limits above the defaults. */
+const KINDS = {
+  "no-subgroups": { without: ["subgroups"] },
+  "no-f16": { without: ["shader-f16"] },
+  "no-timestamps": { without: ["timestamp-query"] },
+  "default-limits": { without: [], limits: DEFAULTS },
+  bare: { without: null, limits: DEFAULTS },
+};
+
+/**
+ * Makes every GPU of this worker one of a weaker kind.
+ * @param {?string} kind  one of KINDS; null leaves it as it is
+ */
+export function weaken(kind) {
+  if (!kind || !self.GPUAdapter) return;
+  const { without, limits } = KINDS[kind];
+  const keeps = (feature) => without !== null && !without.includes(feature);
+  const { prototype } = self.GPUAdapter;
+  const original = (name) => Object.getOwnPropertyDescriptor(prototype, name).get;
+  const [features, offered] = [original("features"), original("limits")];
+  Object.defineProperty(prototype, "features", {
+    get() { return new Set([...features.call(this)].filter(keeps)); },
+  });
+  if (limits) {
+    Object.defineProperty(prototype, "limits", {
+      get() {
+        const all = offered.call(this);
+        const fewer = {};
+        for (const name in all) fewer[name] = name in limits ? limits[name] : all[name];
+        return fewer;
+      },
+    });
+  }
+  const request = prototype.requestDevice;
+  prototype.requestDevice = function ({ requiredFeatures = [], requiredLimits = {}, ...rest } = {}) {
+    for (const name in limits) delete requiredLimits[name];
+    return request.call(this, { ...rest, requiredLimits, requiredFeatures: requiredFeatures.filter(keeps) });
+  };
+}
