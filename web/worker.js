@@ -1,10 +1,13 @@
 // The worker: owns the wasm and all GPU state. A table of actions (protocol.js), performed in order.
 
+import { claimTimestamps } from "./gpu.js";
 import { openModule } from "./module.js";
 import { Action, abortError, packError } from "./protocol.js";
 import { trainActions } from "./worker-train.js";
 
 const PROGRESS_MS = 50;
+
+claimTimestamps();
 
 let engine = null;
 const aborted = new Set();

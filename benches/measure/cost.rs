@@ -103,7 +103,7 @@ pub async fn cost(device: &Device, plan: &Plan, sides: &[usize]) {
          before, at the peak.",
         plan.rounds
     ));
-    let head = ["what", "", "step", "middle half", "over the first", "memory", "over the first"];
+    let head = ["what", "at", "step", "middle half", "over the first", "memory", "over the first"];
     let mut table = Table::new(&head);
     let mut first: Option<(&str, f64, u64)> = None;
     for point in &points {

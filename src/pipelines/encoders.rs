@@ -65,6 +65,10 @@ impl Encoders {
         self.fetch(&self.vae, |loader| Vae::load(loader, &self.vae_component))
     }
 
+    pub(super) fn vae_component(&self) -> &Component {
+        &self.vae_component
+    }
+
     /// On a GPU the memory goes back to burn's pool, from which training takes its own. It isn't
     /// forced out of the pool (`Device::memory_cleanup`): where that has to move pages it blocks on
     /// the device, and a browser's worker can't block.

@@ -29,6 +29,19 @@ impl Vae {
         }
     }
 
+    /// Values of the largest tensor that decoding latents of `[.., height, width]` makes, by the
+    /// component's config.
+    pub(super) fn largest_decoded(component: &Component, [height, width]: [usize; 2]) -> usize {
+        if component.config["_class_name"] == "AutoencoderTiny" {
+            let channels = AutoencoderTinyConfig::parse(component).map_or(0, |config| {
+                config.decoder_block_out_channels.into_iter().max().unwrap_or(0)
+            });
+            return channels * 64 * height * width;
+        }
+        AutoencoderKLConfig::parse(component)
+            .map_or(0, |config| config.largest_decoded(height, width))
+    }
+
     /// What the UNet's latents are divided by before decoding.
     pub fn scaling_factor(&self) -> f64 {
         match self {

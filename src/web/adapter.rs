@@ -48,16 +48,28 @@ impl KernelReport {
 /// Whether the adapter that WebGPU gives runs on the CPU. Where the browser doesn't tell, it is taken
 /// for a GPU.
 pub async fn software_adapter() -> bool {
-    match ask().await {
+    match ask(&["info", "isFallbackAdapter"]).await {
         Ok(answer) => answer.is_truthy(),
         Err(_) => false,
     }
 }
 
-async fn ask() -> Result<JsValue, JsValue> {
+/// Bytes of the largest buffer that a shader can be given. burn asks for all that the adapter offers.
+/// Where the browser doesn't tell, there is no limit to keep to.
+pub async fn largest_buffer() -> Option<u64> {
+    let mut least = None;
+    for limit in ["maxBufferSize", "maxStorageBufferBindingSize"] {
+        let bytes = ask(&["limits", limit]).await.ok()?.as_f64()? as u64;
+        least = Some(least.map_or(bytes, |least: u64| least.min(bytes)));
+    }
+    least
+}
+
+/// What WebGPU's adapter has at the end of a path.
+async fn ask(path: &[&str]) -> Result<JsValue, JsValue> {
     let get = |object: &JsValue, key: &str| Reflect::get(object, &key.into());
     let gpu = get(&get(&js_sys::global(), "navigator")?, "gpu")?;
     let request: Function = get(&gpu, "requestAdapter")?.dyn_into()?;
     let adapter = JsFuture::from(request.call0(&gpu)?.dyn_into::<Promise>()?).await?;
-    get(&get(&adapter, "info")?, "isFallbackAdapter")
+    path.iter().try_fold(adapter, |object, key| get(&object, key))
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use wasm_bindgen::prelude::*;
 use web_sys::Blob;
 
-use super::adapter::{KernelReport, software_adapter};
+use super::adapter::{KernelReport, largest_buffer, software_adapter};
 use super::blob::BlobSource;
 use super::training::Training;
 use crate::error::Error;
@@ -31,6 +31,8 @@ const SLOW_STEP: f64 = 500.0;
 pub struct Engine {
     pub(super) device: Device,
     gpu: bool,
+    /// Bytes; None: it takes whatever there is memory for.
+    largest_buffer: Option<u64>,
     kernels: KernelReport,
     pub(super) model: Option<Rc<StableDiffusion>>,
     /// Whether the model is above [`LARGE_MODEL`].
@@ -72,7 +74,17 @@ impl Engine {
         } else {
             KernelReport::check(&device, gpu).await?
         };
-        Ok(Self { device, gpu, kernels, model: None, large: false, job: None, training: None })
+        let largest_buffer = if gpu { largest_buffer().await } else { None };
+        Ok(Self {
+            device,
+            gpu,
+            largest_buffer,
+            kernels,
+            model: None,
+            large: false,
+            job: None,
+            training: None,
+        })
     }
 
     /// Which kernels run: `{kind, refused, milliseconds}`, `kind` being null where none do, `refused`
@@ -351,7 +363,23 @@ impl Engine {
             })?
         };
         settings.seed = seed;
-        let work = TextToImage::new(self.model()?, settings, None)?;
+        let model = self.model()?;
+        let (width, height) = (settings.width, settings.height);
+        let needed = model.largest_tensor(width, height, settings.guidance > 1.0);
+        if let Some(most) = self.largest_buffer.filter(|&most| needed > most) {
+            let mebi = |bytes: u64| bytes.div_ceil(1 << 20);
+            return Err(Error::setting(
+                "size",
+                format!(
+                    "{width}x{height} takes a buffer of {} MiB, and this GPU one of at most {} MiB",
+                    mebi(needed),
+                    most >> 20
+                ),
+                "Choose a smaller picture, or add ?backend=cpu to the page's address",
+            )
+            .into());
+        }
+        let work = TextToImage::new(model, settings, None)?;
         let now = js_sys::Date::now();
         Ok(Job { work, borrowed, started: now, step_started: now, slow: false })
     }

@@ -16,13 +16,14 @@ window.Worker = class extends Worker {
       const early = [];
       const keep = ({ data }) => early.push(data);
       addEventListener("message", keep);
+      const { get: limits } = Object.getOwnPropertyDescriptor(GPUDevice.prototype, "limits");
       const { weaken } = await import(${JSON.stringify(weak.href)});
       weaken(${JSON.stringify(kind)});
       const request = GPUAdapter.prototype.requestDevice;
       GPUAdapter.prototype.requestDevice = async function (...wanted) {
         const device = await request.apply(this, wanted);
         const { maxStorageBufferBindingSize: binding, maxBufferSize: buffer, maxComputeInvocationsPerWorkgroup: invocations,
-          maxComputeWorkgroupStorageSize: shared, maxStorageBuffersPerShaderStage: buffers } = device.limits;
+          maxComputeWorkgroupStorageSize: shared, maxStorageBuffersPerShaderStage: buffers } = limits.call(device);
         postMessage({ device: { features: [...device.features].sort(), limits: [binding, buffer, invocations, shared, buffers] } });
         return device;
       };
@@ -82,4 +83,29 @@ fn webgpu_needs_no_feature_and_no_raised_limit() {
         page.assert_no_console_errors();
         page.step(&format!("{kind}: WebGPU draws what the CPU draws"));
     }
+}
+
+/// A picture that is too large for the GPU is refused before anything is drawn, not after all steps.
+#[test]
+#[ignore = "needs the built page: cargo xtask test --e2e"]
+fn a_picture_too_large_for_the_gpu_is_refused_at_once() {
+    let page = Page::new("small");
+    page.at_every_load(WEAKER);
+    page.open("?backend=webgpu&gpu=small-buffers");
+    crate::ask_for_reference_run(&page);
+    page.set("#steps", 1);
+    page.set("#width", 256);
+    page.set("#height", 256);
+    page.browser.click("#generate");
+    let message = page.take_message();
+    println!("           {message}");
+    for part in ["256x256", "16 MiB", "at most 4 MiB", "smaller picture", "?backend=cpu"] {
+        assert!(message.contains(part), "the message lacks {part:?}: {message}");
+    }
+    page.set("#width", 128);
+    page.set("#height", 128);
+    page.generate();
+    assert_eq!(page.now().width, 128);
+    page.step("what is refused at 256 pixels is drawn at 128, with buffers full to the last byte");
+    page.assert_no_console_errors();
 }

@@ -1,8 +1,10 @@
 // What both sides' workers have in common: answering, a clock around the pass, counting WebGPU calls.
 
+import { claimTimestamps } from "../gpu.js";
 import { weaken } from "./weak.js";
 
 weaken(new URLSearchParams(self.location.search).get("gpu"));
+claimTimestamps();
 
 /**
  * @param {{load: (message: object) => Promise<void>, run: (inputs: object[]) => Promise<Float32Array>}} side

@@ -17,13 +17,15 @@ const DEFAULTS = {
   maxComputeWorkgroupsPerDimension: 65535,
 };
 
-/** What each kind lacks: features (all, or some), and limits above the defaults. */
+/** What each kind lacks: features (all, or some), and limits above these. */
 const KINDS = {
   "no-subgroups": { without: ["subgroups"] },
   "no-f16": { without: ["shader-f16"] },
   "no-timestamps": { without: ["timestamp-query"] },
   "default-limits": { without: [], limits: DEFAULTS },
   bare: { without: null, limits: DEFAULTS },
+  // Less than there is anywhere, for pictures too large for a GPU to be small ones.
+  "small-buffers": { without: [], limits: { ...DEFAULTS, maxBufferSize: 4 << 20, maxStorageBufferBindingSize: 4 << 20 } },
 };
 
 /**
@@ -35,17 +37,19 @@ export function weaken(kind) {
   const { without, limits } = KINDS[kind];
   const keeps = (feature) => without !== null && !without.includes(feature);
   const { prototype } = self.GPUAdapter;
-  const original = (name) => Object.getOwnPropertyDescriptor(prototype, name).get;
-  const [features, offered] = [original("features"), original("limits")];
+  const { get: features } = Object.getOwnPropertyDescriptor(prototype, "features");
   Object.defineProperty(prototype, "features", {
+    configurable: true,
     get() { return new Set([...features.call(this)].filter(keeps)); },
   });
-  if (limits) {
+  // The device's as well: nobody grants less than the defaults.
+  for (const { prototype } of limits ? [self.GPUAdapter, self.GPUDevice] : []) {
+    const { get: offered } = Object.getOwnPropertyDescriptor(prototype, "limits");
     Object.defineProperty(prototype, "limits", {
       get() {
         const all = offered.call(this);
         const fewer = {};
-        for (const name in all) fewer[name] = name in limits ? limits[name] : all[name];
+        for (const name in all) fewer[name] = name in limits ? Math.min(limits[name], all[name]) : all[name];
         return fewer;
       },
     });
