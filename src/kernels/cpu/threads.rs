@@ -115,12 +115,11 @@ impl<'a> Split<'a> {
 
 #[cfg(not(target_arch = "wasm32"))]
 mod native {
-    use std::cell::{Cell, RefCell};
+    use std::cell::Cell;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     thread_local! {
         static COUNT: Cell<usize> = const { Cell::new(1) };
-        static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
     }
 
     /// How many threads share work, the caller's among them.
@@ -136,15 +135,13 @@ mod native {
     pub(super) fn share(parts: usize, scratch: usize, work: &super::Work<'_>) {
         let next = AtomicUsize::new(0);
         let take = || {
-            SCRATCH.with_borrow_mut(|memory| {
-                memory.resize(memory.len().max(scratch), f32::NAN);
-                loop {
-                    match next.fetch_add(1, Ordering::Relaxed) {
-                        part if part < parts => work(part, &mut memory[..scratch]),
-                        _ => break,
-                    }
+            let mut memory = vec![f32::NAN; scratch];
+            loop {
+                match next.fetch_add(1, Ordering::Relaxed) {
+                    part if part < parts => work(part, &mut memory),
+                    _ => break,
                 }
-            });
+            }
         };
         std::thread::scope(|scope| {
             for _ in 1..count().min(parts) {
