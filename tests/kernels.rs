@@ -3,7 +3,7 @@
 
 use burn::tensor::{Device, Distribution, Tensor};
 use lorakeet::kernels::{self, Choice};
-use lorakeet::layers::{attention, geglu, silu};
+use lorakeet::layers::{attention, enlarge, geglu, silu};
 use proptest::prelude::*;
 
 fn draw<const D: usize>(dims: [usize; D], device: &Device) -> Tensor<D> {
@@ -74,6 +74,29 @@ proptest! {
         if let Some((y, before)) = kept {
             prop_assert_eq!(distance(y, before), 0.0);
         }
+    }
+
+    #[test]
+    fn enlarging_convolutions_and_their_twins(n in 1usize..3, input in 1usize..9, output in 1usize..9, h in 1usize..9, w in 1usize..9, bias: bool) {
+        let device = Device::flex();
+        let weight = draw([output, input, 3, 3], &device);
+        let bias = bias.then(|| draw([output], &device));
+        let x = draw([n, input, h, w], &device);
+        // Kernels in both runs; what differs is who enlarges.
+        let run = |at_once: bool| {
+            let x = x.clone().autodiff().require_grad();
+            let (weight, bias) = (weight.clone(), bias.clone());
+            let y = if at_once {
+                kernels::conv2d_enlarged(x.clone(), weight, None, bias)
+            } else {
+                kernels::conv2d(enlarge(x.clone()), weight, None, bias, 1, (1, 1))
+            };
+            let gradients = (y.clone() * y.clone()).sum().backward();
+            (y.inner(), x.grad(&gradients).unwrap())
+        };
+        let ((y, gradient), (expected, of_twin)) = (run(true), run(false));
+        prop_assert!(distance(y, expected) < 1e-5);
+        prop_assert!(distance(gradient, of_twin) < 1e-5);
     }
 
     #[test]

@@ -2,8 +2,9 @@
 
 use burn::tensor::module;
 use burn::tensor::ops::{AttentionModuleOptions, ConvOptions};
-use burn::tensor::{Device, Tensor, activation};
-use lorakeet::kernels;
+use burn::tensor::{DType, Device, Tensor, TensorData, activation};
+use half::f16;
+use lorakeet::kernels::{self, Blocks, PackedHalves};
 
 use super::host::now;
 use super::table::{Table, quantile, ratio, time};
@@ -22,9 +23,11 @@ struct Case {
 }
 
 fn draw<const D: usize>(dims: [usize; D], device: &Device) -> Tensor<D> {
-    let count: usize = dims.iter().product();
-    let numbers: Vec<f32> = (0..count).map(|i| (i as f32 * 1.7).sin() * 0.1).collect();
-    Tensor::<1>::from_floats(&numbers[..], device).reshape(dims)
+    Tensor::<1>::from_floats(&numbers(dims.iter().product())[..], device).reshape(dims)
+}
+
+fn numbers(count: usize) -> Vec<f32> {
+    (0..count).map(|i| (i as f32 * 1.7).sin() * 0.1).collect()
 }
 
 fn linear(name: &'static str, [m, n, k]: [usize; 3], device: &Device) -> Case {
@@ -58,6 +61,43 @@ fn conv(name: &'static str, [n, channels, side]: [usize; 3], device: &Device) ->
             flat(module::conv2d(square(x), weight.clone(), Some(bias.clone()), options))
         }),
     }
+}
+
+fn halves<const D: usize>(dims: [usize; D], device: &Device) -> Tensor<D> {
+    let numbers: Vec<_> = numbers(dims.iter().product()).into_iter().map(f16::from_f32).collect();
+    Tensor::from_data(TensorData::new(numbers, dims), (device, DType::F16))
+}
+
+/// The same operation with its weight stored otherwise; burn's side stays as it is, in f32.
+fn stored(base: Case, name: &'static str, kernel: impl Fn(Values) -> Values + 'static) -> Case {
+    Case { name, kernel: Box::new(kernel), ..base }
+}
+
+/// Kernels that read weights in halves and in 8-bit blocks, where a device has them.
+fn stored_cases(device: &Device) -> Vec<Case> {
+    if !kernels::read_halves(device) {
+        return Vec::new();
+    }
+    let (size, sides) = ([256, 1280, 1280], [1, 320, 32]);
+    let [m, n, k] = size;
+    let weight = halves([n, k], device);
+    let blocks = Blocks::new(&numbers(n * k), [n, k], device);
+    let packed = PackedHalves::new(halves([sides[1], sides[1], 3, 3], device));
+    let [_, channels, side] = sides;
+    let square = [1, channels, side, side];
+    let base = |name| linear(name, [m, n, k], device);
+    vec![
+        stored(base(""), "linear 256 x 1280 x 1280, halves", move |x| {
+            kernels::linear(x, weight.clone(), None)
+        }),
+        stored(base(""), "linear 256 x 1280 x 1280, 8-bit", move |x| {
+            kernels::linear_blocks(x, &blocks, None)
+        }),
+        stored(conv("", sides, device), "3x3 320 to 320, 32x32, halves", move |x| {
+            let y = kernels::conv2d_halves(x.reshape(square), &packed, None, 1, (1, 1));
+            y.reshape([1, channels, side * side])
+        }),
+    ]
 }
 
 /// A low-rank convolution, whose weight is what is trained.
@@ -186,7 +226,7 @@ pub async fn kernels(device: &Device, plan: &Plan) {
         "there and back",
         "burn / kernel, there and back",
     ]);
-    for case in cases(device) {
+    for case in cases(device).into_iter().chain(stored_cases(device)) {
         let x = draw(case.input, device);
         let mut times = [(); 4].map(|()| Vec::new());
         for round in 0..=plan.rounds {

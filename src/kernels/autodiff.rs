@@ -55,10 +55,32 @@ macro_rules! run {
     };
 }
 
+/// What has no backward pass of its own.
+macro_rules! first_order {
+    ($($name:ident($($type:ty),+) -> $result:ty;)+) => {
+        $(fn $name($(_: $type),+) -> $result {
+            no_second_order()
+        })+
+    };
+}
+
 fn constant<B: Backend, C: CheckpointStrategy>(bias: Bias<Autodiff<B, C>>) -> Bias<B> {
     match bias {
         Bias::Absent => Bias::Absent,
         Bias::Each(bias) => Bias::Each(bias.into_primitive()),
+    }
+}
+
+/// What the forward pass reads, and what the input's gradient does.
+fn passes<B: Backend, C: CheckpointStrategy>(
+    packed: Packed<Autodiff<B, C>>,
+) -> (Packed<B>, Option<FloatTensor<B>>) {
+    match packed {
+        Packed::Absent => (Packed::Absent, None),
+        Packed::One(forward) => (Packed::One(forward.into_primitive()), None),
+        Packed::Both(forward, backward) => {
+            (Packed::One(forward.into_primitive()), Some(backward.into_primitive()))
+        }
     }
 }
 
@@ -93,6 +115,17 @@ step!(ConvStep, 2, |g, (x, weight, packed, shape) => (
         B::kernel_conv2d_input_gradient(g.clone(), weight.clone(), packed, shape)
     },
     B::kernel_conv2d_weight_gradient(x, weight, g, shape),
+]);
+
+step!(ConvEnlargedStep, 1, |g, (weight, packed, shape) => (
+    FloatTensor<B>,
+    Option<FloatTensor<B>>,
+    conv::Shape
+)| [
+    {
+        let packed = packed.map_or(Packed::Absent, Packed::One);
+        B::kernel_sum_blocks(B::kernel_conv2d_input_gradient(g, weight, packed, shape))
+    }
 ]);
 
 step!(SiluStep, 1, |g, x => FloatTensor<B>| [B::kernel_silu_gradient(x, g)]);
@@ -198,10 +231,6 @@ impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
         )
     }
 
-    fn kernel_product_blocks(_: Tracked<B, C>, _: IntTensor<B>, _: [usize; 2]) -> Tracked<B, C> {
-        no_second_order()
-    }
-
     fn kernel_conv2d(
         x: Tracked<B, C>,
         weight: Tracked<B, C>,
@@ -210,19 +239,32 @@ impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
         shape: conv::Shape,
     ) -> Tracked<B, C> {
         let bias = constant(bias);
-        let (forward, backward) = match packed {
-            Packed::Absent => (Packed::Absent, None),
-            Packed::One(forward) => (Packed::One(forward.into_primitive()), None),
-            Packed::Both(forward, backward) => {
-                (Packed::One(forward.into_primitive()), Some(backward.into_primitive()))
-            }
-        };
+        let (forward, backward) = passes(packed);
         run!(
             ConvStep,
             C,
             [x, weight],
             (x.primitive().clone(), weight.primitive().clone(), backward, shape),
             B::kernel_conv2d(x.into_primitive(), weight.into_primitive(), forward, bias, shape)
+        )
+    }
+
+    fn kernel_conv2d_enlarged(
+        x: Tracked<B, C>,
+        weight: Tracked<B, C>,
+        packed: Packed<Self>,
+        bias: Bias<Self>,
+        shape: conv::Shape,
+    ) -> Tracked<B, C> {
+        let bias = constant(bias);
+        let (forward, backward) = passes(packed);
+        let weight = weight.into_primitive();
+        run!(
+            ConvEnlargedStep,
+            C,
+            [x],
+            (weight.clone(), backward, shape),
+            B::kernel_conv2d_enlarged(x.into_primitive(), weight, forward, bias, shape)
         )
     }
 
@@ -237,24 +279,6 @@ impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
 
     fn kernel_conv2d_unpack(packed: Tracked<B, C>, size: [usize; 2]) -> Tracked<B, C> {
         Tracked::<B, C>::new(B::kernel_conv2d_unpack(packed.into_primitive(), size))
-    }
-
-    fn kernel_conv2d_input_gradient(
-        _: Tracked<B, C>,
-        _: Tracked<B, C>,
-        _: Packed<Self>,
-        _: conv::Shape,
-    ) -> Tracked<B, C> {
-        no_second_order()
-    }
-
-    fn kernel_conv2d_weight_gradient(
-        _: Tracked<B, C>,
-        _: Tracked<B, C>,
-        _: Tracked<B, C>,
-        _: conv::Shape,
-    ) -> Tracked<B, C> {
-        no_second_order()
     }
 
     fn kernel_attention(
@@ -275,18 +299,6 @@ impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
         (output, constant)
     }
 
-    fn kernel_attention_gradients(
-        _: Tracked<B, C>,
-        _: Tracked<B, C>,
-        _: Tracked<B, C>,
-        _: Tracked<B, C>,
-        _: Tracked<B, C>,
-        _: Tracked<B, C>,
-        _: attention::Shape,
-    ) -> (Tracked<B, C>, Tracked<B, C>, Tracked<B, C>) {
-        no_second_order()
-    }
-
     fn kernel_group_norm(
         x: Tracked<B, C>,
         weight: Tracked<B, C>,
@@ -301,16 +313,6 @@ impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
             (x.primitive().clone(), weight.clone(), bias.clone(), shape),
             B::kernel_group_norm(x.into_primitive(), weight, bias, shape)
         )
-    }
-
-    fn kernel_group_norm_gradient(
-        _: Tracked<B, C>,
-        _: Tracked<B, C>,
-        _: Tracked<B, C>,
-        _: Tracked<B, C>,
-        _: Groups,
-    ) -> Tracked<B, C> {
-        no_second_order()
     }
 
     fn kernel_layer_norm(
@@ -329,29 +331,35 @@ impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
         )
     }
 
-    fn kernel_layer_norm_gradient(
-        _: Tracked<B, C>,
-        _: Tracked<B, C>,
-        _: Tracked<B, C>,
-        _: f32,
-    ) -> Tracked<B, C> {
-        no_second_order()
-    }
-
     fn kernel_silu(x: Tracked<B, C>) -> Tracked<B, C> {
         run!(SiluStep, C, [x], x.primitive().clone(), B::kernel_silu(x.into_primitive()))
-    }
-
-    fn kernel_silu_gradient(_: Tracked<B, C>, _: Tracked<B, C>) -> Tracked<B, C> {
-        no_second_order()
     }
 
     fn kernel_geglu(x: Tracked<B, C>) -> Tracked<B, C> {
         run!(GegluStep, C, [x], x.primitive().clone(), B::kernel_geglu(x.into_primitive()))
     }
 
-    fn kernel_geglu_gradient(_: Tracked<B, C>, _: Tracked<B, C>) -> Tracked<B, C> {
-        no_second_order()
+    first_order! {
+        kernel_product_blocks(Tracked<B, C>, IntTensor<B>, [usize; 2]) -> Tracked<B, C>;
+        kernel_sum_blocks(Tracked<B, C>) -> Tracked<B, C>;
+        kernel_conv2d_input_gradient(
+            Tracked<B, C>, Tracked<B, C>, Packed<Self>, conv::Shape
+        ) -> Tracked<B, C>;
+        kernel_conv2d_weight_gradient(
+            Tracked<B, C>, Tracked<B, C>, Tracked<B, C>, conv::Shape
+        ) -> Tracked<B, C>;
+        kernel_attention_gradients(
+            Tracked<B, C>, Tracked<B, C>, Tracked<B, C>, Tracked<B, C>, Tracked<B, C>,
+            Tracked<B, C>, attention::Shape
+        ) -> (Tracked<B, C>, Tracked<B, C>, Tracked<B, C>);
+        kernel_group_norm_gradient(
+            Tracked<B, C>, Tracked<B, C>, Tracked<B, C>, Tracked<B, C>, Groups
+        ) -> Tracked<B, C>;
+        kernel_layer_norm_gradient(
+            Tracked<B, C>, Tracked<B, C>, Tracked<B, C>, f32
+        ) -> Tracked<B, C>;
+        kernel_silu_gradient(Tracked<B, C>, Tracked<B, C>) -> Tracked<B, C>;
+        kernel_geglu_gradient(Tracked<B, C>, Tracked<B, C>) -> Tracked<B, C>;
     }
 }
 

@@ -147,6 +147,27 @@ impl Kernels for Flex {
         tensor(gradient, [shape.n, shape.input, shape.size[0], shape.size[1]])
     }
 
+    fn kernel_conv2d_enlarged(
+        x: FlexTensor,
+        weight: FlexTensor,
+        packed: Packed<Self>,
+        bias: Bias<Self>,
+        shape: conv::Shape,
+    ) -> FlexTensor {
+        let (rows, [h, w]) = (shape.n * shape.input, [shape.size[0] / 2, shape.size[1] / 2]);
+        let x = Self::float_reshape(x, [rows, h, 1, w, 1].into());
+        let x = Self::float_expand(x, [rows, h, 2, w, 2].into());
+        let x = Self::float_reshape(x, [shape.n, shape.input, 2 * h, 2 * w].into());
+        Self::kernel_conv2d(x, weight, packed, bias, shape)
+    }
+
+    fn kernel_sum_blocks(x: FlexTensor) -> FlexTensor {
+        let [n, channels, h, w] = x.shape().dims::<4>();
+        let x = Self::float_reshape(x, [n * channels, h / 2, 2, w / 2, 2].into());
+        let sum = Self::float_sum_dim(Self::float_sum_dim(x, 4), 2);
+        Self::float_reshape(sum, [n, channels, h / 2, w / 2].into())
+    }
+
     fn kernel_conv2d_weight_gradient(
         x: FlexTensor,
         _: FlexTensor,

@@ -22,7 +22,9 @@ mod stored;
 use cpu::norm::Groups;
 use cpu::{attention as attend, conv};
 use ops::{Bias, Kernels, Packed};
-pub use stored::{Blocks, PackedHalves, conv2d_halves, linear_blocks, read_halves, widen};
+pub use stored::{
+    Blocks, PackedHalves, conv2d_enlarged_halves, conv2d_halves, linear_blocks, read_halves, widen,
+};
 
 /// Which kernels run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +54,8 @@ pub enum Operation {
     Silu,
     /// [`geglu`].
     Geglu,
+    /// [`conv2d_enlarged`].
+    Enlarged,
     /// Reading weights in halves, whatever is computed with them.
     Halves,
 }
@@ -67,13 +71,14 @@ impl Operation {
             Self::LayerNorm => "layer norm",
             Self::Silu => "SiLU",
             Self::Geglu => "GEGLU",
+            Self::Enlarged => "enlarging convolution",
             Self::Halves => "half-precision weights",
         }
     }
 }
 
 thread_local! {
-    static FORBIDDEN: Cell<u8> = const { Cell::new(0) };
+    static FORBIDDEN: Cell<u16> = const { Cell::new(0) };
     static CHOICE: Cell<Choice> = const { Cell::new(Choice::Best) };
 }
 
@@ -198,6 +203,41 @@ pub fn conv2d(
     };
     let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
     Tensor::from_dispatch(Dispatch::kernel_conv2d(x, weight, packed, Bias::from(bias), shape))
+}
+
+/// Whether [`conv2d_enlarged`] saves anything: the CPU's kernel enlarges as its twin does.
+pub fn serve_enlarged(x: &Tensor<4>) -> bool {
+    serve(Operation::Enlarged, x) && !on_cpu(x)
+}
+
+/// As [`conv2d`] with a weight of size 3 x 3, stride 1 and padding 1, of `x [n, in, h, w]` enlarged to
+/// twice its height and width (nearest): `[n, out, 2 h, 2 w]`. The weight has no gradient.
+pub fn conv2d_enlarged(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    packed: Option<&PackedWeight>,
+    bias: Option<Tensor<1>>,
+) -> Tensor<4> {
+    let packed = match packed {
+        Some(packed) if !on_cpu(&x) => packed.of(&weight, x.is_autodiff()),
+        _ => Packed::Absent,
+    };
+    let output = weight.dims()[0];
+    enlarged(x, weight, packed, bias, output)
+}
+
+fn enlarged(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    packed: Packed<Dispatch>,
+    bias: Option<Tensor<1>>,
+    output: usize,
+) -> Tensor<4> {
+    let shape = conv_shape(&x, [output, x.dims()[1], 3, 3], 1, (1, 1));
+    let shape = conv::Shape { size: shape.size.map(|length| 2 * length), ..shape };
+    let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
+    let y = Dispatch::kernel_conv2d_enlarged(x, weight, packed, Bias::from(bias), shape);
+    Tensor::from_dispatch(y)
 }
 
 /// Of `x [n, in, h, w]` and a weight `[out, in, kh, kw]`.

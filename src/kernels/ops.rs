@@ -100,6 +100,21 @@ pub trait Kernels: Backend {
         shape: conv::Shape,
     ) -> FloatTensor<Self>;
 
+    /// As [`kernel_conv2d`](Self::kernel_conv2d), of size 3 x 3, stride 1 and padding 1, of x enlarged
+    /// to twice its height and width (nearest); the shape is that of the convolution, after enlarging.
+    /// The weight has no gradient.
+    fn kernel_conv2d_enlarged(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        #[extension_type] packed: Packed<Self>,
+        #[extension_type] bias: Bias<Self>,
+        shape: conv::Shape,
+    ) -> FloatTensor<Self>;
+
+    /// `[n, channels, 2 h, 2 w] -> [n, channels, h, w]`, the sum of each 2 x 2 pixels: the gradient of
+    /// enlarging.
+    fn kernel_sum_blocks(x: FloatTensor<Self>) -> FloatTensor<Self>;
+
     /// `x [n, in, h, w]`, `g [n, out, h', w'] -> [out, in, kh, kw]`, `weight`'s shape.
     fn kernel_conv2d_weight_gradient(
         x: FloatTensor<Self>,

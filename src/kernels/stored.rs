@@ -6,7 +6,7 @@ use burn::backend::Dispatch;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
 use super::ops::{Bias, Kernels, Packed};
-use super::{blocks, conv_shape, is_cpu, rows, run_on};
+use super::{blocks, conv_shape, enlarged, is_cpu, rows, run_on};
 
 /// Whether a device keeps and reads halves without burn, which can't where a GPU's shaders lack the
 /// type.
@@ -75,6 +75,16 @@ pub fn conv2d_halves(
     let whole = weight.forward.clone().into_dispatch();
     let x = x.into_dispatch();
     Tensor::from_dispatch(Dispatch::kernel_conv2d(x, whole, packed, Bias::from(bias), shape))
+}
+
+/// As [`conv2d_enlarged`](super::conv2d_enlarged), with a weight in halves.
+pub fn conv2d_enlarged_halves(
+    x: Tensor<4>,
+    weight: &PackedHalves,
+    bias: Option<Tensor<1>>,
+) -> Tensor<4> {
+    let packed = weight.packed(x.is_autodiff());
+    enlarged(x, weight.forward.clone(), packed, bias, weight.size[0])
 }
 
 /// A matrix `[out, in]` in 8-bit blocks: a little more than a quarter of f32's memory.

@@ -32,9 +32,11 @@ impl Check {
 
 /// The checks of all operations, queued on `device`. The sizes are odd and fill a workgroup.
 pub fn checks(device: &Device) -> Vec<Check> {
-    use Operation::{Attention, Conv2d, Geglu, GroupNorm, Halves, LayerNorm, Linear, Silu};
+    use Operation::{
+        Attention, Conv2d, Enlarged, Geglu, GroupNorm, Halves, LayerNorm, Linear, Silu,
+    };
     let cpu = Device::flex();
-    [Linear, Conv2d, Attention, GroupNorm, LayerNorm, Silu, Geglu, Halves]
+    [Linear, Conv2d, Attention, GroupNorm, LayerNorm, Silu, Geglu, Enlarged, Halves]
         .into_iter()
         .map(|operation| {
             kernels::choose(Choice::None);
@@ -85,6 +87,10 @@ fn run(operation: Operation, device: &Device) -> Tensor<1> {
         }
         Operation::Silu => silu(rows(21)).flatten(0, 2),
         Operation::Geglu => geglu(rows(21)).flatten(0, 2),
+        Operation::Enlarged => {
+            let weight = Weight::new(numbers([9, 8, 3, 3], device));
+            weight.conv2d_enlarged(square(), None, &PackedWeight::default()).flatten(0, 3)
+        }
         Operation::Halves => {
             let rows = halves([19, 16], device).linear(rows(21), None).flatten(0, 2);
             let (weight, none) = (halves([9, 8, 3, 3], device).packed(), PackedWeight::default());
@@ -101,7 +107,7 @@ mod tests {
     #[test]
     fn right_results_pass_and_wrong_ones_do_not() {
         let checks = checks(&Device::flex());
-        assert_eq!(checks.len(), 8);
+        assert_eq!(checks.len(), 9);
         for check in checks {
             let name = check.operation.name();
             let mut result: Vec<f32> = check.result.to_data().try_into_vec().unwrap();

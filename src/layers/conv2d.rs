@@ -48,6 +48,12 @@ pub(super) fn conv2d(
     module::conv2d(x, weight, bias, config.options())
 }
 
+/// Each pixel twice in both directions (nearest-neighbour interpolation by 2).
+pub fn enlarge(x: Tensor<4>) -> Tensor<4> {
+    let [n, c, h, w] = x.dims();
+    x.reshape([n * c, h, 1, w, 1]).expand([n * c, h, 2, w, 2]).reshape([n, c, 2 * h, 2 * w])
+}
+
 /// A 2D convolution, plus the branches of the adapters attached to it.
 #[derive(Debug)]
 pub struct Conv2d {
@@ -74,6 +80,17 @@ impl Conv2d {
         let bias = config.bias.then(|| parameters.tensor("bias", [output]));
         let slot = parameters.slot(&weight);
         Self { weight, bias, config, slot, packed: Box::default() }
+    }
+
+    /// As [`forward`](Self::forward) of [`enlarge`]d x, of a convolution that keeps height and width:
+    /// `[n, in, h, w] -> [n, out, 2 h, 2 w]`.
+    pub fn forward_enlarged(&self, x: Tensor<4>) -> Tensor<4> {
+        let plain = self.slot.branches().iter().all(|branch| branch.strength.get() == 0.0);
+        if !plain {
+            // A branch reads the enlarged x too.
+            return self.forward(enlarge(x));
+        }
+        self.weight.conv2d_enlarged(x, self.bias.clone(), &self.packed)
     }
 
     /// `[n, in, h, w] -> [n, out, h', w']`.

@@ -16,7 +16,7 @@ mod weight;
 pub use activation::{geglu, silu};
 pub use attention::attention;
 pub use check::{Check, checks};
-pub use conv2d::{Conv2d, Conv2dConfig};
+pub use conv2d::{Conv2d, Conv2dConfig, enlarge};
 pub use dense::{Dense, KroneckerFactor};
 pub use dropout::Dropout;
 pub use linear::Linear;

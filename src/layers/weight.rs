@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use burn::tensor::{DType, Tensor, module};
 
-use super::conv2d::{Conv2dConfig, conv2d};
+use super::conv2d::{Conv2dConfig, conv2d, enlarge};
 use crate::kernels::{self, Blocks, Operation, PackedHalves, PackedWeight};
 
 /// A weight `[out, ..]` on the device. Cloning shares it.
@@ -125,6 +125,22 @@ impl Weight<4> {
             }
             Kept::Whole(_) => conv2d(x, self.whole(), bias, config, Some(packed)),
             Kept::Blocks(_) => conv2d(x, self.widened(), bias, config, None),
+        }
+    }
+
+    /// As [`enlarge`] and then [`conv2d`] that keeps height and width, of size 3 x 3.
+    pub(super) fn conv2d_enlarged(
+        &self,
+        x: Tensor<4>,
+        bias: Option<Tensor<1>>,
+        packed: &PackedWeight,
+    ) -> Tensor<4> {
+        if !kernels::serve_enlarged(&x) {
+            return self.conv2d(enlarge(x), bias, Conv2dConfig::SAME, packed);
+        }
+        match &self.kept {
+            Kept::Packed(weight) => kernels::conv2d_enlarged_halves(x, weight, bias),
+            _ => kernels::conv2d_enlarged(x, self.widened(), Some(packed), bias),
         }
     }
 }

@@ -5,7 +5,6 @@ use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
 use serde::Deserialize;
 
-use super::resnet::repeat_nearest;
 use super::{parse_config, unsupported};
 use crate::error::Result;
 use crate::layers::{Conv2d, Conv2dConfig, Parameters};
@@ -105,7 +104,9 @@ enum Layer {
     Conv(Box<Conv2d>),
     Block(Box<Block>),
     Relu,
+    /// Only a number in the sequence: the convolution after it enlarges what it reads.
     Upsample,
+    Enlarging(Box<Conv2d>),
 }
 
 impl Layer {
@@ -114,7 +115,8 @@ impl Layer {
             Self::Conv(conv) => conv.forward(x),
             Self::Block(block) => block.forward(x),
             Self::Relu => relu(x),
-            Self::Upsample => repeat_nearest(x),
+            Self::Upsample => x,
+            Self::Enlarging(conv) => conv.forward_enlarged(x),
         }
     }
 }
@@ -129,6 +131,14 @@ impl Sequence<'_> {
     fn conv(&mut self, input: usize, output: usize, config: Conv2dConfig) {
         let place = self.parameters.at(self.layers.len());
         self.layers.push(Layer::Conv(Box::new(Conv2d::load(&place, input, output, config))));
+    }
+
+    fn upsample(&mut self, channels: usize) {
+        self.layers.push(Layer::Upsample);
+        let place = self.parameters.at(self.layers.len());
+        let plain = Conv2dConfig { bias: false, ..Conv2dConfig::SAME };
+        self.layers
+            .push(Layer::Enlarging(Box::new(Conv2d::load(&place, channels, channels, plain))));
     }
 
     fn blocks(&mut self, count: usize, channels: usize) {
@@ -175,9 +185,7 @@ impl AutoencoderTiny {
             if i + 1 == config.num_decoder_blocks.len() {
                 decoder.conv(channels, config.out_channels, Conv2dConfig::SAME);
             } else {
-                decoder.layers.push(Layer::Upsample);
-                let plain = Conv2dConfig { bias: false, ..Conv2dConfig::SAME };
-                decoder.conv(channels, channels, plain);
+                decoder.upsample(channels);
             }
         }
         Self { config: config.clone(), encoder: encoder.layers, decoder: decoder.layers }

@@ -3,7 +3,7 @@
 
 use burn::tensor::Tensor;
 
-use crate::layers::{Conv2d, Conv2dConfig, GroupNorm, Linear, Parameters, silu};
+use crate::layers::{Conv2d, Conv2dConfig, GroupNorm, Linear, Parameters, enlarge, silu};
 
 /// Two normalised convolutions around the time embedding, and a way past them.
 #[derive(Debug)]
@@ -105,16 +105,12 @@ impl Upsample2D {
     /// `[n, c, h, w] -> [n, c, 2h, 2w]`, or `size`, which may be one less in either direction:
     /// that of the skip connection which comes next, where the downsampling had rounded up.
     pub fn forward(&self, x: Tensor<4>, size: Option<[usize; 2]>) -> Tensor<4> {
-        let mut x = repeat_nearest(x);
-        if let Some([h, w]) = size {
-            x = x.narrow(2, 0, h).narrow(3, 0, w);
+        let [_, _, h, w] = x.dims();
+        match size {
+            Some([height, width]) if [height, width] != [2 * h, 2 * w] => {
+                self.conv.forward(enlarge(x).narrow(2, 0, height).narrow(3, 0, width))
+            }
+            _ => self.conv.forward_enlarged(x),
         }
-        self.conv.forward(x)
     }
-}
-
-/// Each pixel twice in both directions (nearest-neighbour interpolation by 2).
-pub fn repeat_nearest(x: Tensor<4>) -> Tensor<4> {
-    let [n, c, h, w] = x.dims();
-    x.reshape([n * c, h, 1, w, 1]).expand([n * c, h, 2, w, 2]).reshape([n, c, 2 * h, 2 * w])
 }

@@ -3,8 +3,8 @@
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use half::f16;
-use lorakeet::kernels::{self, Blocks, PackedHalves, gpu};
-use lorakeet::layers::Storage;
+use lorakeet::kernels::{self, Blocks, PackedHalves, PackedWeight, gpu};
+use lorakeet::layers::{Storage, enlarge};
 use wasm_bindgen_test::{console_log, wasm_bindgen_test};
 
 use super::kernels::{Case, Draw, compare};
@@ -72,6 +72,46 @@ fn cases(draw: &mut Draw, device: &Device) -> Vec<Case> {
         cases.push((name, leaves, Box::new(f)));
     }
     cases
+}
+
+/// As [`readable`], of what enlarges: in one kernel where the device has it.
+fn enlarging_cases(draw: &mut Draw, device: &Device) -> Vec<Case> {
+    let mut cases: Vec<Case> = Vec::new();
+    for i in 0..110 {
+        let (channels, pixels) = if i < 100 { (1, 1) } else { (64, 4) };
+        let (n, input, output) = (1 + draw.below(2), 1 + draw.below(9), channels + draw.below(9));
+        let (h, w) = (pixels + draw.below(8), pixels + draw.below(8));
+        let leaves = vec![draw.tensor([n * input * h * w], device)];
+        let bias = (draw.below(2) == 0).then(|| draw.tensor([output], device));
+        let weight = halves(draw, [output, input, 3, 3], device);
+        let packed =
+            (i % 2 == 0 && kernels::read_halves(device)).then(|| PackedHalves::new(weight.clone()));
+        let (weight, kept) = (kernels::widen(weight), PackedWeight::default());
+        let f = move |x: &[Tensor<1>]| {
+            let (x, bias) = (x[0].clone().reshape([n, input, h, w]), bias.clone());
+            let y = match &packed {
+                Some(packed) => kernels::conv2d_enlarged_halves(x, packed, bias),
+                None if kernels::serve_enlarged(&x) => {
+                    kernels::conv2d_enlarged(x, weight.clone(), Some(&kept), bias)
+                }
+                None => kernels::conv2d(enlarge(x), weight.clone(), None, bias, 1, (1, 1)),
+            };
+            y.flatten(0, 3)
+        };
+        cases.push((format!("enlarging {n} {input} {output} {h} {w}"), leaves, Box::new(f)));
+    }
+    cases
+}
+
+#[wasm_bindgen_test]
+async fn webgpu_enlarges_and_convolves() {
+    let device = webgpu().await;
+    let here = gpu::software();
+    for software in [true, false] {
+        gpu::set_software(software);
+        compare(&device, enlarging_cases).await;
+    }
+    gpu::set_software(here);
 }
 
 #[wasm_bindgen_test]

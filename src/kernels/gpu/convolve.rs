@@ -45,7 +45,7 @@ fn sizes(shape: Shape, gradient: bool) -> Sizes {
     Sizes { n: shape.n as u32, x_channels, x, y_channels, y }
 }
 
-/// The convolution, or the gradient of its input.
+/// The convolution, or the gradient of its input. [`Mode::Upsample`] enlarges x to the shape's size.
 pub fn convolve(
     mode: Mode,
     x: &CubeTensor,
@@ -61,7 +61,10 @@ pub fn convolve(
         residual: false,
         weights: if is_narrow(packed) { Stored::halves() } else { Stored::F32 },
     };
-    let sizes = sizes(shape, mode == Mode::Gradient);
+    let mut sizes = sizes(shape, mode == Mode::Gradient);
+    if mode == Mode::Upsample {
+        sizes.x = sizes.x.map(|length| length / 2);
+    }
     let Sizes { n, y_channels, y: [h, w], .. } = sizes;
     let y = output(x, [n, y_channels, h, w].map(|size| size as usize));
     let kernel = Conv::choose(convolution, &sizes, software());

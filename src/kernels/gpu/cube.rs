@@ -16,7 +16,7 @@ use super::launch::output;
 use super::matmul::{self, Form};
 use super::norm::Operation;
 use super::product::{Batch, Sum, is_narrow, linear, multiply, narrow, product};
-use super::sweep::{each, gated, group_rows, layer_rows, normalise};
+use super::sweep::{each, gated, group_rows, layer_rows, normalise, sum_blocks};
 
 fn bias(bias: Bias<Cube>) -> Option<CubeTensor> {
     match bias {
@@ -130,6 +130,25 @@ impl Kernels for Cube {
             Packed::One(packed) | Packed::Both(_, packed) => packed,
         };
         convolve(Mode::Gradient, &g, &packed, None, shape)
+    }
+
+    fn kernel_conv2d_enlarged(
+        x: CubeTensor,
+        weight: CubeTensor,
+        packed: Packed<Self>,
+        bias: Bias<Self>,
+        shape: conv::Shape,
+    ) -> CubeTensor {
+        let (x, bias) = (into_contiguous(x), self::bias(bias));
+        let packed = match packed {
+            Packed::Absent => pack(&into_contiguous(weight), false),
+            Packed::One(packed) | Packed::Both(packed, _) => packed,
+        };
+        convolve(Mode::Upsample, &x, &packed, bias.as_ref(), shape)
+    }
+
+    fn kernel_sum_blocks(x: CubeTensor) -> CubeTensor {
+        sum_blocks(&into_contiguous(x))
     }
 
     fn kernel_conv2d_weight_gradient(

@@ -51,6 +51,16 @@ pub fn each(operation: Operation, tensors: &[CubeTensor]) -> CubeTensor {
     y
 }
 
+/// The sums of 2 x 2 pixels of `x [n, channels, 2 h, 2 w]`.
+pub fn sum_blocks(x: &CubeTensor) -> CubeTensor {
+    let [n, channels, h, w] = x.shape().dims::<4>();
+    let y = output(x, [n, channels, h / 2, w / 2]);
+    let sizes = [y.shape().num_elements() as u32, w as u32 / 2];
+    let kernel = Elementwise { operation: Operation::SumBlocks, vectors: false };
+    launch(kernel, &[x], &[&y], &sizes, kernel.grid(sizes[0]));
+    y
+}
+
 /// GEGLU of the first tensor, or its gradient.
 pub fn gated(operation: Operation, tensors: &[CubeTensor]) -> CubeTensor {
     let mut dims = tensors[0].shape().to_vec();
