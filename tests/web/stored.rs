@@ -4,7 +4,7 @@
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use half::f16;
 use lorakeet::kernels::{self, Blocks, PackedHalves, PackedWeight, gpu};
-use lorakeet::layers::{Storage, enlarge};
+use lorakeet::layers::{Storage, checks, enlarge};
 use wasm_bindgen_test::{console_log, wasm_bindgen_test};
 
 use super::kernels::{Case, Draw, compare};
@@ -131,6 +131,16 @@ async fn webgpu_reads_stored_weights() {
     }
     gpu::set_software(here);
     gpu::set_native_halves(native);
+}
+
+/// What the page asks of every kernel when it opens a device.
+#[wasm_bindgen_test]
+async fn webgpu_passes_its_self_check() {
+    let device = webgpu().await;
+    for check in checks(&device) {
+        let result = values(check.result.clone()).await;
+        assert!(check.passes(&result), "{}", check.operation.name());
+    }
 }
 
 #[wasm_bindgen_test]
