@@ -3,6 +3,9 @@
 /** More than this share the memory's bandwidth, not the work. */
 const MOST = 8;
 
+/** A thread that hasn't begun after so long is done without. */
+const PATIENCE_MS = 10_000;
+
 /** How many threads are worth having, the engine's among them. */
 export function threadsWanted() {
   return self.crossOriginIsolated ? Math.min(navigator.hardwareConcurrency ?? 1, MOST) : 1;
@@ -18,22 +21,28 @@ export function threadsWanted() {
 export async function startThreads(wasm, count, script) {
   const material = count > 1 ? wasm.threadMaterial() : null;
   if (!material) return 1;
-  const threads = [];
+  let thread = 1;
   try {
-    for (let thread = 1; thread < count; thread++) threads.push(await started(script, { ...material, thread }));
+    // one after the other: none may allocate beside another
+    for (; thread < count; thread++) await started(script, { ...material, thread });
   } catch (error) {
     // fewer do as well
     console.warn(error);
   }
-  wasm.threadsReady(threads.length, typeof document === "undefined");
-  return threads.length + 1;
+  wasm.threadsReady(thread - 1, typeof document === "undefined");
+  return thread;
 }
 
 function started(script, message) {
+  const worker = new Worker(script, { type: "module", name: `lorakeet thread ${message.thread}` });
   return new Promise((resolve, reject) => {
-    const worker = new Worker(script, { type: "module", name: `lorakeet thread ${message.thread}` });
-    worker.addEventListener("message", ({ data }) => (data.ready ? resolve(worker) : reject(new Error(data.error))));
+    worker.addEventListener("message", ({ data }) => (data.ready ? resolve() : reject(new Error(data.error))));
     worker.addEventListener("error", (event) => reject(new Error(event.message || "a thread could not be started")));
+    setTimeout(() => reject(new Error("a thread didn't start")), PATIENCE_MS);
     worker.postMessage(message);
+  }).catch((error) => {
+    // It must not begin later, beside the others' work.
+    worker.terminate();
+    throw error;
   });
 }

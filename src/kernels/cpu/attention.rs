@@ -1,8 +1,8 @@
 //! Attention some queries at a time: of the scores only those rows exist that are worked on.
 
-use super::gemm::{Matrix, Product, SCRATCH, Start, Target};
+use super::gemm::{Matrix, Packed, Product, SCRATCH, Source, Start, Target};
 use super::math;
-use super::threads::{Split, share};
+use super::threads::{Split, parts, share};
 
 /// Queries at a time: enough that packing keys and values costs little beside the products, few
 /// enough that the scores of 4096 keys take one MiB.
@@ -81,49 +81,78 @@ pub fn attention(q: &[f32], k: &[f32], v: &[f32], shape: Shape) -> [Vec<f32>; 2]
     let heads = shape.n * shape.heads;
     let mut logarithms = vec![0.0; if shape.statistics { heads * shape.queries } else { 0 }];
     let kept = Split::new(&mut logarithms);
-    let blocks = shape.queries.div_ceil(QUERIES);
-    let most = QUERIES.min(shape.queries) * shape.keys;
+    let Shape { queries, keys, width, .. } = shape;
+    let blocks = queries.div_ceil(QUERIES);
+    // A part is some blocks of a head, which share its keys and values.
+    let groups = parts(heads * queries * keys).div_ceil(heads.max(1)).clamp(1, blocks.max(1));
+    let each = blocks.div_ceil(groups);
+    let (to_keys, to_values) = (Packed::size(width, keys), Packed::size(keys, width));
+    let most = QUERIES.min(queries) * keys;
     let target = Split::new(&mut output);
-    share(heads * blocks, SCRATCH + most, |part, scratch| {
-        let (scratch, scores) = scratch.split_at_mut(SCRATCH);
-        let [at_q, at_k] = shape.starts(part / blocks);
-        let first = part % blocks * QUERIES;
-        let rows = QUERIES.min(shape.queries - first);
-        let scores = &mut scores[..rows * shape.keys];
-        let (keys, values) = (head(k, at_k, row), head(v, at_k, row));
-        let at = at_q + first * row;
-        let size = [rows, shape.keys, shape.width];
-        product(size, head(q, at, row), transposed(keys), scores, scratch);
-        let mut factors = [0.0; QUERIES];
-        powers(scores, shape, first, |r, most, sum| {
-            factors[r] = 1.0 / sum;
-            if shape.statistics {
-                let place = part / blocks * shape.queries + first + r;
-                // SAFETY: each part has its own queries of its own head.
-                unsafe { kept.piece(place, 1) }.fill(most + sum.log2());
-            }
-        });
-        let probabilities = Matrix { data: scores, row: shape.keys, column: 1 };
-        let size = [rows, shape.width, shape.keys];
-        let product = Product::new(size, probabilities, &values, Start::Zero);
-        // SAFETY: each part has its own queries of its own head.
-        unsafe {
-            product.all(Target::within(target, at, row, [rows, shape.width]), scratch);
-            // A row of the output is shorter than one of scores.
-            for (r, factor) in factors[..rows].iter().enumerate() {
-                let line = target.piece(at + r * row, shape.width);
-                line.iter_mut().for_each(|x| *x *= factor);
+    share(heads * groups, SCRATCH + to_keys + to_values + most, |part, scratch| {
+        let [scratch, in_keys, in_values, scores] =
+            pieces(scratch, [SCRATCH, to_keys, to_values, most]);
+        let (number, group) = (part / groups, part % groups);
+        let [at_q, at_k] = shape.starts(number);
+        let k = Packed::new(&transposed(head(k, at_k, row)), width, keys, in_keys);
+        let v = Packed::new(&head(v, at_k, row), keys, width, in_values);
+        for block in group * each..blocks.min((group + 1) * each) {
+            let first = block * QUERIES;
+            let rows = QUERIES.min(queries - first);
+            let scores = &mut scores[..rows * keys];
+            let at = at_q + first * row;
+            product([rows, keys, width], head(q, at, row), &k, scores, scratch);
+            let mut factors = [0.0; QUERIES];
+            powers(scores, shape, first, |r, most, sum| {
+                factors[r] = 1.0 / sum;
+                if shape.statistics {
+                    let place = number * queries + first + r;
+                    // SAFETY: each part has its own queries of its own head.
+                    unsafe { kept.piece(place, 1) }.fill(most + sum.log2());
+                }
+            });
+            let probabilities = Matrix { data: scores, row: keys, column: 1 };
+            let product = Product::new([rows, width, keys], probabilities, &v, Start::Zero);
+            // SAFETY: each part has its own queries of its own head.
+            unsafe {
+                product.all(Target::within(target, at, row, [rows, width]), scratch);
+                // A row of the output is shorter than one of scores.
+                for (r, factor) in factors[..rows].iter().enumerate() {
+                    let line = target.piece(at + r * row, width);
+                    line.iter_mut().for_each(|x| *x *= factor);
+                }
             }
         }
     });
     [output, logarithms]
 }
 
+/// Memory in pieces of these lengths.
+fn pieces<const N: usize>(mut memory: &mut [f32], lengths: [usize; N]) -> [&mut [f32]; N] {
+    lengths.map(|length| {
+        let (piece, rest) = std::mem::take(&mut memory).split_at_mut(length);
+        memory = rest;
+        piece
+    })
+}
+
 /// `c [m, n] = a b`, by the calling thread alone.
-fn product(size: [usize; 3], a: Matrix<'_>, b: Matrix<'_>, c: &mut [f32], scratch: &mut [f32]) {
+fn product(size: [usize; 3], a: Matrix<'_>, b: &impl Source, c: &mut [f32], scratch: &mut [f32]) {
+    onto(size, a, b, c, Start::Zero, scratch);
+}
+
+/// `c [m, n] = start + a b`.
+fn onto(
+    size: [usize; 3],
+    a: Matrix<'_>,
+    b: &impl Source,
+    c: &mut [f32],
+    start: Start<'_>,
+    scratch: &mut [f32],
+) {
     let [m, n, _] = size;
     // SAFETY: `c` is the caller's.
-    unsafe { Product::new(size, a, &b, Start::Zero).all(Target::new(c, n, [m, n]), scratch) };
+    unsafe { Product::new(size, a, b, start).all(Target::new(c, n, [m, n]), scratch) };
 }
 
 /// What [`attention`] was given and gave, and the gradient of its output.
@@ -149,29 +178,32 @@ pub struct Passed<'a> {
 pub fn attention_gradients(passed: Passed<'_>, shape: Shape) -> [Vec<f32>; 3] {
     let Passed { q, k, v, output, logarithms, g } = passed;
     let (row, scale) = (shape.row(), shape.scale());
+    let Shape { queries, keys, width, .. } = shape;
     let (mut dq, mut dk, mut dv) = (vec![0.0; q.len()], vec![0.0; k.len()], vec![0.0; v.len()]);
-    let most = QUERIES.min(shape.queries) * shape.keys;
     let [to_q, to_k, to_v] = [&mut dq, &mut dk, &mut dv].map(|slice| Split::new(slice));
+    let most = QUERIES.min(queries) * keys;
+    let (wide, narrow) = (Packed::size(width, keys), Packed::size(keys, width));
+    let lengths = [SCRATCH, wide, wide, narrow, width * keys, width * keys, most, most];
     // Every query adds to the gradients of all keys: a head is one thread's.
-    share(shape.n * shape.heads, SCRATCH + 2 * most, |part, scratch| {
-        let (scratch, rest) = scratch.split_at_mut(SCRATCH);
-        let (scores, slopes) = rest.split_at_mut(most);
+    share(shape.n * shape.heads, lengths.iter().sum(), |part, scratch| {
+        let [scratch, in_k, in_v, in_rows, dk, dv, scores, slopes] = pieces(scratch, lengths);
         let [at_q, at_k] = shape.starts(part);
-        let (keys, values) = (head(k, at_k, row), head(v, at_k, row));
-        for first in (0..shape.queries).step_by(QUERIES) {
-            let rows = QUERIES.min(shape.queries - first);
+        let (keys_, values) = (head(k, at_k, row), head(v, at_k, row));
+        let across = Packed::new(&transposed(keys_), width, keys, in_k);
+        let values = Packed::new(&transposed(values), width, keys, in_v);
+        let rows_of_keys = Packed::new(&keys_, keys, width, in_rows);
+        for first in (0..queries).step_by(QUERIES) {
+            let rows = QUERIES.min(queries - first);
             let at = at_q + first * row;
-            let (queries, flow) = (head(q, at, row), head(g, at, row));
-            let scores = &mut scores[..rows * shape.keys];
-            let slopes = &mut slopes[..rows * shape.keys];
-            let wide = [rows, shape.keys, shape.width];
-            product(wide, queries, transposed(keys), scores, scratch);
-            product(wide, flow, transposed(values), slopes, scratch);
-            let lines =
-                scores.chunks_exact_mut(shape.keys).zip(slopes.chunks_exact_mut(shape.keys));
+            let (queries_, flow) = (head(q, at, row), head(g, at, row));
+            let scores = &mut scores[..rows * keys];
+            let slopes = &mut slopes[..rows * keys];
+            product([rows, keys, width], queries_, &across, scores, scratch);
+            product([rows, keys, width], flow, &values, slopes, scratch);
+            let lines = scores.chunks_exact_mut(keys).zip(slopes.chunks_exact_mut(keys));
             for (r, (scores, slopes)) in lines.enumerate() {
-                let logarithm = logarithms[part * shape.queries + first + r];
-                let place = at + r * row..at + r * row + shape.width;
+                let logarithm = logarithms[part * queries + first + r];
+                let place = at + r * row..at + r * row + width;
                 let mean = math::sum_pairs(&g[place.clone()], &output[place], |g, o| g * o);
                 let seen = shape.seen(first + r);
                 scores[seen..].fill(0.0);
@@ -182,18 +214,24 @@ pub fn attention_gradients(passed: Passed<'_>, shape: Shape) -> [Vec<f32>; 3] {
                     *slope = (*slope - mean) * p * scale;
                 }
             }
-            let down = [shape.keys, shape.width, rows];
-            let mut onto = |size, a, b: &Matrix<'_>, to: Split<'_>, at, start| {
-                let [m, n, _] = size;
-                let target = Target::within(to, at, row, [m, n]);
+            // Transposed, so that the large factors are read line by line.
+            let start = if first == 0 { Start::Zero } else { Start::Given };
+            let down = [width, keys, rows];
+            let of = |data| Matrix { data, row: keys, column: 1 };
+            onto(down, transposed(flow), &of(scores), dv, start, scratch);
+            onto(down, transposed(queries_), &of(slopes), dk, start, scratch);
+            let product = Product::new([rows, width, keys], of(slopes), &rows_of_keys, Start::Zero);
+            // SAFETY: each part has its own head.
+            unsafe { product.all(Target::within(to_q, at, row, [rows, width]), scratch) };
+        }
+        for (to, from) in [(to_k, dk), (to_v, dv)] {
+            for key in 0..keys {
                 // SAFETY: each part has its own head.
-                unsafe { Product::new(size, a, b, start).all(target, scratch) };
-            };
-            let probabilities = Matrix { data: scores, row: shape.keys, column: 1 };
-            onto(down, transposed(probabilities), &flow, to_v, at_k, Start::Given);
-            let slopes = Matrix { data: slopes, row: shape.keys, column: 1 };
-            onto([rows, shape.width, shape.keys], slopes, &keys, to_q, at, Start::Zero);
-            onto(down, transposed(slopes), &queries, to_k, at_k, Start::Given);
+                let line = unsafe { to.piece(at_k + key * row, width) };
+                for (c, value) in line.iter_mut().enumerate() {
+                    *value = from[c * keys + key];
+                }
+            }
         }
     });
     [dq, dk, dv]

@@ -36,6 +36,50 @@ pub trait Source {
     /// Writes `b[k][columns]` as panels `[columns / COLUMNS][k][COLUMNS]`; what lies past the last
     /// column is left as it is.
     fn pack(&self, k: Range<usize>, columns: Range<usize>, panels: &mut [f32]);
+
+    /// Those panels, where they are there already.
+    fn packed(&self, _k: &Range<usize>, _columns: &Range<usize>) -> Option<&[f32]> {
+        None
+    }
+}
+
+/// A source that was packed before, for several products.
+pub struct Packed<'a> {
+    panels: &'a [f32],
+    /// Columns with the last panel whole.
+    columns: usize,
+}
+
+impl<'a> Packed<'a> {
+    /// Elements of memory that it takes.
+    pub fn size(depth: usize, columns: usize) -> usize {
+        depth * round_up(columns, COLUMNS)
+    }
+
+    /// Packs all of `source [depth, columns]` into the first [`size`](Self::size) elements.
+    pub fn new(source: &impl Source, depth: usize, columns: usize, memory: &'a mut [f32]) -> Self {
+        let whole = round_up(columns, COLUMNS);
+        for k0 in (0..depth).step_by(K_BLOCK) {
+            let k = k0..depth.min(k0 + K_BLOCK);
+            let panels = &mut memory[k.start * whole..k.end * whole];
+            source.pack(k, 0..columns, panels);
+        }
+        Self { panels: &memory[..depth * whole], columns: whole }
+    }
+}
+
+impl Source for Packed<'_> {
+    fn pack(&self, k: Range<usize>, columns: Range<usize>, panels: &mut [f32]) {
+        if let Some(there) = self.packed(&k, &columns) {
+            panels.copy_from_slice(&there[..panels.len()]);
+        }
+    }
+
+    fn packed(&self, k: &Range<usize>, columns: &Range<usize>) -> Option<&[f32]> {
+        // A block of all columns comes after the other; in it, panel after panel.
+        let first = k.start * self.columns + columns.start * k.len();
+        Some(&self.panels[first..(k.end * self.columns).min(self.panels.len())])
+    }
 }
 
 impl Source for Matrix<'_> {
@@ -253,8 +297,14 @@ impl<'a, B: Source> Product<'a, B> {
             let columns = n0..columns.end.min(n0 + COLUMN_BLOCK);
             for k0 in (0..k).step_by(K_BLOCK) {
                 let depth = k0..k.min(k0 + K_BLOCK);
-                let panels = &mut panels[..round_up(columns.len(), COLUMNS) * depth.len()];
-                self.b.pack(depth.clone(), columns.clone(), panels);
+                let size = round_up(columns.len(), COLUMNS) * depth.len();
+                let panels = match self.b.packed(&depth, &columns) {
+                    Some(panels) => &panels[..size],
+                    None => {
+                        self.b.pack(depth.clone(), columns.clone(), &mut panels[..size]);
+                        &panels[..size]
+                    }
+                };
                 let block = Block { panels, depth: depth.len(), columns: columns.clone() };
                 for r0 in rows.clone().step_by(ROW_BLOCK) {
                     let rows = r0..rows.end.min(r0 + ROW_BLOCK);

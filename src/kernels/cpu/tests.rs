@@ -193,13 +193,19 @@ proptest! {
             let normal = x.chunks(channels).flat_map(normal);
             normal.enumerate().map(|(i, x)| x * f64::from(weight[i % channels]) + f64::from(bias[i % channels])).collect()
         };
+        // Of a line of two values hardly a slope is left, but the rounding of its terms is.
+        let near = |ours: &[f32], slopes: &[f64]| {
+            let most = slopes.iter().fold(0f64, |most, x| most.max(x.abs()));
+            let close = |(o, s): (&f32, &f64)| (f64::from(*o) - s).abs() < 2e-5 + 2e-4 * most;
+            ours.len() == slopes.len() && ours.iter().zip(slopes).all(close)
+        };
         prop_assert!(distance(&norm::group_norm(&x, &weight, &bias, shape), &grouped(&wide(&x))) < 1e-5);
         let gradient = norm::group_norm_gradient(&x, &weight, &bias, &g, shape);
-        prop_assert!(distance(&gradient, &slopes(&x, |x| dot(&grouped(x), &g))) < 2e-4);
+        prop_assert!(near(&gradient, &slopes(&x, |x| dot(&grouped(x), &g))));
         prop_assert!(distance(&norm::layer_norm(&x, &weight, &bias, epsilon), &by_layer(&wide(&x))) < 1e-5);
         if channels > 1 {
             let gradient = norm::layer_norm_gradient(&x, &weight, &g, epsilon);
-            prop_assert!(distance(&gradient, &slopes(&x, |x| dot(&by_layer(x), &g))) < 2e-4);
+            prop_assert!(near(&gradient, &slopes(&x, |x| dot(&by_layer(x), &g))));
         }
     }
 
