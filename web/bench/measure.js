@@ -28,6 +28,9 @@ const SLOW = 60;
  * @property {string} [failed]       why there is nothing more
  */
 
+/** Between turns: threads look for more work for a while before they sleep, on the next side's time. */
+const REST_MS = 200;
+
 /** Outputs agree up to this difference. */
 const AGREE = 1e-3;
 
@@ -78,6 +81,7 @@ export async function measure(subject, ids, plan, { tell = () => {}, ready = asy
         if (entry.failed) continue;
         await tried(entry, async () => {
           const runner = runners.get(entry);
+          await new Promise((resolve) => setTimeout(resolve, REST_MS));
           const { seconds, output, counts } = await (entry.counts ? runner.run() : runner.count());
           entry.counts ??= counts;
           entry.times.push(seconds);
