@@ -7,8 +7,9 @@ use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::{FloatDType, Shape, TensorData};
 
 use super::blocks;
-use super::cpu::gemm::{Matrix, Start, multiply};
+use super::cpu::gemm::{Start, multiply};
 use super::cpu::norm::{self, Groups};
+use super::cpu::pack::Matrix;
 use super::cpu::{attention, conv};
 use super::ops::{Bias, Kernels, Packed};
 

@@ -1,11 +1,11 @@
 //! Attention some queries at a time: of the scores only those rows exist that are worked on.
 
-use super::gemm::{Matrix, Packed, Product, SCRATCH, Source, Start, Target};
+use super::gemm::{Product, SCRATCH, Start, Target};
 use super::math;
+use super::pack::{Matrix, Packed, Source};
 use super::threads::{Split, parts, share};
 
-/// Queries at a time: enough that packing keys and values costs little beside the products, few
-/// enough that the scores of 4096 keys take one MiB.
+/// Queries at a time: few enough that the scores of 4096 keys take 1.5 MiB.
 const QUERIES: usize = 96;
 
 /// Sizes of `softmax(q k^T / sqrt(d)) v`.

@@ -4,8 +4,9 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
-use super::gemm::{Matrix, Source, Start, multiply};
+use super::gemm::{Start, multiply};
 use super::microkernel::COLUMNS;
+use super::pack::{Matrix, Source};
 use super::threads::share_lines;
 
 thread_local! {

@@ -6,6 +6,7 @@ pub mod gemm;
 pub mod math;
 pub mod microkernel;
 pub mod norm;
+pub mod pack;
 pub mod threads;
 
 #[cfg(test)]

@@ -4,8 +4,9 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::gemm::{Matrix, Start, multiply};
+use super::gemm::{Start, multiply};
 use super::norm::{self, Groups};
+use super::pack::Matrix;
 use super::{attention, conv, math, threads};
 
 /// The largest difference over the largest expected value.
