@@ -102,7 +102,10 @@ proptest! {
     #[test]
     fn activations_and_their_twins(n in 1usize..4, length in 1usize..9, half in 1usize..20) {
         let device = Device::flex();
-        let x = draw([n, length, 2 * half], &device) * 3.0;
+        // A row near one keeps the distance, which is relative to the largest number, from being taken of
+        // GELU far below zero alone: there it is what f32 leaves of a difference, in kernel and twin alike.
+        let near_one = draw([n, 1, 2 * half], &device) * 0.1 + 1.0;
+        let x = Tensor::cat(vec![draw([n, length, 2 * half], &device) * 3.0, near_one], 1);
         let all = both_ways(vec![x.clone()], |x| silu(x[0].clone()));
         prop_assert!(all < 1e-5, "{all}");
         let all = both_ways(vec![x], |x| geglu(x[0].clone()));
