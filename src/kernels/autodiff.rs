@@ -1,59 +1,17 @@
-//! The kernels under autodiff: each forward pass with its own backward pass, whose formulas are in
-//! [`super::cpu`].
+//! The kernels under autodiff: each forward pass with its own backward pass, of [`super::steps`].
 
-use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
-use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::autodiff::ops::{Backward, OpsKind};
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Autodiff, Backend};
 
 use super::cpu::norm::Groups;
 use super::cpu::{attention, conv};
 use super::ops::{Bias, Kernels, Packed};
-
-type Tracked<B, C> = FloatTensor<Autodiff<B, C>>;
-
-/// An operation with one way back for each tensor that a gradient may be asked for.
-///
-/// `step!(Name, how many, |gradient, state => type of the state| [way back of each])`
-macro_rules! step {
-    ($name:ident, $inputs:literal, |$g:ident, $state:pat_param => $types:ty| [$($back:expr),+ $(,)?]) => {
-        #[derive(Debug)]
-        struct $name;
-
-        impl<B: Kernels> Backward<B, $inputs> for $name {
-            type State = $types;
-
-            fn backward(
-                self,
-                ops: Ops<Self::State, $inputs>,
-                grads: &mut Gradients,
-                _: &mut Checkpointer,
-            ) {
-                let $g = grads.consume::<B>(&ops.node);
-                let $state = ops.state;
-                let mut parents = ops.parents.into_iter();
-                $(if let Some(parent) = parents.next().flatten() {
-                    grads.register::<B>(parent.id, $back);
-                })+
-            }
-        }
-    };
-}
-
-/// Runs `forward` on the plain tensors, and notes the step where one of `inputs` is tracked.
-macro_rules! run {
-    ($name:ident, $c:ty, [$($input:ident),+], $state:expr, $forward:expr) => {
-        match $name.prepare::<$c>([$($input.node()),+]).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => {
-                let state = $state;
-                prep.finish(state, $forward)
-            }
-            OpsKind::UnTracked(prep) => prep.finish($forward),
-        }
-    };
-}
+use super::steps::{
+    GegluStep, GroupNormStep, LayerNormStep, LinearBlocksStep, LinearOntoStep, LinearStep,
+    ProductStep, SiluStep, Tracked, attended, convolved, enlarged, run,
+};
 
 /// What has no backward pass of its own.
 macro_rules! first_order {
@@ -80,87 +38,6 @@ fn passes<B: Backend, C: CheckpointStrategy>(
         Packed::One(forward) => (Packed::One(forward.into_primitive()), None),
         Packed::Both(forward, backward) => {
             (Packed::One(forward.into_primitive()), Some(backward.into_primitive()))
-        }
-    }
-}
-
-step!(LinearStep, 2, |g, (x, weight) => (FloatTensor<B>, FloatTensor<B>)| [
-    B::kernel_product(g.clone(), weight),
-    B::kernel_product(B::float_transpose(g), x),
-]);
-
-step!(LinearBlocksStep, 1, |g, (words, size) => (IntTensor<B>, [usize; 2])| [
-    B::kernel_product_blocks(g, words, size)
-]);
-
-step!(LinearOntoStep, 3, |g, (x, weight, factor) => (FloatTensor<B>, FloatTensor<B>, f32)| [
-    g.clone(),
-    B::float_mul_scalar(B::kernel_product(g.clone(), weight), factor.into()),
-    B::float_mul_scalar(B::kernel_product(B::float_transpose(g), x), factor.into()),
-]);
-
-step!(ProductStep, 2, |g, (a, b) => (FloatTensor<B>, FloatTensor<B>)| [
-    B::kernel_product(g.clone(), B::float_transpose(b)),
-    B::kernel_product(B::float_transpose(a), g),
-]);
-
-step!(ConvStep, 2, |g, (x, weight, packed, shape) => (
-    FloatTensor<B>,
-    FloatTensor<B>,
-    Option<FloatTensor<B>>,
-    conv::Shape
-)| [
-    {
-        let packed = packed.map_or(Packed::Absent, Packed::One);
-        B::kernel_conv2d_input_gradient(g.clone(), weight.clone(), packed, shape)
-    },
-    B::kernel_conv2d_weight_gradient(x, weight, g, shape),
-]);
-
-step!(ConvEnlargedStep, 1, |g, (weight, packed, shape) => (
-    FloatTensor<B>,
-    Option<FloatTensor<B>>,
-    conv::Shape
-)| [
-    {
-        let packed = packed.map_or(Packed::Absent, Packed::One);
-        B::kernel_sum_blocks(B::kernel_conv2d_input_gradient(g, weight, packed, shape))
-    }
-]);
-
-step!(SiluStep, 1, |g, x => FloatTensor<B>| [B::kernel_silu_gradient(x, g)]);
-
-step!(GegluStep, 1, |g, x => FloatTensor<B>| [B::kernel_geglu_gradient(x, g)]);
-
-step!(GroupNormStep, 1, |g, (x, weight, bias, shape) => (
-    FloatTensor<B>,
-    FloatTensor<B>,
-    FloatTensor<B>,
-    Groups
-)| [B::kernel_group_norm_gradient(x, weight, bias, g, shape)]);
-
-step!(LayerNormStep, 1, |g, (x, weight, epsilon) => (FloatTensor<B>, FloatTensor<B>, f32)| [
-    B::kernel_layer_norm_gradient(x, weight, g, epsilon)
-]);
-
-/// q, k, v, the output and what the backend keeps.
-type AttentionState<B> = [FloatTensor<B>; 5];
-
-/// Its three gradients come from one kernel.
-#[derive(Debug)]
-struct AttentionStep;
-
-impl<B: Kernels> Backward<B, 3> for AttentionStep {
-    type State = (AttentionState<B>, attention::Shape);
-
-    fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let g = grads.consume::<B>(&ops.node);
-        let ([q, k, v, output, kept], shape) = ops.state;
-        let (dq, dk, dv) = B::kernel_attention_gradients(q, k, v, output, kept, g, shape);
-        for (parent, gradient) in ops.parents.into_iter().zip([dq, dk, dv]) {
-            if let Some(parent) = parent {
-                grads.register::<B>(parent.id, gradient);
-            }
         }
     }
 }
@@ -238,15 +115,20 @@ impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
         bias: Bias<Self>,
         shape: conv::Shape,
     ) -> Tracked<B, C> {
-        let bias = constant(bias);
         let (forward, backward) = passes(packed);
-        run!(
-            ConvStep,
-            C,
-            [x, weight],
-            (x.primitive().clone(), weight.primitive().clone(), backward, shape),
-            B::kernel_conv2d(x.into_primitive(), weight.into_primitive(), forward, bias, shape)
-        )
+        let [on, by] = [&x, &weight].map(|tensor| tensor.primitive().clone());
+        let y = B::kernel_conv2d(on, by, forward, constant(bias), shape);
+        convolved::<B, C>(x, weight, backward, y, shape)
+    }
+
+    fn kernel_conv2d_known(
+        x: Tracked<B, C>,
+        weight: Tracked<B, C>,
+        packed: Packed<Self>,
+        y: Tracked<B, C>,
+        shape: conv::Shape,
+    ) -> Tracked<B, C> {
+        convolved::<B, C>(x, weight, passes(packed).1, y.into_primitive(), shape)
     }
 
     fn kernel_conv2d_enlarged(
@@ -256,16 +138,20 @@ impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
         bias: Bias<Self>,
         shape: conv::Shape,
     ) -> Tracked<B, C> {
-        let bias = constant(bias);
         let (forward, backward) = passes(packed);
-        let weight = weight.into_primitive();
-        run!(
-            ConvEnlargedStep,
-            C,
-            [x],
-            (weight.clone(), backward, shape),
-            B::kernel_conv2d_enlarged(x.into_primitive(), weight, forward, bias, shape)
-        )
+        let [on, by] = [&x, &weight].map(|tensor| tensor.primitive().clone());
+        let y = B::kernel_conv2d_enlarged(on, by, forward, constant(bias), shape);
+        enlarged::<B, C>(x, weight, backward, y, shape)
+    }
+
+    fn kernel_conv2d_enlarged_known(
+        x: Tracked<B, C>,
+        weight: Tracked<B, C>,
+        packed: Packed<Self>,
+        y: Tracked<B, C>,
+        shape: conv::Shape,
+    ) -> Tracked<B, C> {
+        enlarged::<B, C>(x, weight, passes(packed).1, y.into_primitive(), shape)
     }
 
     fn kernel_conv2d_pack(weight: Tracked<B, C>, gradient: bool) -> Tracked<B, C> {
@@ -288,15 +174,21 @@ impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
         shape: attention::Shape,
     ) -> (Tracked<B, C>, Tracked<B, C>) {
         let shape = attention::Shape { statistics: true, ..shape };
-        let nodes = [q.node(), k.node(), v.node()];
-        let [q, k, v] = [q, k, v].map(Tracked::<B, C>::into_primitive);
-        let (output, kept) = B::kernel_attention(q.clone(), k.clone(), v.clone(), shape);
+        let [on, keys, values] = [&q, &k, &v].map(|tensor| tensor.primitive().clone());
+        let (output, kept) = B::kernel_attention(on, keys, values, shape);
         let constant = Tracked::<B, C>::new(kept.clone());
-        let output = match AttentionStep.prepare::<C>(nodes).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => prep.finish(([q, k, v, output.clone(), kept], shape), output),
-            OpsKind::UnTracked(prep) => prep.finish(output),
-        };
-        (output, constant)
+        (attended::<B, C>([q, k, v], output, kept, shape), constant)
+    }
+
+    fn kernel_attention_known(
+        q: Tracked<B, C>,
+        k: Tracked<B, C>,
+        v: Tracked<B, C>,
+        output: Tracked<B, C>,
+        kept: Tracked<B, C>,
+        shape: attention::Shape,
+    ) -> Tracked<B, C> {
+        attended::<B, C>([q, k, v], output.into_primitive(), kept.into_primitive(), shape)
     }
 
     fn kernel_group_norm(

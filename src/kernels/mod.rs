@@ -17,7 +17,9 @@ pub mod cpu;
 mod flex;
 pub mod gpu;
 mod ops;
+mod steps;
 mod stored;
+mod tape;
 
 use cpu::norm::Groups;
 use cpu::{attention as attend, conv};
@@ -25,6 +27,7 @@ use ops::{Bias, Kernels, Packed};
 pub use stored::{
     Blocks, PackedHalves, conv2d_enlarged_halves, conv2d_halves, linear_blocks, read_halves, widen,
 };
+pub use tape::{Kept, keep, recall};
 
 /// Which kernels run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -201,8 +204,27 @@ pub fn conv2d(
         }
         _ => Packed::Absent,
     };
-    let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
-    Tensor::from_dispatch(Dispatch::kernel_conv2d(x, weight, packed, Bias::from(bias), shape))
+    convolve(x, weight, packed, bias, shape)
+}
+
+fn convolve(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    packed: Packed<Dispatch>,
+    bias: Option<Tensor<1>>,
+    shape: conv::Shape,
+) -> Tensor<4> {
+    let all = (x.into_dispatch(), weight.into_dispatch(), packed);
+    let compute =
+        |(x, weight, packed)| Dispatch::kernel_conv2d(x, weight, packed, Bias::from(bias), shape);
+    if shape.kernel == [1, 1] {
+        // Cheap for its size.
+        return Tensor::from_dispatch(compute(all));
+    }
+    let y = tape::convolution(all, compute, |(x, weight, packed), y| {
+        Dispatch::kernel_conv2d_known(x, weight, packed, y, shape)
+    });
+    Tensor::from_dispatch(y)
 }
 
 /// Whether [`conv2d_enlarged`] saves anything: the CPU's kernel enlarges as its twin does.
@@ -235,8 +257,15 @@ fn enlarged(
 ) -> Tensor<4> {
     let shape = conv_shape(&x, [output, x.dims()[1], 3, 3], 1, (1, 1));
     let shape = conv::Shape { size: shape.size.map(|length| 2 * length), ..shape };
-    let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
-    let y = Dispatch::kernel_conv2d_enlarged(x, weight, packed, Bias::from(bias), shape);
+    let y = tape::convolution(
+        (x.into_dispatch(), weight.into_dispatch(), packed),
+        |(x, weight, packed)| {
+            Dispatch::kernel_conv2d_enlarged(x, weight, packed, Bias::from(bias), shape)
+        },
+        |(x, weight, packed), y| {
+            Dispatch::kernel_conv2d_enlarged_known(x, weight, packed, y, shape)
+        },
+    );
     Tensor::from_dispatch(y)
 }
 
@@ -275,10 +304,13 @@ pub fn attention(
     causal: bool,
 ) -> Tensor<3> {
     let ([n, queries, row], [_, keys, _]) = (q.dims(), k.dims());
-    let shape =
-        attend::Shape { n, queries, keys, heads, width: row / heads, causal, statistics: false };
-    let [q, k, v] = [q, k, v].map(Tensor::into_dispatch);
-    let (output, _) = Dispatch::kernel_attention(q, k, v, shape);
+    let (width, statistics) = (row / heads, tape::keeps());
+    let shape = attend::Shape { n, queries, keys, heads, width, causal, statistics };
+    let output = tape::attention(
+        [q, k, v].map(Tensor::into_dispatch),
+        |[q, k, v]| Dispatch::kernel_attention(q, k, v, shape),
+        |[q, k, v], output, kept| Dispatch::kernel_attention_known(q, k, v, output, kept, shape),
+    );
     Tensor::from_dispatch(output)
 }
 

@@ -81,6 +81,17 @@ pub trait Kernels: Backend {
         shape: conv::Shape,
     ) -> FloatTensor<Self>;
 
+    /// As [`kernel_conv2d`](Self::kernel_conv2d) where its result `y` is known already.
+    fn kernel_conv2d_known(
+        _x: FloatTensor<Self>,
+        _weight: FloatTensor<Self>,
+        #[extension_type] _packed: Packed<Self>,
+        y: FloatTensor<Self>,
+        _shape: conv::Shape,
+    ) -> FloatTensor<Self> {
+        y
+    }
+
     /// The weight `[out, in, kh, kw]` in the backend's own order, for the forward pass or for the
     /// input's gradient.
     fn kernel_conv2d_pack(weight: FloatTensor<Self>, gradient: bool) -> FloatTensor<Self>;
@@ -111,6 +122,17 @@ pub trait Kernels: Backend {
         shape: conv::Shape,
     ) -> FloatTensor<Self>;
 
+    /// The same where its result `y` is known already.
+    fn kernel_conv2d_enlarged_known(
+        _x: FloatTensor<Self>,
+        _weight: FloatTensor<Self>,
+        #[extension_type] _packed: Packed<Self>,
+        y: FloatTensor<Self>,
+        _shape: conv::Shape,
+    ) -> FloatTensor<Self> {
+        y
+    }
+
     /// `[n, channels, 2 h, 2 w] -> [n, channels, h, w]`, the sum of each 2 x 2 pixels: the gradient of
     /// enlarging.
     fn kernel_sum_blocks(x: FloatTensor<Self>) -> FloatTensor<Self>;
@@ -131,6 +153,18 @@ pub trait Kernels: Backend {
         v: FloatTensor<Self>,
         shape: attention::Shape,
     ) -> (FloatTensor<Self>, FloatTensor<Self>);
+
+    /// The output, where all that [`kernel_attention`](Self::kernel_attention) gives is known already.
+    fn kernel_attention_known(
+        _q: FloatTensor<Self>,
+        _k: FloatTensor<Self>,
+        _v: FloatTensor<Self>,
+        output: FloatTensor<Self>,
+        _kept: FloatTensor<Self>,
+        _shape: attention::Shape,
+    ) -> FloatTensor<Self> {
+        output
+    }
 
     /// The gradients of q, k and v, from what [`kernel_attention`](Self::kernel_attention) gave.
     fn kernel_attention_gradients(

@@ -72,9 +72,7 @@ pub fn conv2d_halves(
     let [output, input] = weight.size;
     let shape = conv_shape(&x, [output, input, 3, 3], stride, padding);
     let packed = weight.packed(x.is_autodiff());
-    let whole = weight.forward.clone().into_dispatch();
-    let x = x.into_dispatch();
-    Tensor::from_dispatch(Dispatch::kernel_conv2d(x, whole, packed, Bias::from(bias), shape))
+    super::convolve(x, weight.forward.clone(), packed, bias, shape)
 }
 
 /// As [`conv2d_enlarged`](super::conv2d_enlarged), with a weight in halves.

@@ -69,6 +69,8 @@ pub fn of_size(
     // Elements of one block, and of what it hands on.
     let mut blocks: Vec<f64> = Vec::new();
     let mut between = 0.0;
+    // What the first run of a block leaves to the second ([`kernels::keep`]).
+    let mut kept = 0.0;
     let pixels =
         |level: usize| (height.div_ceil(1 << level) * width.div_ceil(1 << level) * batch) as f64;
     let resnet = |n: f64, input: usize, output: usize| {
@@ -92,12 +94,18 @@ pub fn of_size(
         n * c * (NORM + 3.0) + depth * (tokens + 3.0 * scores)
     };
     let crossed = |name: &str| name.starts_with("CrossAttn");
+    // Of two convolutions, and of the attention after them.
+    let results = |n: f64, c: usize, name: &str, level: usize| {
+        let depth = unet.transformer_layers_per_block.get(level).unwrap_or(1) as f64;
+        n * c as f64 * (2.0 + if crossed(name) { 2.0 * depth } else { 0.0 })
+    };
     for level in 0..levels {
         let n = pixels(level);
         let mut input = channels[level.saturating_sub(1)];
         let mut block = 0.0;
         for _ in 0..unet.layers(level) {
             block += resnet(n, input, channels[level]);
+            kept += results(n, channels[level], &unet.down_block_types[level], level);
             if crossed(&unet.down_block_types[level]) {
                 block += transformer(level, n, channels[level]);
             }
@@ -105,13 +113,16 @@ pub fn of_size(
             between += n * input as f64;
         }
         blocks.push(block);
-        between += pixels((level + 1).min(levels - 1)) * input as f64;
+        let down = pixels((level + 1).min(levels - 1)) * input as f64;
+        between += down;
+        kept += down;
     }
     if let Some(name) = &unet.mid_block_type {
         let (n, c) = (pixels(levels - 1), channels[levels - 1]);
         let crossed = name == "UNetMidBlock2DCrossAttn";
         let attention = if crossed { transformer(levels - 1, n, c) } else { 0.0 };
         blocks.push(resnet(n, c, c) * if crossed { 2.0 } else { 1.0 } + attention);
+        kept += 2.0 * results(n, c, if crossed { "CrossAttn" } else { "" }, levels - 1);
     }
     for (i, name) in unet.up_block_types.iter().enumerate() {
         let level = levels - 1 - i;
@@ -123,12 +134,17 @@ pub fn of_size(
             let skip = if last { channels[level.saturating_sub(1)] } else { channels[level] };
             block += resnet(n, previous + skip, channels[level]);
             previous = channels[level];
+            kept += results(n, previous, name, level);
             if crossed(name) {
                 block += transformer(level, n, channels[level]);
             }
         }
         blocks.push(block + 4.0 * n * previous as f64);
         between += n * previous as f64;
+        kept += 4.0 * n * previous as f64;
+    }
+    if kernels {
+        between += kept;
     }
     let bytes = |elements: f64| (4.0 * elements) as u64;
     let largest = blocks.iter().copied().fold(0.0, f64::max);

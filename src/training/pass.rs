@@ -4,6 +4,7 @@ use burn::tensor::Tensor;
 
 use super::adapter::Adapter;
 use super::leaves::Leaves;
+use crate::kernels::{self, Kept};
 use crate::layers::{Dropout, Strength};
 use crate::models::UNet2DConditionModel;
 
@@ -51,9 +52,9 @@ pub fn base(unet: &UNet2DConditionModel, adapter: &Adapter, batch: &Batch) -> Te
 }
 
 /// The gradient of the loss in each factor, added to `sums`; each sample's error, `[n]`, and the
-/// UNet's answer. With
-/// `blocks` one block's graph exists at a time: every block is run twice, and the memory is that of
-/// the largest block instead of all.
+/// UNet's answer. With `blocks` one block's graph exists at a time: every block is run twice, the
+/// second time without what was kept of the first ([`kernels::keep`]), and the memory is that of the
+/// largest block and of what is kept instead of all blocks'.
 ///
 /// `flat` is the vector of parameters on the device.
 pub fn gradient(
@@ -96,9 +97,17 @@ fn by_blocks(
 ) -> (Tensor<1>, Tensor<4>) {
     let mut pass = unet.begin(batch.noisy.clone(), &batch.timesteps, batch.context.clone(), None);
     let mut before = Vec::with_capacity(unet.stages());
+    // What lies before the first trained layer is run once.
+    let first = adapter.first_stage();
     let output = loop {
-        before.push(pass.clone());
-        if let Some(output) = unet.advance(&mut pass) {
+        let start = pass.clone();
+        let (output, kept) = if before.len() < first {
+            (unet.advance(&mut pass), Kept::default())
+        } else {
+            kernels::keep(|| unet.advance(&mut pass))
+        };
+        before.push((start, kept));
+        if let Some(output) = output {
             break output;
         }
     };
@@ -113,8 +122,7 @@ fn by_blocks(
     attach_leaves();
     // The gradient of each skip connection, by its place in the order of pushing.
     let mut of_skips: Vec<Option<Tensor<4>>> = Vec::new();
-    let first = adapter.first_stage();
-    for (stage, mut pass) in before.into_iter().enumerate().rev() {
+    for (stage, (mut pass, kept)) in before.into_iter().enumerate().rev() {
         if stage < first {
             break;
         }
@@ -123,7 +131,7 @@ fn by_blocks(
         pass.hidden = hidden.clone();
         let skips: Vec<_> = pass.skips.iter().map(leaf).collect();
         pass.skips = skips.clone();
-        let output = unet.advance(&mut pass);
+        let output = kernels::recall(kept, || unet.advance(&mut pass));
         let output = output.unwrap_or_else(|| pass.hidden.clone());
         // Its gradient in the block's inputs is the chain rule's.
         let mut surrogate = (output * of_output).sum();

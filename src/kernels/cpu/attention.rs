@@ -1,12 +1,17 @@
-//! Attention some queries at a time: of the scores only those rows exist that are worked on.
+//! Attention some queries and some keys at a time: of the scores only that block exists which is
+//! worked on, in the second cache.
+
+use std::ops::Range;
 
 use super::gemm::{Product, SCRATCH, Start, Target};
 use super::math;
-use super::pack::{Matrix, Packed, Source};
+use super::microkernel::COLUMNS;
+use super::pack::{Matrix, Packed, Source, round_up};
 use super::threads::{Split, parts, share};
 
-/// Queries at a time: few enough that the scores of 4096 keys take 1.5 MiB.
-const QUERIES: usize = 96;
+/// Queries at a time, and keys: a block of scores takes 96 KiB. Tests have several blocks of each.
+const QUERIES: usize = if cfg!(test) { 3 } else { 96 };
+const KEYS: usize = if cfg!(test) { COLUMNS } else { 256 };
 
 /// Sizes of `softmax(q k^T / sqrt(d)) v`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,9 +43,16 @@ impl Shape {
         [self.queries, self.keys].map(|rows| n * rows * self.row() + head * self.width)
     }
 
-    /// How many keys a query sees.
-    fn seen(&self, query: usize) -> usize {
-        if self.causal { (query + 1).min(self.keys) } else { self.keys }
+    /// How many keys of a block a query sees.
+    fn seen(&self, query: usize, block: &Range<usize>) -> usize {
+        let seen = if self.causal { query + 1 } else { self.keys };
+        seen.min(block.end).saturating_sub(block.start)
+    }
+
+    /// Blocks of keys, up to the last that these queries see.
+    fn blocks(self, queries: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+        let seen = if self.causal { queries.end.min(self.keys) } else { self.keys };
+        (0..seen).step_by(KEYS).map(move |first| first..self.keys.min(first + KEYS))
     }
 
     /// What the products of queries and keys are multiplied by.
@@ -58,25 +70,14 @@ fn transposed(matrix: Matrix<'_>) -> Matrix<'_> {
     Matrix { row: matrix.column, column: matrix.row, ..matrix }
 }
 
-/// Scores to `2^(score - most)`, in `scores [rows][keys]`, the first row being that of query
-/// `first`; calls `row(r, most, sum)` for each. Scores are in units of `1 / log2 e` then: powers of
-/// two are what is quick.
-fn powers(scores: &mut [f32], shape: Shape, first: usize, mut row: impl FnMut(usize, f32, f32)) {
-    let scale = shape.scale() * std::f32::consts::LOG2_E;
-    for (r, line) in scores.chunks_exact_mut(shape.keys).enumerate() {
-        let seen = shape.seen(first + r);
-        let (line, hidden) = line.split_at_mut(seen);
-        hidden.fill(0.0);
-        let most = math::max(line);
-        let sum = math::sum_changed(line, |x| math::exp2((x - most) * scale));
-        row(r, most * scale, sum);
-    }
-}
-
 /// `q [n, queries, heads * width]`, `k`, `v [n, keys, ..] -> [n, queries, ..]`, and with
 /// `statistics` the logarithms (of base 2) of the softmax's denominators, `[n, heads, queries]`.
+///
+/// Block after block of keys, a query's powers being taken relative to the largest score so far, and
+/// its output scaled when a larger one comes (Milakov and Gimelshein, "Online normalizer calculation
+/// for softmax", 2018). Powers of two are what is quick: scores are in units of `1 / log2 e` then.
 pub fn attention(q: &[f32], k: &[f32], v: &[f32], shape: Shape) -> [Vec<f32>; 2] {
-    let row = shape.row();
+    let (row, scale) = (shape.row(), shape.scale() * std::f32::consts::LOG2_E);
     let mut output = vec![0.0; q.len()];
     let heads = shape.n * shape.heads;
     let mut logarithms = vec![0.0; if shape.statistics { heads * shape.queries } else { 0 }];
@@ -87,39 +88,63 @@ pub fn attention(q: &[f32], k: &[f32], v: &[f32], shape: Shape) -> [Vec<f32>; 2]
     let groups = parts(heads * queries * keys).div_ceil(heads.max(1)).clamp(1, blocks.max(1));
     let each = blocks.div_ceil(groups);
     let (to_keys, to_values) = (Packed::size(width, keys), Packed::size(keys, width));
-    let most = QUERIES.min(queries) * keys;
+    let most = QUERIES.min(queries) * KEYS.min(keys);
     let target = Split::new(&mut output);
     share(heads * groups, SCRATCH + to_keys + to_values + most, |part, scratch| {
         let [scratch, in_keys, in_values, scores] =
             pieces(scratch, [SCRATCH, to_keys, to_values, most]);
         let (number, group) = (part / groups, part % groups);
         let [at_q, at_k] = shape.starts(number);
-        let k = Packed::new(&transposed(head(k, at_k, row)), width, keys, in_keys);
-        let v = Packed::new(&head(v, at_k, row), keys, width, in_values);
-        for block in group * each..blocks.min((group + 1) * each) {
-            let first = block * QUERIES;
+        // Where a block's keys and values lie packed.
+        let places = |block: &Range<usize>| {
+            let columns = round_up(width, COLUMNS);
+            [
+                block.start * width..round_up(block.end, COLUMNS) * width,
+                block.start * columns..block.end * columns,
+            ]
+        };
+        for block in shape.blocks(0..queries) {
+            let ([of_keys, of_values], at) = (places(&block), at_k + block.start * row);
+            let across = transposed(head(k, at, row));
+            Packed::new(&across, width, block.len(), &mut in_keys[of_keys]);
+            Packed::new(&head(v, at, row), block.len(), width, &mut in_values[of_values]);
+        }
+        for first in (group * each..blocks.min((group + 1) * each)).map(|i| i * QUERIES) {
             let rows = QUERIES.min(queries - first);
-            let scores = &mut scores[..rows * keys];
             let at = at_q + first * row;
-            product([rows, keys, width], head(q, at, row), &k, scores, scratch);
-            let mut factors = [0.0; QUERIES];
-            powers(scores, shape, first, |r, most, sum| {
-                factors[r] = 1.0 / sum;
+            // SAFETY: each part has its own queries of its own head.
+            let line = |r: usize| unsafe { target.piece(at + r * row, width) };
+            let (mut largest, mut sums) = ([f32::NEG_INFINITY; QUERIES], [0.0; QUERIES]);
+            for block in shape.blocks(first..first + rows) {
+                let [of_keys, of_values] = places(&block);
+                let across = Packed::of(&in_keys[of_keys], block.len());
+                let values = Packed::of(&in_values[of_values], width);
+                let scores = &mut scores[..rows * block.len()];
+                product([rows, block.len(), width], head(q, at, row), &across, scores, scratch);
+                for (r, scores) in scores.chunks_exact_mut(block.len()).enumerate() {
+                    let (scores, hidden) = scores.split_at_mut(shape.seen(first + r, &block));
+                    hidden.fill(0.0);
+                    let most = largest[r].max(math::max(scores));
+                    let sum = math::sum_changed(scores, |x| math::exp2((x - most) * scale));
+                    let factor = math::exp2((largest[r] - most) * scale);
+                    if block.start > 0 && factor != 1.0 {
+                        line(r).iter_mut().for_each(|x| *x *= factor);
+                    }
+                    sums[r] = sums[r] * factor + sum;
+                    largest[r] = most;
+                }
+                let powers = Matrix { data: scores, row: block.len(), column: 1 };
+                let start = if block.start == 0 { Start::Zero } else { Start::Given };
+                let product = Product::new([rows, width, block.len()], powers, &values, start);
+                // SAFETY: as above.
+                unsafe { product.all(Target::within(target, at, row, [rows, width]), scratch) };
+            }
+            for (r, sum) in sums[..rows].iter().enumerate() {
+                line(r).iter_mut().for_each(|x| *x /= sum);
                 if shape.statistics {
                     let place = number * queries + first + r;
-                    // SAFETY: each part has its own queries of its own head.
-                    unsafe { kept.piece(place, 1) }.fill(most + sum.log2());
-                }
-            });
-            let probabilities = Matrix { data: scores, row: keys, column: 1 };
-            let product = Product::new([rows, width, keys], probabilities, &v, Start::Zero);
-            // SAFETY: each part has its own queries of its own head.
-            unsafe {
-                product.all(Target::within(target, at, row, [rows, width]), scratch);
-                // A row of the output is shorter than one of scores.
-                for (r, factor) in factors[..rows].iter().enumerate() {
-                    let line = target.piece(at + r * row, width);
-                    line.iter_mut().for_each(|x| *x *= factor);
+                    // SAFETY: as above.
+                    unsafe { kept.piece(place, 1) }.fill(largest[r] * scale + sum.log2());
                 }
             }
         }
@@ -172,64 +197,144 @@ pub struct Passed<'a> {
     pub g: &'a [f32],
 }
 
+/// `to [columns][rows] = from [rows][columns]`.
+fn turn(from: Matrix<'_>, [rows, columns]: [usize; 2], to: &mut [f32]) {
+    for r in 0..rows {
+        for (c, value) in from.data[r * from.row..][..columns].iter().enumerate() {
+            to[c * rows + r] = *value;
+        }
+    }
+}
+
+/// A block of scores, `[rows][stride]`, and what else its gradients come from.
+struct Square<'a> {
+    shape: Shape,
+    /// Of keys: the columns.
+    block: &'a Range<usize>,
+    /// The query of the first row.
+    first: usize,
+    /// One of each row.
+    logarithms: &'a [f32],
+    /// `rowsum(g * output)`, one of each row and more.
+    means: &'a [f32],
+}
+
+impl Square<'_> {
+    /// P and dS from S and dP: dS in dP's place, and both packed for the products that sum over the
+    /// rows.
+    fn differentiate(&self, scores: &[f32], slopes: &mut [f32], packed: [&mut [f32]; 2]) {
+        let rows = self.logarithms.len();
+        let stride = scores.len() / rows;
+        let (by_two, scale) = (self.shape.scale() * std::f32::consts::LOG2_E, self.shape.scale());
+        let [in_scores, in_slopes] = packed;
+        let lines = scores.chunks_exact(stride).zip(slopes.chunks_exact_mut(stride));
+        for (r, (scores, slopes)) in lines.enumerate() {
+            let (logarithm, mean) = (self.logarithms[r], self.means[r]);
+            let panels = scores.chunks_exact(COLUMNS).zip(slopes.chunks_exact_mut(COLUMNS));
+            for (panel, (scores, slopes)) in panels.enumerate() {
+                let place = (panel * rows + r) * COLUMNS;
+                let in_scores = &mut in_scores[place..][..COLUMNS];
+                let in_slopes = &mut in_slopes[place..][..COLUMNS];
+                for i in 0..COLUMNS {
+                    let p = math::exp2(scores[i] * by_two - logarithm);
+                    let slope = (slopes[i] - mean) * p * scale;
+                    in_scores[i] = p;
+                    in_slopes[i] = slope;
+                    slopes[i] = slope;
+                }
+            }
+            for key in self.shape.seen(self.first + r, self.block)..self.block.len() {
+                let place = (key / COLUMNS * rows + r) * COLUMNS + key % COLUMNS;
+                (in_scores[place], in_slopes[place], slopes[key]) = (0.0, 0.0, 0.0);
+            }
+        }
+    }
+}
+
 /// The gradients of q, k and v, the probabilities being computed once more from their logarithms:
 /// with P = softmax(S), dV = P^T g, dP = g V^T, dS = P * (dP - rowsum(g * output)), dQ = scale dS K,
 /// dK = scale dS^T Q. (Dao, "FlashAttention-2", 2023, 2.2: rowsum(P * dP) is that of g * output.)
 pub fn attention_gradients(passed: Passed<'_>, shape: Shape) -> [Vec<f32>; 3] {
     let Passed { q, k, v, output, logarithms, g } = passed;
-    let (row, scale) = (shape.row(), shape.scale());
+    let row = shape.row();
     let Shape { queries, keys, width, .. } = shape;
     let (mut dq, mut dk, mut dv) = (vec![0.0; q.len()], vec![0.0; k.len()], vec![0.0; v.len()]);
     let [to_q, to_k, to_v] = [&mut dq, &mut dk, &mut dv].map(|slice| Split::new(slice));
-    let most = QUERIES.min(queries) * keys;
-    let (wide, narrow) = (Packed::size(width, keys), Packed::size(keys, width));
-    let lengths = [SCRATCH, wide, wide, narrow, width * keys, width * keys, most, most];
+    let (rows, columns) = (QUERIES.min(queries), KEYS.min(keys));
+    let (wide, narrow) = (Packed::size(width, columns), Packed::size(columns, width));
+    let (turned, square) = (width * queries, Packed::size(rows, columns));
+    let lengths = [SCRATCH, wide, wide, narrow, wide, wide, turned, turned, queries];
+    let squares = [square; 4];
+    let all = lengths.iter().chain(&squares).sum();
     // Every query adds to the gradients of all keys: a head is one thread's.
-    share(shape.n * shape.heads, lengths.iter().sum(), |part, scratch| {
-        let [scratch, in_k, in_v, in_rows, dk, dv, scores, slopes] = pieces(scratch, lengths);
+    share(shape.n * shape.heads, all, |part, memory| {
+        let (memory, left) = memory.split_at_mut(lengths.iter().sum());
+        let [scratch, in_k, in_v, in_rows, dk, dv, down_q, down_g, means] = pieces(memory, lengths);
+        let [scores, slopes, in_scores, in_slopes] = pieces(left, squares);
         let [at_q, at_k] = shape.starts(part);
-        let (keys_, values) = (head(k, at_k, row), head(v, at_k, row));
-        let across = Packed::new(&transposed(keys_), width, keys, in_k);
-        let values = Packed::new(&transposed(values), width, keys, in_v);
-        let rows_of_keys = Packed::new(&keys_, keys, width, in_rows);
+        // Queries and their output's gradient on their side, block by block: what follows reads
+        // them line by line.
         for first in (0..queries).step_by(QUERIES) {
             let rows = QUERIES.min(queries - first);
-            let at = at_q + first * row;
-            let (queries_, flow) = (head(q, at, row), head(g, at, row));
-            let scores = &mut scores[..rows * keys];
-            let slopes = &mut slopes[..rows * keys];
-            product([rows, keys, width], queries_, &across, scores, scratch);
-            product([rows, keys, width], flow, &values, slopes, scratch);
-            let lines = scores.chunks_exact_mut(keys).zip(slopes.chunks_exact_mut(keys));
-            for (r, (scores, slopes)) in lines.enumerate() {
-                let logarithm = logarithms[part * queries + first + r];
-                let place = at + r * row..at + r * row + width;
-                let mean = math::sum_pairs(&g[place.clone()], &output[place], |g, o| g * o);
-                let seen = shape.seen(first + r);
-                scores[seen..].fill(0.0);
-                slopes[seen..].fill(0.0);
-                for (score, slope) in scores[..seen].iter_mut().zip(slopes) {
-                    let p = math::exp2(*score * scale * std::f32::consts::LOG2_E - logarithm);
-                    *score = p;
-                    *slope = (*slope - mean) * p * scale;
-                }
+            for (to, from) in [(&mut *down_q, q), (&mut *down_g, g)] {
+                let to = &mut to[first * width..][..rows * width];
+                turn(head(from, at_q + first * row, row), [rows, width], to);
             }
-            // Transposed, so that the large factors are read line by line.
-            let start = if first == 0 { Start::Zero } else { Start::Given };
-            let down = [width, keys, rows];
-            let of = |data| Matrix { data, row: keys, column: 1 };
-            onto(down, transposed(flow), &of(scores), dv, start, scratch);
-            onto(down, transposed(queries_), &of(slopes), dk, start, scratch);
-            let product = Product::new([rows, width, keys], of(slopes), &rows_of_keys, Start::Zero);
-            // SAFETY: each part has its own head.
-            unsafe { product.all(Target::within(to_q, at, row, [rows, width]), scratch) };
         }
-        for (to, from) in [(to_k, dk), (to_v, dv)] {
-            for key in 0..keys {
+        for (query, mean) in means.iter_mut().enumerate() {
+            let place = at_q + query * row..at_q + query * row + width;
+            *mean = math::sum_pairs(&g[place.clone()], &output[place], |g, o| g * o);
+        }
+        for block in shape.blocks(0..queries) {
+            let (count, at) = (block.len(), at_k + block.start * row);
+            let (keys, values) = (head(k, at, row), head(v, at, row));
+            let across = Packed::new(&transposed(keys), width, count, in_k);
+            let values = Packed::new(&transposed(values), width, count, in_v);
+            let rows_of_keys = Packed::new(&keys, count, width, in_rows);
+            let (dk, dv) = (&mut dk[..width * count], &mut dv[..width * count]);
+            dk.fill(0.0);
+            dv.fill(0.0);
+            for first in (0..queries).step_by(QUERIES) {
+                let rows = QUERIES.min(queries - first);
+                if shape.seen(first + rows - 1, &block) == 0 {
+                    continue;
+                }
+                let at = at_q + first * row;
+                // Whole panels: what stands in the last past the keys is nobody's.
+                let stride = round_up(count, COLUMNS);
+                let size = [rows, count, width];
+                let [scores, slopes, in_scores, in_slopes] =
+                    [&mut *scores, &mut *slopes, &mut *in_scores, &mut *in_slopes]
+                        .map(|square| &mut square[..rows * stride]);
+                for (left, right, to) in [(q, &across, &mut *scores), (g, &values, &mut *slopes)] {
+                    let product = Product::new(size, head(left, at, row), right, Start::Zero);
+                    // SAFETY: `to` is this part's.
+                    unsafe { product.all(Target::new(to, stride, [rows, count]), scratch) };
+                }
+                let logarithms = &logarithms[part * queries + first..][..rows];
+                let square =
+                    Square { shape, block: &block, first, logarithms, means: &means[first..] };
+                square.differentiate(scores, slopes, [&mut *in_scores, &mut *in_slopes]);
+                for (left, right, to) in
+                    [(&*down_g, &*in_scores, &mut *dv), (&*down_q, &*in_slopes, &mut *dk)]
+                {
+                    let left = Matrix { data: &left[first * width..], row: rows, column: 1 };
+                    let right = Packed::of(right, count);
+                    onto([width, count, rows], left, &right, to, Start::Given, scratch);
+                }
+                let start = if block.start == 0 { Start::Zero } else { Start::Given };
+                let slopes = Matrix { data: slopes, row: stride, column: 1 };
+                let product = Product::new([rows, width, count], slopes, &rows_of_keys, start);
                 // SAFETY: each part has its own head.
-                let line = unsafe { to.piece(at_k + key * row, width) };
-                for (c, value) in line.iter_mut().enumerate() {
-                    *value = from[c * keys + key];
+                unsafe { product.all(Target::within(to_q, at, row, [rows, width]), scratch) };
+            }
+            for (to, from) in [(to_k, &*dk), (to_v, &*dv)] {
+                for key in 0..count {
+                    // SAFETY: each part has its own head.
+                    let line = unsafe { to.piece(at + key * row, width) };
+                    for (c, value) in line.iter_mut().enumerate() {
+                        *value = from[c * count + key];
+                    }
                 }
             }
         }

@@ -63,6 +63,11 @@ impl<'a> Packed<'a> {
         }
         Self { panels: &memory[..depth * whole], columns: whole }
     }
+
+    /// What was packed before, or written in that order: all of it, and nothing else.
+    pub fn of(panels: &'a [f32], columns: usize) -> Self {
+        Self { panels, columns: round_up(columns, COLUMNS) }
+    }
 }
 
 impl Source for Packed<'_> {

@@ -133,7 +133,7 @@ proptest! {
 
     #[test]
     fn attentions(
-        n in 1usize..3, queries in 1usize..9, keys in 1usize..9, heads in 1usize..4, width in 1usize..6,
+        n in 1usize..3, queries in 1usize..12, keys in 1usize..20, heads in 1usize..3, width in 1usize..6,
         causal: bool, seed: u64,
     ) {
         let keys = if causal { queries } else { keys };
