@@ -94,7 +94,7 @@ fn memory(maximum: Option<u64>, shared: bool) -> MemoryType {
 /// Exports `rows1` to `rows6`, and for shared memory what has to be atomic.
 fn module(relaxed: bool, shared: bool) -> Vec<u8> {
     let mut types = TypeSection::new();
-    types.ty().function([ValType::I32; 7], []);
+    types.ty().function([ValType::I32; 8], []);
     types.ty().function([ValType::I32; 2], [ValType::I32]);
     let mut imports = ImportSection::new();
     // All that 32 bits can address, as the page module says.
@@ -146,8 +146,11 @@ const A_STRIDE: u32 = 2;
 const B: u32 = 3;
 const C: u32 = 4;
 const C_STRIDE: u32 = 5;
-/// 0: the tile of C is overwritten, else added to.
+/// 0: the tiles of C are overwritten, else added to.
 const ADD: u32 = 6;
+/// Tiles, side by side in C; their panels of B follow each other.
+const PANELS: u32 = 7;
+const PARAMETERS: u32 = 8;
 
 fn at(index: u32) -> MemArg {
     // Nothing is known of the alignment but that of an f32.
@@ -155,30 +158,43 @@ fn at(index: u32) -> MemArg {
 }
 
 fn kernel(relaxed: bool, rows: u32) -> Function {
+    // Rows of A after the first, what is left of k, and a row of C.
     let pointers = rows - 1;
-    let (first_sum, sums) = (7 + pointers, rows * VECTORS);
-    let mut function = Function::new([(pointers, ValType::I32), (sums + VECTORS, ValType::V128)]);
-    let row = |r: u32| if r == 0 { A } else { 6 + r };
+    let (left, down) = (PARAMETERS + pointers, PARAMETERS + pointers + 1);
+    let (first_sum, sums) = (down + 1, rows * VECTORS);
+    let locals = [(pointers + 2, ValType::I32), (sums + VECTORS, ValType::V128)];
+    let mut function = Function::new(locals);
+    let row = |r: u32| if r == 0 { A } else { PARAMETERS + r - 1 };
     let sum = |r: u32, v: u32| first_sum + r * VECTORS + v;
     let b = |v: u32| first_sum + sums + v;
     let mut code = function.instructions();
     for r in 1..rows {
         code.local_get(row(r - 1)).local_get(A_STRIDE).i32_add().local_set(row(r));
     }
-
-    let down = |code: &mut InstructionSink<'_>, pointer: u32| {
-        code.local_get(pointer).local_get(C_STRIDE).i32_add().local_set(pointer);
+    let next = |code: &mut InstructionSink<'_>, r: u32| {
+        if r + 1 < rows {
+            code.local_get(down).local_get(C_STRIDE).i32_add().local_set(down);
+        }
     };
+
+    code.loop_(BlockType::Empty);
     code.local_get(ADD).if_(BlockType::Empty);
-    code.local_get(C).local_set(ADD);
+    code.local_get(C).local_set(down);
     for r in 0..rows {
         for v in 0..VECTORS {
-            code.local_get(ADD).v128_load(at(v)).local_set(sum(r, v));
+            code.local_get(down).v128_load(at(v)).local_set(sum(r, v));
         }
-        down(&mut code, ADD);
+        next(&mut code, r);
+    }
+    code.else_();
+    for r in 0..rows {
+        for v in 0..VECTORS {
+            code.v128_const(0).local_set(sum(r, v));
+        }
     }
     code.end();
 
+    code.local_get(K).local_set(left);
     code.block(BlockType::Empty).local_get(K).i32_eqz().br_if(0).loop_(BlockType::Empty);
     for v in 0..VECTORS {
         code.local_get(B).v128_load(at(v)).local_set(b(v));
@@ -200,14 +216,21 @@ fn kernel(relaxed: bool, rows: u32) -> Function {
         code.local_get(row(r)).i32_const(4).i32_add().local_set(row(r));
     }
     code.local_get(B).i32_const(16 * VECTORS as i32).i32_add().local_set(B);
-    code.local_get(K).i32_const(1).i32_sub().local_tee(K).br_if(0).end().end();
+    code.local_get(left).i32_const(1).i32_sub().local_tee(left).br_if(0).end().end();
 
+    code.local_get(C).local_set(down);
     for r in 0..rows {
         for v in 0..VECTORS {
-            code.local_get(C).local_get(sum(r, v)).v128_store(at(v));
+            code.local_get(down).local_get(sum(r, v)).v128_store(at(v));
         }
-        down(&mut code, C);
+        next(&mut code, r);
     }
+    // On to the next panel, with the same rows of A.
+    for r in 0..rows {
+        code.local_get(row(r)).local_get(K).i32_const(2).i32_shl().i32_sub().local_set(row(r));
+    }
+    code.local_get(C).i32_const(16 * VECTORS as i32).i32_add().local_set(C);
+    code.local_get(PANELS).i32_const(1).i32_sub().local_tee(PANELS).br_if(0).end();
     code.end();
     function
 }

@@ -243,32 +243,33 @@ impl Block<'_> {
     unsafe fn multiply(&self, rows: Range<usize>, a: Matrix<'_>, c: Target<'_>, add: bool) {
         const F32: usize = size_of::<f32>();
         let panel = self.depth * COLUMNS;
+        let whole = self.columns.len() / COLUMNS;
+        let edge_first = self.columns.start + whole * COLUMNS;
         for r0 in (0..rows.len()).step_by(ROWS) {
             let height = ROWS.min(rows.len() - r0);
             let kernel = microkernel(height);
             let a_rows = &a.data[r0 * a.row..];
             debug_assert!((height - 1) * a.row + self.depth <= a_rows.len());
-            for (panel, first) in
-                self.panels.chunks_exact(panel).zip(self.columns.clone().step_by(COLUMNS))
-            {
-                let run = |c: *mut f32, stride: usize, add: bool| {
-                    let (left, right) = (a_rows.as_ptr(), panel.as_ptr());
-                    let add = usize::from(add);
-                    kernel(self.depth, left, a.row * F32, right, c, stride * F32, add);
-                };
-                let width = COLUMNS.min(self.columns.end - first);
-                let row = rows.start + r0;
-                if width == COLUMNS {
-                    run(c.memory.at(row * c.stride + first), c.stride, add);
-                } else {
-                    let mut edge = [0f32; ROWS * COLUMNS];
-                    run(edge.as_mut_ptr(), COLUMNS, false);
-                    for (r, edge) in edge.chunks(COLUMNS).take(height).enumerate() {
-                        // SAFETY: as the caller promises.
-                        let line = unsafe { c.row(row + r, &(first..first + width)) };
-                        for (value, edge) in line.iter_mut().zip(edge) {
-                            *value = if add { *value + edge } else { *edge };
-                        }
+            let run = |panels: &[f32], c: *mut f32, stride: usize, add: bool| {
+                let (left, right) = (a_rows.as_ptr(), panels.as_ptr());
+                let count = panels.len() / panel;
+                kernel(self.depth, left, a.row * F32, right, c, stride * F32, add.into(), count);
+            };
+            let row = rows.start + r0;
+            let (panels, edge_panel) = self.panels.split_at(whole * panel);
+            if whole > 0 {
+                let first = c.memory.at(row * c.stride + self.columns.start);
+                run(panels, first, c.stride, add);
+            }
+            if edge_first < self.columns.end {
+                let mut edge = [0f32; ROWS * COLUMNS];
+                run(edge_panel, edge.as_mut_ptr(), COLUMNS, false);
+                let columns = edge_first..self.columns.end;
+                for (r, edge) in edge.chunks(COLUMNS).take(height).enumerate() {
+                    // SAFETY: as the caller promises.
+                    let line = unsafe { c.row(row + r, &columns) };
+                    for (value, edge) in line.iter_mut().zip(edge) {
+                        *value = if add { *value + edge } else { *edge };
                     }
                 }
             }

@@ -1,4 +1,4 @@
-//! The innermost loop of everything: a tile of C, `ROWS x 8` sums in registers.
+//! The innermost loop of everything: tiles of C, each `ROWS x 8` sums in registers.
 //!
 //! In the browser the functions here are replaced, when the engine starts, by those that `build.rs`
 //! wrote: with fused multiply-and-add where the browser has relaxed SIMD, without it elsewhere.
@@ -12,8 +12,10 @@ pub const COLUMNS: usize = 8;
 pub const ROWS: usize = 6;
 
 /// `c[r][j] (+)= sum over k of a[r][k] b[k][j]`: `(k, a, bytes from row to row of a, b, c, bytes from
-/// row to row of c, add)`. `b` is a panel `[k][COLUMNS]`.
-pub type Microkernel = extern "C" fn(usize, *const f32, usize, *const f32, *mut f32, usize, usize);
+/// row to row of c, add, panels)`. `b` is one panel `[k][COLUMNS]` after another, at least one, for
+/// tiles that lie side by side in c: a call for each would cost as much as ten k.
+pub type Microkernel =
+    extern "C" fn(usize, *const f32, usize, *const f32, *mut f32, usize, usize, usize);
 
 extern "C" fn tile<const R: usize>(
     k: usize,
@@ -23,23 +25,27 @@ extern "C" fn tile<const R: usize>(
     c: *mut f32,
     c_stride: usize,
     add: usize,
+    panels: usize,
 ) {
-    let mut sums = [[0f32; COLUMNS]; R];
-    // SAFETY: `gemm::multiply` checks that the tile lies in its slices, as the signature says.
-    unsafe {
-        for i in 0..k {
-            let b = &*b.add(i * COLUMNS).cast::<[f32; COLUMNS]>();
-            for (r, sums) in sums.iter_mut().enumerate() {
-                let a = *a.byte_add(r * a_stride).add(i);
-                for (sum, b) in sums.iter_mut().zip(b) {
-                    *sum += a * b;
+    for panel in 0..panels {
+        let mut sums = [[0f32; COLUMNS]; R];
+        // SAFETY: `gemm::multiply` checks that the tiles lie in their slices, as the signature says.
+        unsafe {
+            let (b, c) = (b.add(panel * k * COLUMNS), c.add(panel * COLUMNS));
+            for i in 0..k {
+                let b = &*b.add(i * COLUMNS).cast::<[f32; COLUMNS]>();
+                for (r, sums) in sums.iter_mut().enumerate() {
+                    let a = *a.byte_add(r * a_stride).add(i);
+                    for (sum, b) in sums.iter_mut().zip(b) {
+                        *sum += a * b;
+                    }
                 }
             }
-        }
-        for (r, sums) in sums.iter().enumerate() {
-            let c = &mut *c.byte_add(r * c_stride).cast::<[f32; COLUMNS]>();
-            for (c, sum) in c.iter_mut().zip(sums) {
-                *c = if add == 0 { *sum } else { *c + sum };
+            for (r, sums) in sums.iter().enumerate() {
+                let c = &mut *c.byte_add(r * c_stride).cast::<[f32; COLUMNS]>();
+                for (c, sum) in c.iter_mut().zip(sums) {
+                    *c = if add == 0 { *sum } else { *c + sum };
+                }
             }
         }
     }
