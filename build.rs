@@ -1,27 +1,27 @@
-//! Writes the micro-kernels of `src/kernels/cpu/microkernel.rs` as WebAssembly, for wasm only.
+//! Writes the micro-kernels of `src/kernels/cpu/{microkernel,softmax}.rs` as WebAssembly, for wasm
+//! only.
 //!
 //! One module can't hold relaxed-SIMD instructions and still load in a browser that lacks them, and
 //! two builds of everything would double the download. So the few instructions in which the time
 //! goes are modules of their own, of some kilobytes: the page's module brings both and loads the one
 //! that the browser takes. They work on the page module's memory.
 
+#[path = "build/product.rs"]
+mod product;
+#[path = "build/softmax.rs"]
+mod softmax;
+
 use std::path::Path;
 use std::{env, fs};
 
 use wasm_encoder::{
-    BlockType, CodeSection, ConstExpr, CustomSection, DataSection, EntityType, ExportKind,
-    ExportSection, Function, FunctionSection, ImportSection, InstructionSink, MemArg, MemoryType,
-    Module, TypeSection, ValType,
+    CodeSection, ConstExpr, CustomSection, DataSection, EntityType, ExportKind, ExportSection,
+    Function, FunctionSection, ImportSection, MemArg, MemoryType, Module, TypeSection, ValType,
 };
-
-/// Rows of the largest tile: 6 x 8 sums are 12 vectors; with two of B and one of A they fill the 16
-/// registers of x86-64.
-const ROWS: u32 = 6;
-/// Vectors of four columns.
-const VECTORS: u32 = 2;
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=build");
     if env::var("CARGO_CFG_TARGET_ARCH").as_deref() != Ok("wasm32") {
         return;
     }
@@ -91,26 +91,35 @@ fn memory(maximum: Option<u64>, shared: bool) -> MemoryType {
     MemoryType { minimum: 0, maximum, memory64: false, shared, page_size_log2: None }
 }
 
-/// Exports `rows1` to `rows6`, and for shared memory what has to be atomic.
+/// Nothing is known of the alignment but that of an f32.
+fn at(vector: u32) -> MemArg {
+    MemArg { offset: u64::from(16 * vector), align: 2, memory_index: 0 }
+}
+
+/// Exports `rows1` to `rows6`, `powers` and `slopes`, and for shared memory what has to be atomic.
 fn module(relaxed: bool, shared: bool) -> Vec<u8> {
-    let mut types = TypeSection::new();
-    types.ty().function([ValType::I32; 8], []);
-    types.ty().function([ValType::I32; 2], [ValType::I32]);
     let mut imports = ImportSection::new();
     // All that 32 bits can address, as the page module says.
     let memory = memory(shared.then_some(1 << 16), shared);
     imports.import("env", "memory", EntityType::Memory(memory));
-    let (mut functions, mut exports, mut code) =
-        (FunctionSection::new(), ExportSection::new(), CodeSection::new());
-    for rows in 1..=ROWS {
-        functions.function(0);
-        exports.export(&format!("rows{rows}"), ExportKind::Func, rows - 1);
-        code.function(&kernel(relaxed, rows));
+    let (mut types, mut functions, mut exports, mut code) =
+        (TypeSection::new(), FunctionSection::new(), ExportSection::new(), CodeSection::new());
+    let mut export = |name: &str, parameters: &[ValType], results: &[ValType], body: Function| {
+        let index = functions.len();
+        types.ty().function(parameters.iter().copied(), results.iter().copied());
+        functions.function(index);
+        exports.export(name, ExportKind::Func, index);
+        code.function(&body);
+    };
+    for rows in 1..=product::ROWS {
+        let parameters = [ValType::I32; product::PARAMETERS as usize];
+        export(&format!("rows{rows}"), &parameters, &[], product::kernel(relaxed, rows));
     }
-    for (i, name) in (ROWS..).zip(ATOMICS.into_iter().filter(|_| shared)) {
-        functions.function(1);
-        exports.export(name, ExportKind::Func, i);
-        code.function(&atomic(name));
+    let (parameters, results) = softmax::POWERS;
+    export("powers", &parameters, &results, softmax::powers(relaxed));
+    export("slopes", &softmax::SLOPES, &[], softmax::slopes(relaxed));
+    for name in ATOMICS.into_iter().filter(|_| shared) {
+        export(name, &[ValType::I32; 2], &[ValType::I32], atomic(name));
     }
     let mut module = Module::new();
     module.section(&types).section(&imports).section(&functions).section(&exports).section(&code);
@@ -135,102 +144,6 @@ fn atomic(name: &str) -> Function {
         "nap" => code.local_get(1).i64_const(NAP_NANOSECONDS).memory_atomic_wait32(word),
         _ => code.local_get(1).memory_atomic_notify(word),
     };
-    code.end();
-    function
-}
-
-// The parameters, as locals; strides are in bytes.
-const K: u32 = 0;
-const A: u32 = 1;
-const A_STRIDE: u32 = 2;
-const B: u32 = 3;
-const C: u32 = 4;
-const C_STRIDE: u32 = 5;
-/// 0: the tiles of C are overwritten, else added to.
-const ADD: u32 = 6;
-/// Tiles, side by side in C; their panels of B follow each other.
-const PANELS: u32 = 7;
-const PARAMETERS: u32 = 8;
-
-fn at(index: u32) -> MemArg {
-    // Nothing is known of the alignment but that of an f32.
-    MemArg { offset: u64::from(16 * index), align: 2, memory_index: 0 }
-}
-
-fn kernel(relaxed: bool, rows: u32) -> Function {
-    // Rows of A after the first, what is left of k, and a row of C.
-    let pointers = rows - 1;
-    let (left, down) = (PARAMETERS + pointers, PARAMETERS + pointers + 1);
-    let (first_sum, sums) = (down + 1, rows * VECTORS);
-    let locals = [(pointers + 2, ValType::I32), (sums + VECTORS, ValType::V128)];
-    let mut function = Function::new(locals);
-    let row = |r: u32| if r == 0 { A } else { PARAMETERS + r - 1 };
-    let sum = |r: u32, v: u32| first_sum + r * VECTORS + v;
-    let b = |v: u32| first_sum + sums + v;
-    let mut code = function.instructions();
-    for r in 1..rows {
-        code.local_get(row(r - 1)).local_get(A_STRIDE).i32_add().local_set(row(r));
-    }
-    let next = |code: &mut InstructionSink<'_>, r: u32| {
-        if r + 1 < rows {
-            code.local_get(down).local_get(C_STRIDE).i32_add().local_set(down);
-        }
-    };
-
-    code.loop_(BlockType::Empty);
-    code.local_get(ADD).if_(BlockType::Empty);
-    code.local_get(C).local_set(down);
-    for r in 0..rows {
-        for v in 0..VECTORS {
-            code.local_get(down).v128_load(at(v)).local_set(sum(r, v));
-        }
-        next(&mut code, r);
-    }
-    code.else_();
-    for r in 0..rows {
-        for v in 0..VECTORS {
-            code.v128_const(0).local_set(sum(r, v));
-        }
-    }
-    code.end();
-
-    code.local_get(K).local_set(left);
-    code.block(BlockType::Empty).local_get(K).i32_eqz().br_if(0).loop_(BlockType::Empty);
-    for v in 0..VECTORS {
-        code.local_get(B).v128_load(at(v)).local_set(b(v));
-    }
-    for r in 0..rows {
-        for v in 0..VECTORS {
-            // The engine keeps the spread value of A in a register for both.
-            if relaxed {
-                code.local_get(row(r)).v128_load32_splat(at(0)).local_get(b(v));
-                code.local_get(sum(r, v)).f32x4_relaxed_madd().local_set(sum(r, v));
-            } else {
-                code.local_get(sum(r, v)).local_get(row(r)).v128_load32_splat(at(0));
-                code.local_get(b(v)).f32x4_mul().f32x4_add().local_set(sum(r, v));
-            }
-        }
-    }
-    // Unrolled, it runs at half the speed: V8 then spills the sums.
-    for r in 0..rows {
-        code.local_get(row(r)).i32_const(4).i32_add().local_set(row(r));
-    }
-    code.local_get(B).i32_const(16 * VECTORS as i32).i32_add().local_set(B);
-    code.local_get(left).i32_const(1).i32_sub().local_tee(left).br_if(0).end().end();
-
-    code.local_get(C).local_set(down);
-    for r in 0..rows {
-        for v in 0..VECTORS {
-            code.local_get(down).local_get(sum(r, v)).v128_store(at(v));
-        }
-        next(&mut code, r);
-    }
-    // On to the next panel, with the same rows of A.
-    for r in 0..rows {
-        code.local_get(row(r)).local_get(K).i32_const(2).i32_shl().i32_sub().local_set(row(r));
-    }
-    code.local_get(C).i32_const(16 * VECTORS as i32).i32_add().local_set(C);
-    code.local_get(PANELS).i32_const(1).i32_sub().local_tee(PANELS).br_if(0).end();
     code.end();
     function
 }

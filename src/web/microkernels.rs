@@ -4,7 +4,7 @@
 use js_sys::{Array, Function, Object, Reflect, Uint8Array, WebAssembly};
 use wasm_bindgen::prelude::*;
 
-use crate::kernels::cpu::{microkernel, threads};
+use crate::kernels::cpu::{microkernel, softmax, threads};
 
 macro_rules! written {
     ($name:literal) => {
@@ -64,8 +64,10 @@ fn instance(module: &WebAssembly::Module) -> Result<JsValue, JsValue> {
 fn places() -> Vec<(String, u32)> {
     let tiles = microkernel::places().into_iter().enumerate();
     let tiles = tiles.map(|(index, place)| (format!("rows{}", index + 1), place as usize as u32));
+    let of_softmax = softmax::places().map(|(name, place)| (name.into(), place as u32));
     let atomics = threads::places().into_iter().filter(|_| shared());
-    tiles.chain(atomics.map(|(name, place)| (name.into(), place as usize as u32))).collect()
+    let atomics = atomics.map(|(name, place)| (name.into(), place as usize as u32));
+    tiles.chain(of_softmax).chain(atomics).collect()
 }
 
 /// What `web/thread.js` is sent to become a thread of the CPU backend: `{module, memory, kernels,

@@ -7,6 +7,7 @@ use super::gemm::{Product, SCRATCH, Start, Target};
 use super::math;
 use super::microkernel::COLUMNS;
 use super::pack::{Matrix, Packed, Source, round_up};
+use super::softmax;
 use super::threads::{Split, parts, share};
 
 /// Queries at a time, and keys: a block of scores takes 96 KiB. Tests have several blocks of each.
@@ -125,7 +126,7 @@ pub fn attention(q: &[f32], k: &[f32], v: &[f32], shape: Shape) -> [Vec<f32>; 2]
                     let (scores, hidden) = scores.split_at_mut(shape.seen(first + r, &block));
                     hidden.fill(0.0);
                     let most = largest[r].max(math::max(scores));
-                    let sum = math::sum_changed(scores, |x| math::exp2((x - most) * scale));
+                    let sum = softmax::powers(scores, most, scale);
                     let factor = math::exp2((largest[r] - most) * scale);
                     if block.start > 0 && factor != 1.0 {
                         line(r).iter_mut().for_each(|x| *x *= factor);
@@ -222,30 +223,20 @@ struct Square<'a> {
 impl Square<'_> {
     /// P and dS from S and dP: dS in dP's place, and both packed for the products that sum over the
     /// rows.
-    fn differentiate(&self, scores: &[f32], slopes: &mut [f32], packed: [&mut [f32]; 2]) {
+    fn differentiate(&self, scores: &[f32], slopes: &mut [f32], mut packed: [&mut [f32]; 2]) {
         let rows = self.logarithms.len();
         let stride = scores.len() / rows;
-        let (by_two, scale) = (self.shape.scale() * std::f32::consts::LOG2_E, self.shape.scale());
-        let [in_scores, in_slopes] = packed;
+        let scale = self.shape.scale();
+        let factor = scale * std::f32::consts::LOG2_E;
         let lines = scores.chunks_exact(stride).zip(slopes.chunks_exact_mut(stride));
         for (r, (scores, slopes)) in lines.enumerate() {
             let (logarithm, mean) = (self.logarithms[r], self.means[r]);
-            let panels = scores.chunks_exact(COLUMNS).zip(slopes.chunks_exact_mut(COLUMNS));
-            for (panel, (scores, slopes)) in panels.enumerate() {
-                let place = (panel * rows + r) * COLUMNS;
-                let in_scores = &mut in_scores[place..][..COLUMNS];
-                let in_slopes = &mut in_slopes[place..][..COLUMNS];
-                for i in 0..COLUMNS {
-                    let p = math::exp2(scores[i] * by_two - logarithm);
-                    let slope = (slopes[i] - mean) * p * scale;
-                    in_scores[i] = p;
-                    in_slopes[i] = slope;
-                    slopes[i] = slope;
-                }
-            }
+            let line = softmax::Line { factor, logarithm, mean, scale };
+            let place = [r * COLUMNS, rows * COLUMNS];
+            softmax::slopes(line, scores, slopes, &mut packed, place);
             for key in self.shape.seen(self.first + r, self.block)..self.block.len() {
                 let place = (key / COLUMNS * rows + r) * COLUMNS + key % COLUMNS;
-                (in_scores[place], in_slopes[place], slopes[key]) = (0.0, 0.0, 0.0);
+                (packed[0][place], packed[1][place], slopes[key]) = (0.0, 0.0, 0.0);
             }
         }
     }

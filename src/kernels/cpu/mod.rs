@@ -7,6 +7,7 @@ pub mod math;
 pub mod microkernel;
 pub mod norm;
 pub mod pack;
+pub mod softmax;
 pub mod threads;
 
 #[cfg(test)]

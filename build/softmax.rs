@@ -1,0 +1,141 @@
+//! What attention does to its scores, in powers of two; `src/kernels/cpu/softmax.rs` says what each
+//! function computes.
+
+use wasm_encoder::{BlockType, Function, InstructionSink, ValType};
+
+use super::at;
+
+/// A value for all four lanes.
+fn spread(value: f32) -> i128 {
+    let bits = i128::from(value.to_bits());
+    bits | bits << 32 | bits << 64 | bits << 96
+}
+
+/// `a * b + c` of a and b on the stack and c, which `push` puts there.
+fn multiply_add(
+    code: &mut InstructionSink<'_>,
+    relaxed: bool,
+    push: impl FnOnce(&mut InstructionSink<'_>),
+) {
+    if !relaxed {
+        code.f32x4_mul();
+    }
+    push(code);
+    if relaxed {
+        code.f32x4_relaxed_madd();
+    } else {
+        code.f32x4_add();
+    }
+}
+
+/// The local x to `2^x`, as `math::exp2` of `src/kernels/cpu` does it, by way of two more.
+fn exp2(code: &mut InstructionSink<'_>, relaxed: bool, x: u32, [whole, p]: [u32; 2]) {
+    const ROUND: f32 = 12_582_912.0;
+    code.local_get(x).v128_const(spread(-126.0)).f32x4_pmax();
+    code.v128_const(spread(126.0)).f32x4_pmin().local_tee(x);
+    code.v128_const(spread(ROUND)).f32x4_add().local_set(whole);
+    code.local_get(x).local_get(whole).v128_const(spread(ROUND)).f32x4_sub();
+    code.f32x4_sub().local_set(x);
+    code.v128_const(spread(1.540_353e-4)).local_set(p);
+    for coefficient in
+        [1.333_355_8e-3, 9.618_129e-3, 5.550_411e-2, 0.240_226_5, std::f32::consts::LN_2, 1.0]
+    {
+        code.local_get(p).local_get(x);
+        multiply_add(code, relaxed, |code| {
+            code.v128_const(spread(coefficient));
+        });
+        code.local_set(p);
+    }
+    code.local_get(p).local_get(whole).i32_const(23).i32x4_shl().i32x4_add().local_set(x);
+}
+
+/// `(line, vectors, most, scale) -> sum`.
+pub const POWERS: ([ValType; 4], [ValType; 1]) =
+    ([ValType::I32, ValType::I32, ValType::F32, ValType::F32], [ValType::F32]);
+
+/// Two vectors at a time, as they follow each other.
+pub fn powers(relaxed: bool) -> Function {
+    const LINE: u32 = 0;
+    const VECTORS: u32 = 1;
+    const MOST: u32 = 2;
+    const SCALE: u32 = 3;
+    const FIRST: u32 = 4;
+    let [most, scale, whole, p, sum, x] =
+        [FIRST, FIRST + 1, FIRST + 2, FIRST + 3, FIRST + 4, FIRST + 5];
+    let mut function = Function::new([(6, ValType::V128)]);
+    let mut code = function.instructions();
+    code.local_get(MOST).f32x4_splat().local_set(most);
+    code.local_get(SCALE).f32x4_splat().local_set(scale);
+    code.block(BlockType::Empty).local_get(VECTORS).i32_eqz().br_if(0).loop_(BlockType::Empty);
+    code.local_get(LINE).v128_load(at(0)).local_get(most).f32x4_sub();
+    code.local_get(scale).f32x4_mul().local_set(x);
+    exp2(&mut code, relaxed, x, [whole, p]);
+    code.local_get(LINE).local_get(x).v128_store(at(0));
+    code.local_get(sum).local_get(x).f32x4_add().local_set(sum);
+    code.local_get(LINE).i32_const(16).i32_add().local_set(LINE);
+    code.local_get(VECTORS).i32_const(1).i32_sub().local_tee(VECTORS).br_if(0).end().end();
+    for lane in 0..4 {
+        code.local_get(sum).f32x4_extract_lane(lane);
+        if lane > 0 {
+            code.f32_add();
+        }
+    }
+    code.end();
+    function
+}
+
+/// `(scores, slopes, packed scores, packed slopes, panels, bytes from panel to panel, factor,
+/// logarithm, mean, scale)`.
+pub const SLOPES: [ValType; 10] = {
+    let (i, f) = (ValType::I32, ValType::F32);
+    [i, i, i, i, i, i, f, f, f, f]
+};
+
+/// A panel, two vectors, at a time.
+pub fn slopes(relaxed: bool) -> Function {
+    const SCORES: u32 = 0;
+    const SLOPES: u32 = 1;
+    const IN_SCORES: u32 = 2;
+    const IN_SLOPES: u32 = 3;
+    const PANELS: u32 = 4;
+    const STRIDE: u32 = 5;
+    /// The numbers; each gets a vector.
+    const NUMBERS: u32 = 6;
+    const FIRST: u32 = NUMBERS + 4;
+    let [factor, logarithm, mean, scale] = [FIRST, FIRST + 1, FIRST + 2, FIRST + 3];
+    let (whole, p) = (FIRST + 4, FIRST + 5);
+    let x = |vector| FIRST + 6 + vector;
+    let mut function = Function::new([(8, ValType::V128)]);
+    let mut code = function.instructions();
+    for number in 0..4 {
+        code.local_get(NUMBERS + number).f32x4_splat();
+        if number == 1 {
+            code.f32x4_neg();
+        }
+        code.local_set(FIRST + number);
+    }
+    code.block(BlockType::Empty).local_get(PANELS).i32_eqz().br_if(0).loop_(BlockType::Empty);
+    for vector in 0..2 {
+        let x = x(vector);
+        code.local_get(SCORES).v128_load(at(vector)).local_get(factor);
+        multiply_add(&mut code, relaxed, |code| {
+            code.local_get(logarithm);
+        });
+        code.local_set(x);
+        exp2(&mut code, relaxed, x, [whole, p]);
+        code.local_get(IN_SCORES).local_get(x).v128_store(at(vector));
+        code.local_get(SLOPES).v128_load(at(vector)).local_get(mean).f32x4_sub();
+        code.local_get(x).local_get(scale).f32x4_mul().f32x4_mul().local_set(x);
+        code.local_get(IN_SLOPES).local_get(x).v128_store(at(vector));
+        code.local_get(SLOPES).local_get(x).v128_store(at(vector));
+    }
+    for pointer in [SCORES, SLOPES] {
+        code.local_get(pointer).i32_const(32).i32_add().local_set(pointer);
+    }
+    for pointer in [IN_SCORES, IN_SLOPES] {
+        code.local_get(pointer).local_get(STRIDE).i32_add().local_set(pointer);
+    }
+    code.local_get(PANELS).i32_const(1).i32_sub().local_tee(PANELS).br_if(0).end().end();
+    code.end();
+    function
+}
