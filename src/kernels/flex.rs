@@ -84,6 +84,12 @@ impl Kernels for Flex {
     fn kernel_product(a: FlexTensor, b: FlexTensor) -> FlexTensor {
         let (a, b) = (matrix(a), matrix(b));
         let ([m, k], [_, n]) = (a.shape().dims::<2>(), b.shape().dims::<2>());
+        // A tall left side whose rows don't lie side by side, such as the gradient in a weight of low
+        // rank has: as the right side of the transposed product, lines of it are packed as they lie.
+        if n < m && view(&a).column != 1 {
+            let product = Self::kernel_product(Self::float_transpose(b), Self::float_transpose(a));
+            return Self::float_transpose(product);
+        }
         let mut y = vec![0.0; m * n];
         multiply([m, n, k], view(&a), &view(&b), &mut y, n, Start::Zero);
         tensor(y, [m, n])

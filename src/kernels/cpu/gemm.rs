@@ -245,8 +245,11 @@ impl Block<'_> {
         let panel = self.depth * COLUMNS;
         let whole = self.columns.len() / COLUMNS;
         let edge_first = self.columns.start + whole * COLUMNS;
-        for r0 in (0..rows.len()).step_by(ROWS) {
-            let height = ROWS.min(rows.len() - r0);
+        let mut r0 = 0;
+        while r0 < rows.len() {
+            let left = rows.len() - r0;
+            // Two tiles of four rows rather than six and two, whose four sums would wait for each other.
+            let height = if left < 2 * ROWS { left.div_ceil(left.div_ceil(ROWS)) } else { ROWS };
             let kernel = microkernel(height);
             let a_rows = &a.data[r0 * a.row..];
             debug_assert!((height - 1) * a.row + self.depth <= a_rows.len());
@@ -273,6 +276,7 @@ impl Block<'_> {
                     }
                 }
             }
+            r0 += height;
         }
     }
 }

@@ -20,14 +20,22 @@ impl Moments {
     }
 
     /// The input's gradient of a normalised line, in place of `g`, which is that of the normal
-    /// values: `inverse * (g - mean(g) - normal * mean(g * normal))`.
-    fn back(&self, x: &[f32], g: &mut [f32]) {
-        let count = x.len() as f32;
-        let mean = math::sum(g, |g| g) / count;
-        let along = math::sum_pairs(x, g, |x, g| (x - self.mean) * self.inverse * g) / count;
+    /// values, from `[sum(g), sum(g * normal)]`: `inverse * (g - mean(g) - normal * mean(g * normal))`.
+    fn back(&self, x: &[f32], g: &mut [f32], sums: [f32; 2]) {
+        let [mean, along] = sums.map(|sum| sum / x.len() as f32);
         for (g, x) in g.iter_mut().zip(x) {
             *g = self.inverse * (*g - mean - (x - self.mean) * self.inverse * along);
         }
+    }
+
+    /// Each g becomes `f(g, normal)`; the sums for [`back`](Self::back).
+    #[inline(always)]
+    fn change(&self, x: &[f32], g: &mut [f32], f: impl Fn(f32, f32) -> f32) -> [f32; 2] {
+        math::sums_changed(g, x, |g, x| {
+            let normal = (x - self.mean) * self.inverse;
+            let g = f(g, normal);
+            [g, g * normal]
+        })
     }
 }
 
@@ -94,19 +102,18 @@ pub fn group_norm_gradient(
             let moments = Moments::of(x, shape.epsilon);
             let first = (start + i) % shape.groups * members;
             let lines = x.chunks_exact(shape.pixels).zip(g.chunks_exact_mut(shape.pixels));
+            let mut sums = [0.0; 2];
             for (c, (x, g)) in lines.enumerate() {
                 let (weight, bias) = (weight[first + c], bias[first + c]);
-                for (g, x) in g.iter_mut().zip(x) {
-                    let slope = if shape.silu {
-                        let y = (x - moments.mean) * moments.inverse * weight + bias;
-                        silu_slope(y)
-                    } else {
-                        1.0
-                    };
-                    *g *= weight * slope;
-                }
+                let of_line = if shape.silu {
+                    moments
+                        .change(x, g, |g, normal| g * weight * silu_slope(normal * weight + bias))
+                } else {
+                    moments.change(x, g, |g, _| g * weight)
+                };
+                sums = [sums[0] + of_line[0], sums[1] + of_line[1]];
             }
-            moments.back(x, g);
+            moments.back(x, g, sums);
         }
     });
     gradient
@@ -128,7 +135,9 @@ pub fn layer_norm_gradient(x: &[f32], weight: &[f32], g: &[f32], epsilon: f32) -
     let width = weight.len();
     each_pair([x, g], [width; 3], |[x, g], gradient| {
         gradient.iter_mut().zip(g.iter().zip(weight)).for_each(|(y, (g, weight))| *y = g * weight);
-        Moments::of(x, epsilon).back(x, gradient);
+        let moments = Moments::of(x, epsilon);
+        let sums = moments.change(x, gradient, |g, _| g);
+        moments.back(x, gradient, sums);
     })
 }
 
@@ -210,9 +219,11 @@ pub fn geglu_gradient(x: &[f32], g: &[f32], width: usize) -> Vec<f32> {
     each_pair([x, g], [2 * width, width, 2 * width], |[x, g], gradient| {
         let ((value, gate), (to_value, to_gate)) =
             (x.split_at(width), gradient.split_at_mut(width));
-        for (i, g) in g.iter().enumerate() {
-            to_value[i] = g * math::gelu(gate[i]);
-            to_gate[i] = g * value[i] * math::gelu_slope(gate[i]);
+        let outputs = to_value.iter_mut().zip(to_gate);
+        for (((g, value), gate), (to_value, to_gate)) in g.iter().zip(value).zip(gate).zip(outputs)
+        {
+            *to_value = g * math::gelu(*gate);
+            *to_gate = g * value * math::gelu_slope(*gate);
         }
     })
 }

@@ -5,8 +5,8 @@ use std::ops::Range;
 use super::microkernel::COLUMNS;
 
 /// Products are summed in blocks of this many: six rows of A and a panel of B stay in the first
-/// cache.
-pub(super) const K_BLOCK: usize = 256;
+/// cache. Stable Diffusion's channels are multiples of it, so that no block is a short one.
+pub(super) const K_BLOCK: usize = 320;
 
 /// A matrix in memory; strides in elements.
 #[derive(Debug, Clone, Copy)]
@@ -87,16 +87,21 @@ impl Source for Packed<'_> {
 impl Source for Matrix<'_> {
     fn pack(&self, k: Range<usize>, columns: Range<usize>, panels: &mut [f32]) {
         let depth = k.len();
+        let mut columns = columns;
+        let mut panels = panels;
+        if self.column == 1 {
+            let whole = columns.len() / COLUMNS * COLUMNS;
+            let source = &self.data[k.start * self.row + columns.start..];
+            let (into, left) = panels.split_at_mut(whole * depth);
+            copy(source, self.row, depth, into);
+            (columns.start, panels) = (columns.start + whole, left);
+        }
         for (panel, first) in
             panels.chunks_exact_mut(depth * COLUMNS).zip(columns.clone().step_by(COLUMNS))
         {
             let width = COLUMNS.min(columns.end - first);
             let source = &self.data[k.start * self.row + first * self.column..];
-            if self.column == 1 && width == COLUMNS {
-                for (i, line) in panel.chunks_exact_mut(COLUMNS).enumerate() {
-                    line.copy_from_slice(&source[i * self.row..][..COLUMNS]);
-                }
-            } else if self.row == 1 && width == COLUMNS {
+            if self.row == 1 && width == COLUMNS {
                 transpose(source, self.column, panel);
             } else {
                 for (i, line) in panel.chunks_exact_mut(COLUMNS).enumerate() {
@@ -104,6 +109,22 @@ impl Source for Matrix<'_> {
                         *value = source[i * self.row + j * self.column];
                     }
                 }
+            }
+        }
+    }
+}
+
+/// Lines of `source`, `stride` apart, to whole panels; some lines at a time, so that each is read on
+/// and on, and what is written lies together.
+fn copy(source: &[f32], stride: usize, depth: usize, panels: &mut [f32]) {
+    const LINES: usize = 8;
+    for first in (0..depth).step_by(LINES) {
+        let lines = LINES.min(depth - first);
+        for (column, panel) in panels.chunks_exact_mut(depth * COLUMNS).enumerate() {
+            let into = panel[first * COLUMNS..][..lines * COLUMNS].chunks_exact_mut(COLUMNS);
+            for (i, line) in into.enumerate() {
+                let from = &source[(first + i) * stride + column * COLUMNS..][..COLUMNS];
+                line.copy_from_slice(from);
             }
         }
     }

@@ -256,16 +256,6 @@ fn erf(x: f64) -> f64 {
 
 #[test]
 fn exponentials_and_error_function() {
-    for i in -90_000..=88_000 {
-        let x = i as f32 / 1000.0;
-        let expected = f64::from(x).exp();
-        let ours = f64::from(math::exp(x));
-        if x >= -87.0 {
-            assert!((ours / expected - 1.0).abs() < 3e-7, "exp({x}) = {ours}, not {expected}");
-        } else {
-            assert_eq!(ours, 0.0, "exp({x})");
-        }
-    }
     for i in -130_000..=130_000 {
         let x = i as f32 / 1000.0;
         let expected = f64::from(x.clamp(-126.0, 126.0)).exp2();
