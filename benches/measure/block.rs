@@ -109,10 +109,12 @@ pub async fn block(device: &Device, plan: &Plan) {
     let mut table = Table::new(&[
         "adapter",
         "forward",
+        "with the adapter",
         "step",
         "step / forward",
+        "step / with the adapter",
         "step with checkpointing",
-        "over forward",
+        "that / forward",
     ]);
     for (name, part, further) in CASES {
         let detach = || sites.iter().for_each(|site| site.slot.detach(1));
@@ -120,11 +122,16 @@ pub async fn block(device: &Device, plan: &Plan) {
             detach();
             attach(&sites, |path| path.contains(part), tracked, device)
         };
-        let (mut base, mut steps, mut twice) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut base, mut own, mut steps, mut twice) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for round in 0..=plan.rounds {
             let start = now();
             values(run(x.clone())).await;
             let forward = now() - start;
+            attach(false);
+            let start = now();
+            values(run(x.clone())).await;
+            let adapted = now() - start;
             let mut times = [0.0; 2];
             for (checkpointing, time) in [false, true].into_iter().zip(&mut times) {
                 let start = now();
@@ -150,6 +157,7 @@ pub async fn block(device: &Device, plan: &Plan) {
             detach();
             if round > 0 {
                 base.push(forward);
+                own.push(adapted);
                 steps.push(times[0]);
                 twice.push(times[1]);
             }
@@ -157,8 +165,10 @@ pub async fn block(device: &Device, plan: &Plan) {
         table.row([
             name.into(),
             time(quantile(&base, 0.5)),
+            time(quantile(&own, 0.5)),
             time(quantile(&steps, 0.5)),
             ratio(&steps, &base),
+            ratio(&steps, &own),
             time(quantile(&twice, 0.5)),
             ratio(&twice, &base),
         ]);

@@ -202,18 +202,24 @@ pub async fn training(device: &Device, plan: &Plan) {
             trainer(&model, way("on"), &dataset).await,
             trainer(&model, way("off"), &dataset).await,
         ];
-        cases.push((name, ways, [Measured::default(), Measured::default()]));
+        // The same adapter once more, to be run without being trained.
+        let id = model.attach_modules(name, ways[0].modules()).unwrap();
+        model.set_adapter(id, false, 1.0, 1.0).unwrap();
+        cases.push((name, ways, [(); 3].map(|()| Measured::default()), id));
     }
     let told = estimate::graph(&model, &config("lora", "linear", plan.batch, "off"), &dataset);
 
     let mut base = Measured::default();
     for round in Round::all(plan, device) {
-        for (_, ways, measured) in &mut cases {
-            for (trainer, measured) in ways.iter_mut().zip(measured) {
+        for (_, ways, [on, off, own], id) in &mut cases {
+            for (trainer, measured) in ways.iter_mut().zip([on, off]) {
                 forward(&round, &inputs, &model, &mut base).await;
                 step(&round, trainer, device, measured).await;
                 measured.base.extend(base.times.last());
             }
+            model.set_adapter(*id, true, 1.0, 1.0).unwrap();
+            forward(&round, &inputs, &model, own).await;
+            model.set_adapter(*id, false, 1.0, 1.0).unwrap();
         }
     }
 
@@ -221,8 +227,9 @@ pub async fn training(device: &Device, plan: &Plan) {
     print(&format!("\n### Training, {}", plan.backend));
     print(&format!(
         "\nDemo model, batch {}, latents of {h}x{w}, rank 8; {}, in brackets the middle half. A \
-         forward pass of the UNet without a graph takes {}. A step is forward, backward and AdamW; \
-         with checkpointing every block is run twice.",
+         forward pass of the UNet without a graph takes {}; beside it a step is compared with such a \
+         pass with the adapter. A step is forward, backward and AdamW; with checkpointing every block \
+         is run twice, the second time without its convolutions and attention.",
         plan.batch,
         rounds(plan),
         base.median(),
@@ -232,16 +239,18 @@ pub async fn training(device: &Device, plan: &Plan) {
         "parameters",
         "step",
         "step / forward",
+        "step / with the adapter",
         "on the host",
         "with checkpointing",
         "that / forward",
     ]);
-    for (name, ways, [blocks, whole]) in &cases {
+    for (name, ways, [blocks, whole, own], _) in &cases {
         table.row([
             name.to_string(),
             ways[0].adapter().parameters.len().to_string(),
             whole.median(),
             whole.ratio(),
+            ratio(&whole.times, &own.times),
             time(quantile(&whole.host, 0.5)),
             blocks.median(),
             blocks.ratio(),
@@ -265,7 +274,7 @@ pub async fn training(device: &Device, plan: &Plan) {
         ["adapter", "peak", "told / peak", "with checkpointing", "told / that", "that / peak"];
     let mut table = Table::new(&head);
     let over = |a: u64, b: u64| format!("{:.2}", a as f64 / b as f64);
-    for (name, _, [blocks, whole]) in &cases {
+    for (name, _, [blocks, whole, _], _) in &cases {
         table.row([
             name.to_string(),
             mebi(whole.peak),
