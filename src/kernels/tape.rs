@@ -12,9 +12,9 @@ use burn::backend::DispatchTensor;
 /// What an operation gave.
 #[derive(Debug)]
 enum Known {
-    Convolution(DispatchTensor),
+    Convolution(Box<DispatchTensor>),
     /// The output, and what the backend wants to have for the gradients.
-    Attention(DispatchTensor, DispatchTensor),
+    Attention(Box<[DispatchTensor; 2]>),
 }
 
 /// What a pass gave on its way, in order.
@@ -81,10 +81,10 @@ pub(super) fn convolution<T>(
     match next() {
         None => {
             let y = compute(inputs);
-            note(|| Known::Convolution(y.clone()));
+            note(|| Known::Convolution(Box::new(y.clone())));
             y
         }
-        Some(Known::Convolution(y)) => known(inputs, y),
+        Some(Known::Convolution(y)) => known(inputs, *y),
         Some(other) => unreachable!("the second pass isn't the first one's: {other:?}"),
     }
 }
@@ -98,10 +98,13 @@ pub(super) fn attention<T>(
     match next() {
         None => {
             let (output, kept) = compute(inputs);
-            note(|| Known::Attention(output.clone(), kept));
+            note(|| Known::Attention(Box::new([output.clone(), kept])));
             output
         }
-        Some(Known::Attention(output, kept)) => known(inputs, output, kept),
+        Some(Known::Attention(both)) => {
+            let [output, kept] = *both;
+            known(inputs, output, kept)
+        }
         Some(other) => unreachable!("the second pass isn't the first one's: {other:?}"),
     }
 }

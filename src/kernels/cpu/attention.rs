@@ -234,9 +234,11 @@ impl Square<'_> {
             let line = softmax::Line { factor, logarithm, mean, scale };
             let place = [r * COLUMNS, rows * COLUMNS];
             softmax::slopes(line, scores, slopes, &mut packed, place);
-            for key in self.shape.seen(self.first + r, self.block)..self.block.len() {
+            let seen = self.shape.seen(self.first + r, self.block);
+            let hidden = &mut slopes[seen..self.block.len()];
+            for (key, slope) in (seen..).zip(hidden) {
                 let place = (key / COLUMNS * rows + r) * COLUMNS + key % COLUMNS;
-                (packed[0][place], packed[1][place], slopes[key]) = (0.0, 0.0, 0.0);
+                (packed[0][place], packed[1][place], *slope) = (0.0, 0.0, 0.0);
             }
         }
     }

@@ -24,7 +24,6 @@ extern "C" fn compiled_powers(line: *mut f32, vectors: usize, most: f32, scale: 
 pub type Slopes =
     extern "C" fn(*const f32, *mut f32, *mut f32, *mut f32, usize, usize, f32, f32, f32, f32);
 
-#[expect(clippy::too_many_arguments, reason = "what WebAssembly passes are numbers")]
 extern "C" fn compiled_slopes(
     scores: *const f32,
     slopes: *mut f32,
