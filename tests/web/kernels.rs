@@ -4,6 +4,7 @@
 use burn::tensor::{Device, Tensor};
 use lorakeet::kernels::cpu::microkernel;
 use lorakeet::kernels::{self, Choice, gpu};
+use lorakeet::layers;
 use wasm_bindgen_test::{console_log, wasm_bindgen_test};
 
 use super::{values, webgpu};
@@ -143,6 +144,15 @@ async fn answers(leaves: &[Tensor<1>], f: &Compute) -> Vec<Vec<f32>> {
     all
 }
 
+/// The largest difference over the largest expected number; a NaN and a difference of length are
+/// infinite.
+fn apart(ours: &[f32], expected: &[f32]) -> f32 {
+    let most = expected.iter().fold(0.1f32, |most, x| most.max(x.abs()));
+    let off = ours.iter().zip(expected).map(|(a, b)| (a - b).abs() / most);
+    let off = off.fold(0f32, |most, x| if x <= most { most } else { x });
+    if ours.len() != expected.len() || off.is_nan() { f32::INFINITY } else { off }
+}
+
 /// Every case on `device` and by the kernels that native tests hold against f64, in plain code.
 pub async fn compare(device: &Device, cases: fn(&mut Draw, &Device) -> Vec<Case>) {
     let cpu = super::cpu();
@@ -153,10 +163,8 @@ pub async fn compare(device: &Device, cases: fn(&mut Draw, &Device) -> Vec<Case>
         let ours = answers(&leaves, &f).await;
         let expected = answers(&cpu_leaves, &cpu_f).await;
         for (i, (ours, expected)) in ours.iter().zip(&expected).enumerate() {
-            let most = expected.iter().fold(0.1f32, |most, x| most.max(x.abs()));
-            let off = ours.iter().zip(expected).map(|(a, b)| (a - b).abs() / most);
-            let off = off.fold(0f32, |most, x| if x <= most { most } else { x });
-            if ours.len() != expected.len() || off.is_nan() || off >= 2e-5 {
+            let off = apart(ours, expected);
+            if off >= 2e-5 {
                 failed.push(format!("{name}, {i}: {off:e}"));
             }
             worst = worst.max(off);
@@ -195,4 +203,37 @@ async fn webgpu_kernels_equal_the_cpus() {
         compare(&device, cases).await;
     }
     gpu::set_software(here);
+}
+
+/// Several blocks of queries and of keys, with the functions that `build.rs` wrote, and odd widths.
+#[wasm_bindgen_test]
+async fn cpu_attention_in_blocks_equals_its_twin() {
+    let device = super::cpu();
+    let mut draw = Draw(11);
+    let mut worst = 0f32;
+    for _ in 0..50 {
+        let (queries, heads, width) = (1 + draw.below(250), 1 + draw.below(2), 1 + draw.below(45));
+        let causal = draw.below(3) == 0;
+        let keys = if causal { queries } else { 1 + draw.below(700) };
+        let row = heads * width;
+        let [q, k, v] = [queries, keys, keys].map(|length| draw.tensor([length * row], &device));
+        // Scores that differ as those of trained networks do.
+        let leaves = vec![q.mul_scalar(4.0), k, v];
+        let f: Compute = Box::new(move |x| {
+            let q = x[0].clone().reshape([1, queries, row]);
+            let [k, v] = [&x[1], &x[2]].map(|x| x.clone().reshape([1, keys, row]));
+            layers::attention(q, k, v, heads, causal).flatten(0, 2)
+        });
+        let ours = answers(&leaves, &f).await;
+        kernels::choose(Choice::None);
+        let expected = answers(&leaves, &f).await;
+        kernels::choose(Choice::Best);
+        for (ours, expected) in ours.iter().zip(&expected) {
+            let off = apart(ours, expected);
+            // A score of 10 is known to 1e-6 in f32, and so is its power, relatively, on both sides.
+            assert!(off < 5e-5, "{queries} {keys} {heads} {width} {causal}: {off:e}");
+            worst = worst.max(off);
+        }
+    }
+    console_log!("attention in blocks: {worst:e} at most");
 }
