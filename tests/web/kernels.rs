@@ -205,6 +205,28 @@ async fn webgpu_kernels_equal_the_cpus() {
     gpu::set_software(here);
 }
 
+/// Queries, keys and values that are one tensor: all of a shader's bindings may be written, and WebGPU
+/// refuses two such on the same bytes.
+fn shared_inputs(draw: &mut Draw, device: &Device) -> Vec<Case> {
+    let f = |x: &[Tensor<1>]| {
+        let x = x[0].clone().reshape([1, 6, 8]);
+        kernels::attention(x.clone(), x.clone(), x, 2, false).flatten(0, 2)
+    };
+    let product = |x: &[Tensor<1>]| {
+        let x = x[0].clone().reshape([6, 6]);
+        kernels::linear_onto(x.clone(), x.clone(), x, 0.5).flatten(0, 1)
+    };
+    vec![
+        ("attention of one tensor".into(), vec![draw.tensor([48], device)], Box::new(f)),
+        ("a square added to itself".into(), vec![draw.tensor([36], device)], Box::new(product)),
+    ]
+}
+
+#[wasm_bindgen_test]
+async fn webgpu_kernels_take_a_tensor_twice() {
+    compare(&webgpu().await, shared_inputs).await;
+}
+
 /// Several blocks of queries and of keys, with the functions that `build.rs` wrote, and odd widths.
 #[wasm_bindgen_test]
 async fn cpu_attention_in_blocks_equals_its_twin() {

@@ -51,7 +51,29 @@ thread_local! {
     static SIZES: RefCell<HashMap<Vec<u32>, Handle>> = RefCell::new(HashMap::new());
 }
 
-/// Runs a shader whose bindings are `inputs`, `outputs` and `sizes`, in this order.
+/// Where a tensor lies in its memory, in bytes.
+fn place(tensor: &CubeTensor) -> std::ops::Range<u64> {
+    let start = tensor.handle.offset_start.unwrap_or(0);
+    start..start + tensor.handle.size_in_used()
+}
+
+/// The tensors, of which one that shares bytes with another is a copy: all bindings may be written, as
+/// far as WebGPU knows, and of such it refuses two on the same bytes.
+fn apart(tensors: &[&CubeTensor]) -> Vec<CubeTensor> {
+    let mut all: Vec<CubeTensor> = Vec::with_capacity(tensors.len());
+    for &tensor in tensors {
+        let shared = all.iter().any(|other| {
+            let (a, b) = (place(tensor), place(other));
+            let [one, another] = [tensor, other].map(|x| x.handle.memory.descriptor());
+            one == another && a.start < b.end && b.start < a.end
+        });
+        all.push(if shared { tensor.copy() } else { tensor.clone() });
+    }
+    all
+}
+
+/// Runs a shader whose bindings are `inputs`, `outputs` and `sizes`, in this order. Inputs may share
+/// memory with each other.
 pub fn launch<P: Program>(
     program: P,
     inputs: &[&CubeTensor],
@@ -69,7 +91,9 @@ pub fn launch<P: Program>(
             .or_insert_with(|| client.create_from_slice(bytemuck::cast_slice(sizes)))
             .clone()
     });
-    let tensors = inputs.iter().chain(outputs).map(|tensor| tensor.handle.clone().binding());
+    let inputs = apart(inputs);
+    let tensors =
+        inputs.iter().chain(outputs.iter().copied()).map(|tensor| tensor.handle.clone().binding());
     let buffers = tensors.chain([info.binding()]).collect();
     let [x, y, z] = program.workgroup();
     let kernel = SourceKernel::new(Wgsl(program), CubeDim::new_3d(x, y, z));
