@@ -10,6 +10,7 @@ mod race;
 mod server;
 mod setup;
 mod shell;
+mod split;
 mod test;
 mod version;
 mod wasm;

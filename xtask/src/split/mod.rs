@@ -1,0 +1,86 @@
+//! Cuts the page's WebAssembly module in two: what every visitor needs, and what only a GPU's backend
+//! calls, which web/module.js fetches where that is the backend (ARCHITECTURE.md, "Two modules").
+//!
+//! Names decide, which a build leaves in the module until then. They needn't be right: whatever is
+//! called that went is loaded at that moment.
+
+mod link;
+mod module;
+mod plan;
+#[cfg(test)]
+mod tests;
+mod write;
+
+use std::path::Path;
+
+use crate::shell::Result;
+use module::Module;
+use plan::Plan;
+use write::{Facts, Halves};
+
+/// The page's module, as wasm-bindgen names it.
+pub const MAIN: &str = "lorakeet_bg.wasm";
+/// What is cut off.
+pub const PART: &str = "lorakeet_gpu.wasm";
+/// What wasm-bindgen wrote around the module.
+const GLUE: &str = "lorakeet.js";
+
+/// Crates and modules that only a GPU's backend runs, by how their paths begin.
+const GPU: [&str; 12] = [
+    "burn_cubecl",
+    "burn_fusion",
+    "burn_wgpu",
+    "cubecl",
+    "cubek",
+    "lorakeet::kernels::gpu",
+    "lorakeet::kernels::stored",
+    "naga",
+    "pliron",
+    "tracel_",
+    "wgpu",
+    "web_sys::features::gen_Gpu",
+];
+
+/// Runs before the part can be there.
+const EARLY: &str = "__wasm_call_ctors";
+
+/// JavaScript's function that brings the part (src/web/engine.rs).
+const LOAD: &str = "lorakeetGpuPart";
+
+/// Cuts the built page's module; says in its glue that there is a part.
+///
+/// # Errors
+/// Why it can't be cut; it is whole then.
+pub fn page(dist: &Path) -> Result<Facts> {
+    let read = |name: &str| {
+        let file = dist.join(name);
+        std::fs::read(&file).map_err(|e| format!("{}: {e}", file.display()))
+    };
+    let write = |name: &str, bytes: &[u8]| {
+        let file = dist.join(name);
+        std::fs::write(&file, bytes).map_err(|e| format!("{}: {e}", file.display()))
+    };
+    let mut glue = String::from_utf8(read(GLUE)?).map_err(|e| format!("{GLUE}: {e}"))?;
+    let halves = cut(&read(MAIN)?).map_err(|problem| format!("{MAIN}: {}", problem.0))?;
+    write(MAIN, &halves.main)?;
+    write(PART, &halves.part)?;
+    glue.push_str(&format!("\n// By xtask.\nexport const gpuPart = {PART:?};\n"));
+    write(GLUE, glue.as_bytes())?;
+    Ok(halves.facts)
+}
+
+fn cut(bytes: &[u8]) -> std::result::Result<Halves, module::Problem> {
+    let module = Module::read(bytes)?;
+    let imported = |f: &module::Function| f.body.is_none() && f.name.contains(LOAD);
+    let load = module.functions.iter().position(imported);
+    let load = load.ok_or("it doesn't import what loads a part")?;
+    let wanted = |name: &str| GPU.iter().any(|path| mentions(name, path));
+    let plan = Plan::new(&module, wanted, |name| name == EARLY)?;
+    write::write(&module, &plan, load as u32)
+}
+
+/// Whether a path that begins so stands anywhere in a function's name.
+fn mentions(name: &str, path: &str) -> bool {
+    let inside = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
+    name.match_indices(path).any(|(at, _)| !name[..at].ends_with(inside))
+}
