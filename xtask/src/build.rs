@@ -30,6 +30,7 @@ pub fn page(tools: &Tools) -> Result<PathBuf> {
     }
     let modules: Vec<PathBuf> = modules.iter().map(|name| dist.join(name)).collect();
     optimise(tools, &modules)?;
+    modules.iter().try_for_each(|module| split::finish(module))?;
     version::stamp(&dist)?;
     let sizes: Vec<String> = modules.iter().map(|module| size(module)).collect::<Result<_>>()?;
     say(format!(
@@ -55,6 +56,8 @@ fn optimise(tools: &Tools, modules: &[PathBuf]) -> Result<()> {
                 scope.spawn(move || {
                     let mut command = tools.command(wasm_opt)?;
                     command.arg(format!("-O{level}")).args(parameters.split_whitespace());
+                    // Names go last.
+                    command.arg("--debuginfo");
                     run({
                         command.arg("--output").arg(module).arg(module);
                         command

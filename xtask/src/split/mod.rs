@@ -4,6 +4,7 @@
 //! Names decide, which a build leaves in the module until then. They needn't be right: whatever is
 //! called that went is loaded at that moment.
 
+mod arrange;
 mod link;
 mod module;
 mod plan;
@@ -25,20 +26,25 @@ pub const PART: &str = "lorakeet_gpu.wasm";
 /// What wasm-bindgen wrote around the module.
 const GLUE: &str = "lorakeet.js";
 
-/// Crates and modules that only a GPU's backend runs, by how their paths begin.
-const GPU: [&str; 12] = [
+/// Crates and modules that only a GPU's backend runs, by how their paths begin. (Tensors of every
+/// backend have shapes of cubecl_zspace, and what they share is in cubecl_common.)
+const GPU: [&str; 16] = [
     "burn_cubecl",
     "burn_fusion",
     "burn_wgpu",
-    "cubecl",
+    "cubecl::",
+    "cubecl_core",
+    "cubecl_ir",
+    "cubecl_opt",
+    "cubecl_runtime",
+    "cubecl_server",
+    "cubecl_std",
+    "cubecl_wgpu",
     "cubek",
     "lorakeet::kernels::gpu",
-    "lorakeet::kernels::stored",
     "naga",
     "pliron",
-    "tracel_",
     "wgpu",
-    "web_sys::features::gen_Gpu",
 ];
 
 /// Runs before the part can be there.
@@ -67,6 +73,18 @@ pub fn page(dist: &Path) -> Result<Facts> {
     glue.push_str(&format!("\n// By xtask.\nexport const gpuPart = {PART:?};\n"));
     write(GLUE, glue.as_bytes())?;
     Ok(halves.facts)
+}
+
+/// Puts a module's functions into the order of their names and takes the names off; for after wasm-opt,
+/// which has an order of its own.
+///
+/// # Errors
+/// What can't be read or written.
+pub fn finish(file: &Path) -> Result<()> {
+    let told = |e: &dyn std::fmt::Display| format!("{}: {e}", file.display());
+    let bytes = std::fs::read(file).map_err(|e| told(&e))?;
+    let bytes = arrange::arranged(&bytes).map_err(|problem| told(&problem.0))?;
+    std::fs::write(file, bytes).map_err(|e| told(&e))
 }
 
 fn cut(bytes: &[u8]) -> std::result::Result<Halves, module::Problem> {

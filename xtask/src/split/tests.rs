@@ -9,6 +9,7 @@ use wasm_encoder::{
 };
 use wasmparser::{Validator, WasmFeatures};
 
+use super::arrange::arranged;
 use super::module::Module;
 use super::{Halves, cut, mentions};
 use crate::shell::{command, output, which};
@@ -154,7 +155,8 @@ fn halves() -> Halves {
 fn both_halves_are_modules() {
     let halves = halves();
     let whole = module(NAMES[0]);
-    for bytes in [&whole, &halves.main, &halves.part] {
+    let arranged = [&whole, &halves.main, &halves.part].map(|bytes| arranged(bytes).unwrap());
+    for bytes in [&whole, &halves.main, &halves.part].into_iter().chain(&arranged) {
         let mut validator = Validator::new_with_features(WasmFeatures::all());
         validator.validate_all(bytes).unwrap();
     }
@@ -176,6 +178,22 @@ fn what_only_a_gpu_needs_leaves() {
     assert_eq!(main.places.keys().copied().collect::<Vec<_>>(), [1, 2, 3]);
     // The part's memory is what the main module's is, shared or not.
     assert!(part.memories[0].shared && part.memories[0].maximum == Some(2));
+}
+
+#[test]
+fn functions_go_by_their_names() {
+    let whole = module(NAMES[0]);
+    let arranged = arranged(&whole).unwrap();
+    let sizes = |bytes: &[u8], order: &[u32]| -> Vec<usize> {
+        let module = Module::read(bytes).unwrap();
+        let body = |&f: &u32| module.functions[f as usize].body.as_ref().unwrap().range().len();
+        order.iter().map(body).collect()
+    };
+    let by_name = [CPU_DRAW, DRAW, CTORS, INDIRECT, RUN, COMMON, REGISTER, TINY, WORK, HELPER];
+    let in_turn: Vec<u32> = (RUN..=TINY).collect();
+    assert_eq!(sizes(&arranged, &in_turn), sizes(&whole, &by_name));
+    let module = Module::read(&arranged).unwrap();
+    assert!(module.functions.iter().all(|f| f.body.is_none() || f.name.is_empty()), "names go");
 }
 
 #[test]
@@ -218,10 +236,9 @@ fn the_halves_compute_what_the_whole_does() {
     let folder = std::env::temp_dir().join(format!("lorakeet-split-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let halves = halves();
-    for (name, bytes) in
-        [("whole", &module(NAMES[0])), ("main", &halves.main), ("part", &halves.part)]
-    {
-        std::fs::write(folder.join(name), bytes).unwrap();
+    let modules = [("whole", &module(NAMES[0])), ("main", &halves.main), ("part", &halves.part)];
+    for (name, bytes) in modules {
+        std::fs::write(folder.join(name), arranged(bytes).unwrap()).unwrap();
     }
     std::fs::write(folder.join("run.mjs"), SCRIPT).unwrap();
     let told = output(command(node).arg(folder.join("run.mjs")).arg(&folder));

@@ -10,7 +10,8 @@ use wasm_encoder::reencode::{Reencode, RoundtripReencoder};
 use wasm_encoder::{
     BlockType, CodeSection, ConstExpr, CustomSection, ElementSection, Elements, EntityType,
     ExportKind, ExportSection, Function, FunctionSection, GlobalSection, ImportSection,
-    Module as Encoder, RawSection, SectionId, StartSection, TableSection, TypeSection, ValType,
+    Module as Encoder, NameMap, NameSection, RawSection, SectionId, StartSection, TableSection,
+    TypeSection, ValType,
 };
 use wasmparser::{BinaryReader, SectionLimited};
 
@@ -144,6 +145,8 @@ fn main(module: &Module, plan: &Plan, shared: &Shared, load: u32) -> Result<Vec<
     raw(&mut encoder, SectionId::DataCount);
     encoder.section(&code);
     raw(&mut encoder, SectionId::Data);
+    let stub = |index: u32| if plan.moved[index as usize] { STUB } else { "" };
+    names(module, &numbers, stub, &mut encoder);
     features(module, &mut encoder);
     Ok(encoder.finish())
 }
@@ -227,6 +230,7 @@ fn part(module: &Module, plan: &Plan, shared: &Shared) -> Result<Vec<u8>, Proble
     let mut encoder = Encoder::new();
     encoder.section(&types).section(&imports).section(&functions);
     encoder.section(&StartSection { function_index: start }).section(&elements).section(&code);
+    names(module, &numbers, |_| "", &mut encoder);
     features(module, &mut encoder);
     Ok(encoder.finish())
 }
@@ -260,6 +264,28 @@ fn elements(
         }
     }
     Ok(elements)
+}
+
+/// Stubs' names have this in front, for them to lie together.
+const STUB: &str = "~";
+
+fn names(
+    module: &Module,
+    numbers: &Numbers,
+    front: impl Fn(u32) -> &'static str,
+    encoder: &mut Encoder,
+) {
+    let mut by_number: Vec<(u32, u32)> =
+        numbers.functions.iter().map(|(&index, &number)| (number, index)).collect();
+    by_number.sort_unstable();
+    let mut map = NameMap::new();
+    for (number, index) in by_number {
+        let name = format!("{}{}", front(index), module.functions[index as usize].name);
+        map.append(number, &name);
+    }
+    let mut names = NameSection::new();
+    names.functions(&map);
+    encoder.section(&names);
 }
 
 fn features(module: &Module, encoder: &mut Encoder) {
