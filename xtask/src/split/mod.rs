@@ -47,8 +47,8 @@ const GPU: [&str; 16] = [
     "wgpu",
 ];
 
-/// Runs before the part can be there.
-const EARLY: &str = "__wasm_call_ctors";
+/// What a linker names the function that calls all constructors. It runs before the part can be there.
+const CONSTRUCTORS: &str = "__wasm_call_ctors";
 
 /// JavaScript's function that brings the part (src/web/engine.rs).
 const LOAD: &str = "lorakeetGpuPart";
@@ -88,12 +88,20 @@ pub fn finish(file: &Path) -> Result<()> {
 }
 
 fn cut(bytes: &[u8]) -> std::result::Result<Halves, module::Problem> {
-    let module = Module::read(bytes)?;
+    let mut module = Module::read(bytes)?;
     let imported = |f: &module::Function| f.body.is_none() && f.name.contains(LOAD);
     let load = module.functions.iter().position(imported);
     let load = load.ok_or("it doesn't import what loads a part")?;
-    let wanted = |name: &str| GPU.iter().any(|path| mentions(name, path));
-    let plan = Plan::new(&module, wanted, |name| name == EARLY)?;
+    let wanted = |name: &str| {
+        let name = plain(name);
+        GPU.iter().any(|path| mentions(&name, path))
+    };
+    let owned = |name: &str| {
+        let name = plain(name);
+        let name = name.trim_start_matches(['<', '&', '(', '[']).trim_start_matches("mut ");
+        GPU.iter().any(|path| name.starts_with(path))
+    };
+    let plan = Plan::new(&mut module, wanted, owned, CONSTRUCTORS)?;
     write::write(&module, &plan, load as u32)
 }
 
@@ -101,4 +109,17 @@ fn cut(bytes: &[u8]) -> std::result::Result<Halves, module::Problem> {
 fn mentions(name: &str, path: &str) -> bool {
     let inside = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
     name.match_indices(path).any(|(at, _)| !name[..at].ends_with(inside))
+}
+
+/// A name without the numbers that tell crates of one name apart, as `[0f3c]`.
+fn plain(name: &str) -> String {
+    let mut parts = name.split('[');
+    let mut plain = parts.next().unwrap_or_default().to_string();
+    for part in parts {
+        match part.split_once(']') {
+            Some((number, rest)) if number.chars().all(|c| c.is_ascii_hexdigit()) => plain += rest,
+            _ => plain.extend(["[", part]),
+        }
+    }
+    plain
 }

@@ -48,6 +48,8 @@ pub struct Function<'a> {
     pub name: &'a str,
     /// None: it is imported.
     pub body: Option<FunctionBody<'a>>,
+    /// All that its body does, where that was changed: calls, one after the other.
+    pub calls: Option<Vec<u32>>,
     pub uses: Uses,
 }
 
@@ -225,6 +227,37 @@ impl<'a> Module<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Takes those calls out of a function that `apart` names, and returns them. It must consist of
+    /// calls without parameters and results alone, as the one does that a linker makes of constructors.
+    ///
+    /// # Errors
+    /// What can't be read. A function of another kind stays as it is.
+    pub fn take_calls(
+        &mut self,
+        function: u32,
+        apart: impl Fn(&str) -> bool,
+    ) -> Result<Vec<u32>, Problem> {
+        let Some(body) = &self.functions[function as usize].body else { return Ok(Vec::new()) };
+        let mut calls = Vec::new();
+        for operator in body.get_operators_reader()? {
+            match operator? {
+                Operator::Call { function_index } => calls.push(function_index),
+                Operator::End => {}
+                _ => return Ok(Vec::new()),
+            }
+        }
+        let plain = |f: &u32| {
+            let ty = &self.types[self.functions[*f as usize].ty as usize];
+            ty.params().is_empty() && ty.results().is_empty()
+        };
+        let (taken, left): (Vec<u32>, Vec<u32>) =
+            calls.iter().partition(|f| plain(f) && apart(self.functions[**f as usize].name));
+        let function = &mut self.functions[function as usize];
+        function.uses.functions = left.iter().copied().collect();
+        function.calls = Some(left);
+        Ok(taken)
     }
 
     /// The first of a table's places that each function has.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::module::{Module, Problem};
+use super::module::{Function, Module, Problem};
 
 /// What goes where. (Indices are those of the module that was read.)
 pub struct Plan {
@@ -13,19 +13,30 @@ pub struct Plan {
     pub places: BTreeMap<u32, u32>,
     /// So many of these lie behind the table's end.
     pub added: u32,
+    /// What the part runs when it is instantiated.
+    pub first: Vec<u32>,
 }
 
 impl Plan {
-    /// Those functions move whose names are `wanted`, and what only they can reach; but not what is
-    /// exported, what runs when the module starts, or what `early` names and what that calls.
+    /// Those functions move whose names are `wanted`, and what only they can reach; but not those that
+    /// others call and that may be theirs, for which `owned` names what is no other's; nor what is
+    /// exported, what runs when the module starts, or what `constructors` names and what that calls. Of
+    /// these the part calls its own when it is there.
     ///
     /// # Errors
     /// Where a module has no table of functions, or nothing to move.
     pub fn new(
-        module: &Module,
+        module: &mut Module,
         wanted: impl Fn(&str) -> bool,
-        early: impl Fn(&str) -> bool,
+        owned: impl Fn(&str) -> bool,
+        constructors: &str,
     ) -> Result<Self, Problem> {
+        let mut first = Vec::new();
+        let early = |name: &str| name == constructors;
+        if let Some(function) = module.functions.iter().position(|f| early(f.name)) {
+            first = module.take_calls(function as u32, &wanted)?;
+        }
+        let module = &*module;
         let functions = &module.functions;
         let (Some(table), Some(count)) = (module.table, u32::try_from(functions.len()).ok()) else {
             return Err("no table of functions".into());
@@ -43,14 +54,15 @@ impl Plan {
         }
 
         let mut moved = vec![false; functions.len()];
-        for function in named(&wanted) {
+        for function in named(&wanted).into_iter().chain(first.iter().copied()) {
             moved[function as usize] = !stays[function as usize];
         }
         let taken = module.places.values().copied();
         let all = taken.chain(roots(module)).chain(named(&early)).filter(|&f| !moved[f as usize]);
-        let main = reached(module, all.collect(), |f| !moved[f as usize]);
+        let harmless = harmless(module, &moved, owned);
+        let main = reached(module, all.collect(), |f| harmless[f as usize]);
         for (function, moved) in moved.iter_mut().enumerate() {
-            *moved |= !main[function] && !stays[function];
+            *moved = !main[function] && !stays[function];
         }
 
         let taken = module.first_places();
@@ -62,6 +74,7 @@ impl Plan {
                 let parameters = module.types[function.ty as usize].params().len();
                 let stub = taken.contains_key(&f) || called[f as usize];
                 moved[f as usize]
+                    && !first.contains(&f)
                     && stub
                     && length <= STUB + 2 * parameters
                     && function.uses.functions.iter().all(|&g| !moved[g as usize])
@@ -91,7 +104,10 @@ impl Plan {
         if !moved.contains(&true) {
             return Err("nothing to move: has it names?".into());
         }
-        Ok(Self { moved, places, added: next - first_added })
+        if first.iter().any(|&f| !moved[f as usize]) {
+            return Err("a constructor of the part that something else calls".into());
+        }
+        Ok(Self { moved, places, added: next - first_added, first })
     }
 
     /// Whether nothing of a function is left in the main module.
@@ -122,6 +138,34 @@ fn reached(module: &Module, from: Vec<u32>, may: impl Fn(u32) -> bool) -> Vec<bo
     }
     reached
 }
+
+/// Those that stay, and of the others those that may be theirs. A compiler makes one function of
+/// several whose bodies are equal, under the name of one: so what a standard library's function does for
+/// a GPU's type, and what is small, may be called by others, if it calls nothing but such.
+fn harmless(module: &Module, moved: &[bool], owned: impl Fn(&str) -> bool) -> Vec<bool> {
+    let own = |(function, moved): (&Function, &bool)| {
+        let length = function.body.as_ref().map_or(0, |body| body.range().len());
+        *moved && length > SMALL && owned(function.name)
+    };
+    let mut harmless: Vec<bool> =
+        module.functions.iter().zip(moved).map(|function| !own(function)).collect();
+    loop {
+        let mut changed = false;
+        for (index, function) in module.functions.iter().enumerate() {
+            let foreign = |&f: &u32| !harmless[f as usize];
+            if moved[index] && harmless[index] && function.uses.functions.iter().any(foreign) {
+                harmless[index] = false;
+                changed = true;
+            }
+        }
+        if !changed {
+            return harmless;
+        }
+    }
+}
+
+/// Bytes of a function that may be equal to another by chance.
+const SMALL: usize = 64;
 
 /// What those that stay call.
 fn called(module: &Module, moved: &[bool]) -> Vec<bool> {

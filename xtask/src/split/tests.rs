@@ -11,11 +11,11 @@ use wasmparser::{Validator, WasmFeatures};
 
 use super::arrange::arranged;
 use super::module::Module;
-use super::{Halves, cut, mentions};
+use super::{Halves, cut, mentions, plain};
 use crate::shell::{command, output, which};
 
 /// Functions of the module below, in order; the first is imported.
-const NAMES: [&str; 11] = [
+const NAMES: [&str; 12] = [
     "__wbg_lorakeetGpuPart_0123",
     "app::run",
     "app::indirect",
@@ -27,6 +27,7 @@ const NAMES: [&str; 11] = [
     "__wasm_call_ctors",
     "cubecl_core::register",
     "cubecl_core::tiny",
+    "app::register",
 ];
 
 const RUN: u32 = 1;
@@ -39,6 +40,7 @@ const CPU_DRAW: u32 = 7;
 const CTORS: u32 = 8;
 const REGISTER: u32 = 9;
 const TINY: u32 = 10;
+const OWN_REGISTER: u32 = 11;
 
 /// A function's body of a size that is worth moving: its parameter, and something added to it.
 fn body(rest: impl FnOnce(&mut InstructionSink<'_>)) -> Function {
@@ -66,8 +68,8 @@ fn module(import: &str) -> Vec<u8> {
     imports.import("js", "memory", EntityType::Memory(memory));
     let mut functions = FunctionSection::new();
     let mut code = CodeSection::new();
-    for function in RUN..=TINY {
-        functions.function(u32::from(function != CTORS && function != REGISTER));
+    for function in RUN..=OWN_REGISTER {
+        functions.function(u32::from(![CTORS, REGISTER, OWN_REGISTER].contains(&function)));
         code.function(&match function {
             RUN => body(|code| {
                 code.call(WORK).call(COMMON);
@@ -94,10 +96,10 @@ fn module(import: &str) -> Vec<u8> {
             }),
             CTORS => {
                 let mut function = Function::new([]);
-                function.instructions().call(REGISTER).end();
+                function.instructions().call(REGISTER).call(OWN_REGISTER).end();
                 function
             }
-            REGISTER => {
+            REGISTER | OWN_REGISTER => {
                 let mut function = Function::new([]);
                 let mut code = function.instructions();
                 for _ in 0..20 {
@@ -166,11 +168,11 @@ fn both_halves_are_modules() {
 fn what_only_a_gpu_needs_leaves() {
     let halves = halves();
     let (main, part) = (Module::read(&halves.main).unwrap(), Module::read(&halves.part).unwrap());
-    // helper is gone, the stubs' own function has come.
-    assert_eq!(main.functions.len(), NAMES.len());
+    // helper and register are gone, the stubs' own function has come.
+    assert_eq!(main.functions.len(), NAMES.len() - 1);
     let moved = part.functions.iter().filter(|f| f.body.is_some()).count();
-    assert_eq!(moved, 3 + 1, "work, helper and draw, and what tells that they are there");
-    assert_eq!((halves.facts.moved, halves.facts.stubs), (3, 2), "helper needs no stub");
+    assert_eq!(moved, 4 + 1, "work, helper, draw and register, and what tells that they are there");
+    assert_eq!((halves.facts.moved, halves.facts.stubs), (4, 2), "two need no stub");
     // work has a new place behind the old ones, draw its own.
     let [table] = &main.tables[..] else { panic!("{} tables", main.tables.len()) };
     assert_eq!((table.initial, table.maximum), (5, Some(5)));
@@ -189,8 +191,9 @@ fn functions_go_by_their_names() {
         let body = |&f: &u32| module.functions[f as usize].body.as_ref().unwrap().range().len();
         order.iter().map(body).collect()
     };
-    let by_name = [CPU_DRAW, DRAW, CTORS, INDIRECT, RUN, COMMON, REGISTER, TINY, WORK, HELPER];
-    let in_turn: Vec<u32> = (RUN..=TINY).collect();
+    let by_name =
+        [CPU_DRAW, DRAW, CTORS, INDIRECT, OWN_REGISTER, RUN, COMMON, REGISTER, TINY, WORK, HELPER];
+    let in_turn: Vec<u32> = (RUN..=OWN_REGISTER).collect();
     assert_eq!(sizes(&arranged, &in_turn), sizes(&whole, &by_name));
     let module = Module::read(&arranged).unwrap();
     assert!(module.functions.iter().all(|f| f.body.is_none() || f.name.is_empty()), "names go");
@@ -205,6 +208,11 @@ fn a_name_is_a_path_not_a_part_of_one() {
     assert!(!mentions("app::wgpu::new", "wgpu"));
     assert!(mentions("app::wgpu::new::<wgpu::Device>", "wgpu"));
     assert!(!mentions("", "wgpu"));
+    assert_eq!(
+        plain("app[1a2b]::run::<[u8; 4], wgpu[0f]::Queue>"),
+        "app::run::<[u8; 4], wgpu::Queue>"
+    );
+    assert_eq!(plain("app::array[u8"), "app::array[u8");
 }
 
 #[test]

@@ -94,6 +94,8 @@ fn main(module: &Module, plan: &Plan, shared: &Shared, load: u32) -> Result<Vec<
             let parameters = module.types[function.ty as usize].params().len() as u32;
             let table = module.table.unwrap_or(0);
             code.function(&stub(parameters, place, ready, function.ty, table));
+        } else if let Some(calls) = &function.calls {
+            code.function(&in_turn(calls, &mut numbers, None)?);
         } else {
             numbers.parse_function_body(&mut code, body.clone())?;
         }
@@ -162,6 +164,20 @@ fn stub(parameters: u32, place: u32, ready: u32, ty: u32, table: u32) -> Functio
     function
 }
 
+/// Calls one function after the other; before that it tells that the part is there.
+fn in_turn(calls: &[u32], numbers: &mut Numbers, loaded: Option<u32>) -> Result<Function, Problem> {
+    let mut function = Function::new([]);
+    let mut code = function.instructions();
+    if let Some(loaded) = loaded {
+        code.i32_const(1).global_set(loaded);
+    }
+    for &call in calls {
+        code.call(numbers.function_index(call)?);
+    }
+    code.end();
+    Ok(function)
+}
+
 /// Gives back what it is given when the part is there.
 fn when_ready(loaded: u32, load: u32) -> Function {
     let mut function = Function::new([]);
@@ -221,9 +237,7 @@ fn part(module: &Module, plan: &Plan, shared: &Shared) -> Result<Vec<u8>, Proble
         numbers.parse_function_body(&mut code, body.clone())?;
     }
     functions.function(start_type);
-    let mut function = Function::new([]);
-    function.instructions().i32_const(1).global_set(loaded).end();
-    code.function(&function);
+    code.function(&in_turn(&plan.first, &mut numbers, Some(loaded))?);
 
     let table = numbers.table_index(module.table.unwrap_or(0))?;
     let elements = elements(module, plan, &mut numbers, table)?;
