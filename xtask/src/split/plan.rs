@@ -59,7 +59,11 @@ impl Plan {
         }
         let taken = module.places.values().copied();
         let all = taken.chain(roots(module)).chain(named(&early)).filter(|&f| !moved[f as usize]);
-        let harmless = harmless(module, &moved, owned);
+        let certain = |function: &Function| {
+            let length = function.body.as_ref().map_or(0, |body| body.range().len());
+            length > SMALL && owned(function.name)
+        };
+        let harmless = harmless(module, &moved, certain);
         let main = reached(module, all.collect(), |f| harmless[f as usize]);
         for (function, moved) in moved.iter_mut().enumerate() {
             *moved = !main[function] && !stays[function];
@@ -95,7 +99,9 @@ impl Plan {
         let mut places = BTreeMap::new();
         for function in (0..count).filter(|&f| moved[f as usize]) {
             if let Some(&place) = taken.get(&function) {
-                places.insert(function, place);
+                if called[function as usize] || !certain(&functions[function as usize]) {
+                    places.insert(function, place);
+                }
             } else if called[function as usize] {
                 places.insert(function, next);
                 next += 1;
@@ -142,11 +148,8 @@ fn reached(module: &Module, from: Vec<u32>, may: impl Fn(u32) -> bool) -> Vec<bo
 /// Those that stay, and of the others those that may be theirs. A compiler makes one function of
 /// several whose bodies are equal, under the name of one: so what a standard library's function does for
 /// a GPU's type, and what is small, may be called by others, if it calls nothing but such.
-fn harmless(module: &Module, moved: &[bool], owned: impl Fn(&str) -> bool) -> Vec<bool> {
-    let own = |(function, moved): (&Function, &bool)| {
-        let length = function.body.as_ref().map_or(0, |body| body.range().len());
-        *moved && length > SMALL && owned(function.name)
-    };
+fn harmless(module: &Module, moved: &[bool], certain: impl Fn(&Function) -> bool) -> Vec<bool> {
+    let own = |(function, moved): (&Function, &bool)| *moved && certain(function);
     let mut harmless: Vec<bool> =
         module.functions.iter().zip(moved).map(|function| !own(function)).collect();
     loop {

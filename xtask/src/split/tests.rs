@@ -15,19 +15,20 @@ use super::{Halves, cut, mentions, plain};
 use crate::shell::{command, output, which};
 
 /// Functions of the module below, in order; the first is imported.
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 13] = [
     "__wbg_lorakeetGpuPart_0123",
     "app::run",
     "app::indirect",
     "core::common",
     "cubecl_core::work",
     "helper",
-    "<wgpu::Device as app::Draw>::draw",
+    "<alloc::boxed::Box<wgpu::Device> as app::Draw>::draw",
     "<app::Cpu as app::Draw>::draw",
     "__wasm_call_ctors",
     "cubecl_core::register",
     "cubecl_core::tiny",
     "app::register",
+    "<wgpu::Queue as app::Draw>::draw",
 ];
 
 const RUN: u32 = 1;
@@ -41,6 +42,7 @@ const CTORS: u32 = 8;
 const REGISTER: u32 = 9;
 const TINY: u32 = 10;
 const OWN_REGISTER: u32 = 11;
+const QUEUE: u32 = 12;
 
 /// A function's body of a size that is worth moving: its parameter, and something added to it.
 fn body(rest: impl FnOnce(&mut InstructionSink<'_>)) -> Function {
@@ -68,7 +70,7 @@ fn module(import: &str) -> Vec<u8> {
     imports.import("js", "memory", EntityType::Memory(memory));
     let mut functions = FunctionSection::new();
     let mut code = CodeSection::new();
-    for function in RUN..=OWN_REGISTER {
+    for function in RUN..=QUEUE {
         functions.function(u32::from(![CTORS, REGISTER, OWN_REGISTER].contains(&function)));
         code.function(&match function {
             RUN => body(|code| {
@@ -91,7 +93,7 @@ fn module(import: &str) -> Vec<u8> {
             HELPER => body(|code| {
                 code.i32_const(7).i32_mul();
             }),
-            DRAW => body(|code| {
+            DRAW | QUEUE => body(|code| {
                 code.call(HELPER);
             }),
             CTORS => {
@@ -134,8 +136,8 @@ fn module(import: &str) -> Vec<u8> {
     exports.export("a", ExportKind::Func, CTORS);
     exports.export("table", ExportKind::Table, 0);
     let mut elements = ElementSection::new();
-    let places = Elements::Functions(Cow::Borrowed(&[CPU_DRAW, DRAW, TINY]));
-    elements.active(None, &ConstExpr::i32_const(1), places);
+    let places = Elements::Functions(Cow::Borrowed(&[QUEUE, CPU_DRAW, DRAW, TINY]));
+    elements.active(None, &ConstExpr::i32_const(0), places);
     let mut names = NameMap::new();
     for (index, name) in (0..).zip(NAMES) {
         names.append(index, name);
@@ -168,16 +170,17 @@ fn both_halves_are_modules() {
 fn what_only_a_gpu_needs_leaves() {
     let halves = halves();
     let (main, part) = (Module::read(&halves.main).unwrap(), Module::read(&halves.part).unwrap());
-    // helper and register are gone, the stubs' own function has come.
-    assert_eq!(main.functions.len(), NAMES.len() - 1);
+    // helper, register and the queue's draw are gone; what stubs call and what lies where a function was
+    // have come.
+    assert_eq!(main.functions.len(), NAMES.len() - 3 + 2);
     let moved = part.functions.iter().filter(|f| f.body.is_some()).count();
-    assert_eq!(moved, 4 + 1, "work, helper, draw and register, and what tells that they are there");
-    assert_eq!((halves.facts.moved, halves.facts.stubs), (4, 2), "two need no stub");
+    assert_eq!(moved, 5 + 1, "work, helper, both draws and register, and what is run first");
+    assert_eq!((halves.facts.moved, halves.facts.stubs), (5, 2), "three need no stub");
     // work has a new place behind the old ones, draw its own.
     let [table] = &main.tables[..] else { panic!("{} tables", main.tables.len()) };
     assert_eq!((table.initial, table.maximum), (5, Some(5)));
-    assert_eq!(part.places.keys().copied().collect::<Vec<_>>(), [2, 4]);
-    assert_eq!(main.places.keys().copied().collect::<Vec<_>>(), [1, 2, 3]);
+    assert_eq!(part.places.keys().copied().collect::<Vec<_>>(), [0, 2, 4]);
+    assert_eq!(main.places.keys().copied().collect::<Vec<_>>(), [0, 1, 2, 3]);
     // The part's memory is what the main module's is, shared or not.
     assert!(part.memories[0].shared && part.memories[0].maximum == Some(2));
 }
@@ -191,9 +194,21 @@ fn functions_go_by_their_names() {
         let body = |&f: &u32| module.functions[f as usize].body.as_ref().unwrap().range().len();
         order.iter().map(body).collect()
     };
-    let by_name =
-        [CPU_DRAW, DRAW, CTORS, INDIRECT, OWN_REGISTER, RUN, COMMON, REGISTER, TINY, WORK, HELPER];
-    let in_turn: Vec<u32> = (RUN..=OWN_REGISTER).collect();
+    let by_name = [
+        DRAW,
+        CPU_DRAW,
+        QUEUE,
+        CTORS,
+        INDIRECT,
+        OWN_REGISTER,
+        RUN,
+        COMMON,
+        REGISTER,
+        TINY,
+        WORK,
+        HELPER,
+    ];
+    let in_turn: Vec<u32> = (RUN..=QUEUE).collect();
     assert_eq!(sizes(&arranged, &in_turn), sizes(&whole, &by_name));
     let module = Module::read(&arranged).unwrap();
     assert!(module.functions.iter().all(|f| f.body.is_none() || f.name.is_empty()), "names go");
@@ -254,7 +269,7 @@ fn the_halves_compute_what_the_whole_does() {
     let told = told.expect("the script runs");
     let [whole, eager, late]: [&str; 3] = told.lines().collect::<Vec<_>>().try_into().unwrap();
     assert_eq!(eager, format!("{whole} loads 0"));
-    assert_eq!(late, format!("{whole} loads 1 at draw"));
+    assert_eq!(late, format!("{whole} loads 1 at draw, after queue stopped"));
 }
 
 /// Prints what the functions give, in order, and when the part was loaded.
@@ -268,15 +283,22 @@ for (const kind of ["whole", "eager", "late"]) {
   const js = { memory, __wbg_lorakeetGpuPart_0123: () => { loads++; at = ` at ${now}`; part(); } };
   const { exports } = new WebAssembly.Instance(module(kind === "whole" ? "whole" : "main"), { js });
   if (kind === "eager") part();
+  let stopped = "";
+  try {
+    if (kind === "late") exports.indirect(0);
+  } catch (error) {
+    stopped = `, after queue ${error instanceof WebAssembly.RuntimeError ? "stopped" : error}`;
+  }
   const told = [];
   const run = (name, does) => { now = name; told.push(String(does())); };
   run("start", () => exports.a());
   run("cpu", () => exports.indirect(1));
   run("tiny", () => exports.indirect(3));
   run("draw", () => exports.indirect(2));
+  run("queue", () => exports.indirect(0));
   run("work", () => exports.run(3));
   run("again", () => exports.run(4));
   run("memory", () => new Int32Array(memory.buffer)[2]);
-  console.log(told.join(" ") + (kind === "whole" ? "" : ` loads ${loads}${at}`));
+  console.log(told.join(" ") + (kind === "whole" ? "" : ` loads ${loads}${at}${stopped}`));
 }
 "#;

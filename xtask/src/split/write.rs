@@ -82,6 +82,8 @@ fn main(module: &Module, plan: &Plan, shared: &Shared, load: u32) -> Result<Vec<
     }
     let ready_type = types.len();
     types.ty().function([ValType::I32], [ValType::I32]);
+    let gone_type = types.len();
+    types.ty().function([], []);
     encoder.section(&types);
     raw(&mut encoder, SectionId::Import);
 
@@ -102,6 +104,8 @@ fn main(module: &Module, plan: &Plan, shared: &Shared, load: u32) -> Result<Vec<
     }
     functions.function(ready_type);
     code.function(&when_ready(loaded(module), numbers.function_index(load)?));
+    functions.function(gone_type);
+    code.function(&gone());
     encoder.section(&functions);
 
     if !module.tables.is_empty() {
@@ -136,10 +140,16 @@ fn main(module: &Module, plan: &Plan, shared: &Shared, load: u32) -> Result<Vec<
     }
     encoder.section(&exports);
 
+    let stub = |index: u32| if plan.moved[index as usize] { STUB } else { "" };
+    let names = names(module, &numbers, stub);
     if let Some(start) = module.start {
         encoder.section(&StartSection { function_index: numbers.function_index(start)? });
     }
     if let Some(reader) = section(SectionId::Element) {
+        // Names are by number, of which these share one.
+        for &function in module.places.values().filter(|f| plan.vanishes(**f)) {
+            numbers.functions.insert(function, ready + 1);
+        }
         let mut elements = ElementSection::new();
         numbers.parse_element_section(&mut elements, SectionLimited::new(reader)?)?;
         encoder.section(&elements);
@@ -147,8 +157,7 @@ fn main(module: &Module, plan: &Plan, shared: &Shared, load: u32) -> Result<Vec<
     raw(&mut encoder, SectionId::DataCount);
     encoder.section(&code);
     raw(&mut encoder, SectionId::Data);
-    let stub = |index: u32| if plan.moved[index as usize] { STUB } else { "" };
-    names(module, &numbers, stub, &mut encoder);
+    encoder.section(&names);
     features(module, &mut encoder);
     Ok(encoder.finish())
 }
@@ -161,6 +170,14 @@ fn stub(parameters: u32, place: u32, ready: u32, ty: u32, table: u32) -> Functio
         code.local_get(parameter);
     }
     code.i32_const(place as i32).call(ready).call_indirect(table, ty).end();
+    function
+}
+
+/// Lies in the table where a function was that only the part itself can call: that its type is another's
+/// stops a call, as an empty place would.
+fn gone() -> Function {
+    let mut function = Function::new([]);
+    function.instructions().unreachable().end();
     function
 }
 
@@ -244,7 +261,7 @@ fn part(module: &Module, plan: &Plan, shared: &Shared) -> Result<Vec<u8>, Proble
     let mut encoder = Encoder::new();
     encoder.section(&types).section(&imports).section(&functions);
     encoder.section(&StartSection { function_index: start }).section(&elements).section(&code);
-    names(module, &numbers, |_| "", &mut encoder);
+    encoder.section(&names(module, &numbers, |_| ""));
     features(module, &mut encoder);
     Ok(encoder.finish())
 }
@@ -283,12 +300,7 @@ fn elements(
 /// Stubs' names have this in front, for them to lie together.
 const STUB: &str = "~";
 
-fn names(
-    module: &Module,
-    numbers: &Numbers,
-    front: impl Fn(u32) -> &'static str,
-    encoder: &mut Encoder,
-) {
+fn names(module: &Module, numbers: &Numbers, front: impl Fn(u32) -> &'static str) -> NameSection {
     let mut by_number: Vec<(u32, u32)> =
         numbers.functions.iter().map(|(&index, &number)| (number, index)).collect();
     by_number.sort_unstable();
@@ -299,7 +311,7 @@ fn names(
     }
     let mut names = NameSection::new();
     names.functions(&map);
-    encoder.section(&names);
+    names
 }
 
 fn features(module: &Module, encoder: &mut Encoder) {
