@@ -26,7 +26,8 @@ export async function openModule(backend, threads = threadsWanted()) {
   if (backend === "cpu" && threads > 1 && self.crossOriginIsolated) {
     const module = await WebAssembly.compileStreaming(asWasm(await file(FILE)));
     try {
-      part?.belongsTo(await wasm.default({ module_or_path: module }));
+      const main = await wasm.default({ module_or_path: module });
+      part?.belongsTo(main);
       return { wasm, threads: await startThreads(wasm, threads, new URL("./thread.js", import.meta.url)) };
     } catch (error) {
       // A small machine may refuse to reserve 4 GiB of addresses.
@@ -34,7 +35,8 @@ export async function openModule(backend, threads = threadsWanted()) {
     }
   }
   const [{ module, memory }] = await Promise.all([compiled(FILE), backend === "webgpu" && part?.compile()]);
-  part?.belongsTo(await wasm.default({ module_or_path: module, memory: new WebAssembly.Memory(memory) }));
+  const main = await wasm.default({ module_or_path: module, memory: new WebAssembly.Memory(memory) });
+  part?.belongsTo(main);
   return { wasm, threads: 1, part: backend === "webgpu" ? wasm.gpuPart : undefined };
 }
 

@@ -110,3 +110,21 @@ fn what_is_called_without_it_loads_it() {
     page.step("so it does on shared memory");
     page.assert_no_console_errors();
 }
+
+/// As `trunk build` leaves it, whose glue names no part. (The main module will do for a whole one here.)
+#[test]
+#[ignore = "needs the built page: cargo xtask test --e2e"]
+fn a_module_without_a_part_opens() {
+    let site = Site::new(true);
+    let glue = String::from_utf8(site.file("lorakeet.js")).unwrap();
+    let (glue, tail) = glue.split_once("export const gpuPart").expect("the glue names the part");
+    assert!(tail.contains(PART) && tail.lines().count() == 1, "{tail}");
+    site.replace("lorakeet.js", glue.into());
+    let page = Page::new("part-none");
+    page.open_at(&format!("{}?backend=cpu", site.url));
+    draw(&page);
+    page.step("a page without a part draws on the CPU backend");
+    page.open_at(&format!("{}?backend=cpu&threads=1", site.url));
+    draw(&page);
+    page.step("and so it does without threads");
+}
