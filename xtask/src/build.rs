@@ -42,8 +42,8 @@ pub fn page(tools: &Tools) -> Result<PathBuf> {
     Ok(dist)
 }
 
-/// What wasm-opt does to each module. All that it could (-Oz, which trunk has it do) makes the main one
-/// 8 % smaller and 6 % larger when it is compressed: LLVM's code repeats itself more.
+/// What wasm-opt does to each module. All that it could (-Oz, which trunk has it do) makes files smaller
+/// and what is sent of them larger, since LLVM's code repeats itself more (docs/performance.md).
 const PASSES: [&str; 12] = [
     "--duplicate-function-elimination",
     "--remove-unused-module-elements",

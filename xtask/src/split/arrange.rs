@@ -1,7 +1,6 @@
 //! The last step: functions in the order of their names, which then go.
 //!
-//! Functions of one name are much alike, and what compresses looks back over some kilobytes only: the
-//! order takes a tenth off what is sent.
+//! Functions of one name are much alike, and what compresses looks back over some kilobytes only.
 
 use wasm_encoder::reencode::Reencode;
 use wasm_encoder::{
