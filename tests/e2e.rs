@@ -9,6 +9,8 @@ mod bench;
 mod files;
 #[path = "e2e/page.rs"]
 mod page;
+#[path = "e2e/part.rs"]
+mod part;
 #[path = "e2e/site.rs"]
 mod site;
 #[path = "e2e/train.rs"]

@@ -7,6 +7,7 @@ import { PictureCache, PictureMaker, baseJob, fingerprint } from "./pictures.js"
 import { CRASH } from "./protocol.js";
 import { recall, remember } from "./storage.js";
 import { TrainController } from "./train-controller.js";
+import { keepUsed } from "./visits.js";
 
 /** How long a slider that is still held rests before its picture is drawn. */
 const REST_MS = 250;
@@ -62,8 +63,10 @@ export class Controller {
       capability.show(report);
       this.#state("loading", "Starting the engine…");
       try {
-        capability.opened(await this.#engine.open());
+        const opened = await this.#engine.open();
+        capability.opened(opened);
         this.#backend = report.backend;
+        if (opened.part) keepUsed(opened.part);
       } catch (error) {
         if (report.backend === "cpu" || forcedBackend) throw error;
         this.#engine.restart();

@@ -29,6 +29,7 @@
  * @typedef {object} Opened
  * @property {"webgpu"|"cpu"} backend
  * @property {number} threads              that the CPU backend computes on; 1 on WebGPU
+ * @property {string} [part]               the file beside the page that this backend alone needs
  * @property {{kind: ?string, refused: string[], milliseconds: number}} kernels   kind null: none in use;
  *   refused: those that computed wrongly when the device was opened
  *

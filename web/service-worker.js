@@ -6,7 +6,10 @@
 // installs the new one beside the old, with a cache of its own, filled whole and checked before it is
 // ever used. So modules and wasm of two builds never meet, whatever the host has been given meanwhile.
 
-/** Path to [bytes, sum]; null: nothing is kept, as when the sources are served themselves. */
+/**
+ * Path to [bytes, sum], and true where a file is kept only once it has been used: not everybody needs it.
+ * null: nothing is kept, as when the sources are served themselves.
+ */
 const FILES = null;
 
 const PREFIX = "lorakeet-";
@@ -34,9 +37,12 @@ self.addEventListener("fetch", (event) => {
   if (mode !== "navigate") leaving.delete(event.clientId);
   event.respondWith(answer(event.request, pathname));
 });
-self.addEventListener("message", ({ data, source }) => {
+self.addEventListener("message", (event) => {
+  const { data, source } = event;
   if (data === "leaving") leaving.add(source.id);
   if (data === "now") self.skipWaiting();
+  // A page that was loaded before there was a service worker has fetched past it.
+  if (FILES?.[data.used]) event.waitUntil(late(data.used).catch(() => {}));
 });
 
 async function install() {
@@ -55,18 +61,43 @@ async function install() {
 
 async function fill() {
   const cache = await caches.open(version);
-  await Promise.all(Object.entries(FILES).map(async ([path, [length, wanted]]) => {
-    const url = new URL(path, self.registration.scope);
-    // Asked for anew unless the host says that it is the same: it may be of the build before.
-    const response = await fetch(url, { cache: "no-cache" });
-    if (!response.ok) throw new Error(`${path}: HTTP ${response.status}`);
-    const bytes = new Uint8Array(await response.arrayBuffer());
-    if (bytes.length !== length || sum(bytes) !== wanted) {
-      throw Object.assign(new Error(`${path} isn't that of this build`), { name: "OtherBytes" });
-    }
-    const headers = { "Content-Type": type(path, response), ...ISOLATION };
-    await cache.put(url, new Response(bytes, { headers }));
+  await Promise.all(Object.entries(FILES).map(async ([path, [, , late]]) => {
+    if (!late || await usedBefore(path)) await cache.put(address(path), await fetched(path));
   }));
+}
+
+const address = (path) => new URL(path, self.registration.scope);
+
+/** Whether a version before this has it: who used it then will again. */
+async function usedBefore(path) {
+  for (const name of await caches.keys()) {
+    if (name.startsWith(PREFIX) && await (await caches.open(name)).match(address(path))) return true;
+  }
+  return false;
+}
+
+/** A file that is kept from its first use on. */
+async function late(path) {
+  const cache = await caches.open(version);
+  const kept = await cache.match(address(path));
+  if (kept) return kept;
+  const response = await fetched(path);
+  await cache.put(address(path), response.clone());
+  return response;
+}
+
+/** A file of this version. Throws where the host has another. */
+async function fetched(path) {
+  const [length, wanted] = FILES[path];
+  // Asked for anew unless the host says that it is the same: it may be of the build before.
+  const response = await fetch(address(path), { cache: "no-cache" });
+  if (!response.ok) throw new Error(`${path}: HTTP ${response.status}`);
+  const bytes = new Uint8Array(await response.arrayBuffer());
+  if (bytes.length !== length || sum(bytes) !== wanted) {
+    throw Object.assign(new Error(`${path} isn't that of this build`), { name: "OtherBytes" });
+  }
+  const headers = { "Content-Type": type(path, response), ...ISOLATION };
+  return new Response(bytes, { headers });
 }
 
 /** FNV-1a in 32 bits: tells builds apart, which is all that it is for. `xtask/src/version.rs` has it too. */
@@ -97,8 +128,10 @@ async function answer(request, pathname) {
   const file = path === "" || path.endsWith("/") ? `${path}index.html` : path;
   if (FILES && Object.hasOwn(FILES, file)) {
     const kept = await caches.open(version);
-    const response = await kept.match(new URL(file, self.registration.scope));
+    const response = await kept.match(address(file));
     if (response) return response;
+    // A host that has a newer build by now can't complete this one.
+    if (FILES[file][2]) return late(file).catch((error) => isolated(new Response(error.message, { status: 503 })));
   }
   return isolated(await fetch(request));
 }

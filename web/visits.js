@@ -28,6 +28,17 @@ export async function keepForNextVisit() {
   }
 }
 
+/**
+ * Has the service worker keep a file that not everybody needs.
+ * @param {string} path    beside the page
+ */
+export async function keepUsed(path) {
+  const { serviceWorker } = navigator;
+  if (!serviceWorker || !isSecureContext) return;
+  const { active } = await serviceWorker.ready;
+  active.postMessage({ used: path });
+}
+
 /** Whether this tab hasn't been loaded anew for it yet. Without a place to write it down, it has. */
 function once() {
   try {

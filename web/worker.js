@@ -18,9 +18,9 @@ const actions = {
 
   async [Action.open]({ backend }) {
     const asked = new URLSearchParams(self.location.search);
-    const { wasm, threads } = await openModule(backend, threadsAsked(asked));
+    const { wasm, threads, part } = await openModule(backend, threadsAsked(asked));
     engine = await wasm.Engine.open(backend, asked.get("kernels") ?? undefined);
-    return { backend, threads, kernels: engine.kernels() };
+    return { backend, threads, part, kernels: engine.kernels() };
   },
 
   async [Action.fetchFiles]({ urls }, report) {

@@ -322,10 +322,19 @@ fn storage(device: &Device, wanted: Option<&str>, large: bool) -> Result<Storage
 }
 
 /// Opens a device, and says whether it is a GPU.
+#[wasm_bindgen]
+extern "C" {
+    /// `web/module.js`: brings the functions that only a GPU's backend calls, where they are a module
+    /// of their own. `xtask/src/split` has the stubs that stand for them call it too, by this name.
+    #[wasm_bindgen(js_name = lorakeetGpuPart)]
+    fn gpu_part();
+}
+
 pub(super) async fn open_device(backend: &str) -> JsResult<(Device, bool)> {
     match backend {
         "cpu" => Ok((Device::flex(), false)),
         "webgpu" => {
+            gpu_part();
             gpu::set_software(software_adapter().await);
             let device = Device::wgpu_options().init_async().await.map_err(|error| {
                 Error::device(

@@ -1,5 +1,5 @@
 //! The project's two commands that do everything, `cargo xtask serve` and `cargo xtask test`, and
-//! the smaller ones they are made of. Plain std Rust, so that it compiles in seconds.
+//! the smaller ones they are made of. Little but std, so that it compiles in seconds.
 
 mod bench;
 mod browser;
@@ -10,6 +10,7 @@ mod race;
 mod server;
 mod setup;
 mod shell;
+mod split;
 mod test;
 mod version;
 mod wasm;

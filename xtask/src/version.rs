@@ -11,6 +11,9 @@ pub const SCRIPT: &str = "service-worker.js";
 /// Where the list goes.
 const PLACE: &str = "const FILES = null;";
 
+/// What not everybody needs: a browser keeps it from its first use on.
+const LATE: [&str; 1] = [crate::split::PART];
+
 /// Writes the list of all files in `dist` into its service worker.
 pub fn stamp(dist: &Path) -> Result<()> {
     let script = dist.join(SCRIPT);
@@ -22,8 +25,11 @@ pub fn stamp(dist: &Path) -> Result<()> {
     let mut files = Vec::new();
     list(dist, "", &mut files)?;
     files.sort();
-    let entries: Vec<String> =
-        files.iter().map(|(path, bytes, sum)| format!("{path:?}: [{bytes}, {sum}]")).collect();
+    let entry = |(path, bytes, sum): &(String, usize, u32)| {
+        let late = if LATE.contains(&path.as_str()) { ", true" } else { "" };
+        format!("{path:?}: [{bytes}, {sum}{late}]")
+    };
+    let entries: Vec<String> = files.iter().map(entry).collect();
     let list = format!("const FILES = {{\n  {},\n}};", entries.join(",\n  "));
     fs::write(&script, text.replace(PLACE, &list)).map_err(failed)
 }
@@ -67,10 +73,12 @@ mod tests {
         fs::write(dist.join(SCRIPT), format!("before\n{PLACE}\nafter\n")).unwrap();
         fs::write(dist.join("index.html"), "foobar").unwrap();
         fs::write(dist.join("web/deep/a.js"), "").unwrap();
+        fs::write(dist.join("lorakeet_gpu.wasm"), "").unwrap();
         fs::write(dist.join(".stage/b.js"), "1").unwrap();
         stamp(&dist).unwrap();
         // Known answers of FNV-1a.
         let wanted = "before\nconst FILES = {\n  \"index.html\": [6, 3214735720],\n  \
+                      \"lorakeet_gpu.wasm\": [0, 2166136261, true],\n  \
                       \"web/deep/a.js\": [0, 2166136261],\n};\nafter\n";
         assert_eq!(fs::read_to_string(dist.join(SCRIPT)).unwrap(), wanted);
         assert!(stamp(&dist).is_err(), "it has its list already");
