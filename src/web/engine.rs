@@ -321,7 +321,6 @@ fn storage(device: &Device, wanted: Option<&str>, large: bool) -> Result<Storage
     }
 }
 
-/// Opens a device, and says whether it is a GPU.
 #[wasm_bindgen]
 extern "C" {
     /// `web/module.js`: brings the functions that only a GPU's backend calls, where they are a module
@@ -330,6 +329,7 @@ extern "C" {
     fn gpu_part();
 }
 
+/// Opens a device, and says whether it is a GPU.
 pub(super) async fn open_device(backend: &str) -> JsResult<(Device, bool)> {
     match backend {
         "cpu" => Ok((Device::flex(), false)),
