@@ -328,7 +328,7 @@ impl Page {
     }
 
     /// What the page shows, for messages of tests that fail.
-    fn describe(&self) -> String {
+    pub fn describe(&self) -> String {
         let script = "return ['state ' + document.body.dataset.state, \
             'training ' + document.body.dataset.train, \
             ...['#status', '#progress-detail', '#train-status', '#train-detail', '#messages'].map((s) => \
