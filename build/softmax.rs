@@ -53,7 +53,7 @@ fn exp2(code: &mut InstructionSink<'_>, relaxed: bool, x: u32, [whole, p]: [u32;
 pub const POWERS: ([ValType; 4], [ValType; 1]) =
     ([ValType::I32, ValType::I32, ValType::F32, ValType::F32], [ValType::F32]);
 
-/// Two vectors at a time, as they follow each other.
+/// A vector at a time.
 pub fn powers(relaxed: bool) -> Function {
     const LINE: u32 = 0;
     const VECTORS: u32 = 1;

@@ -51,23 +51,25 @@ thread_local! {
     static SIZES: RefCell<HashMap<Vec<u32>, Handle>> = RefCell::new(HashMap::new());
 }
 
-/// Where a tensor lies in its memory, in bytes.
-fn place(tensor: &CubeTensor) -> std::ops::Range<u64> {
-    let start = tensor.handle.offset_start.unwrap_or(0);
-    start..start + tensor.handle.size_in_used()
+/// Where in its memory a handle's bytes lie.
+fn place(handle: &Handle) -> std::ops::Range<u64> {
+    let start = handle.offset_start.unwrap_or(0);
+    start..start + handle.size_in_used()
 }
 
-/// The tensors, of which one that shares bytes with another is a copy: all bindings may be written, as
-/// far as WebGPU knows, and of such it refuses two on the same bytes.
-fn apart(tensors: &[&CubeTensor]) -> Vec<CubeTensor> {
-    let mut all: Vec<CubeTensor> = Vec::with_capacity(tensors.len());
-    for &tensor in tensors {
+/// The tensors' memory, of which what shares bytes with another is a copy: all bindings may be written,
+/// as far as WebGPU knows, and of such it refuses two on the same bytes.
+fn apart(tensors: &[&CubeTensor]) -> Vec<Handle> {
+    let mut all: Vec<Handle> = Vec::with_capacity(tensors.len());
+    for tensor in tensors {
+        let handle = &tensor.handle;
         let shared = all.iter().any(|other| {
-            let (a, b) = (place(tensor), place(other));
-            let [one, another] = [tensor, other].map(|x| x.handle.memory.descriptor());
-            one == another && a.start < b.end && b.start < a.end
+            let (a, b) = (place(handle), place(other));
+            handle.memory.descriptor() == other.memory.descriptor()
+                && a.start < b.end
+                && b.start < a.end
         });
-        all.push(if shared { tensor.copy() } else { tensor.clone() });
+        all.push(if shared { tensor.copy().handle } else { handle.clone() });
     }
     all
 }
@@ -91,9 +93,8 @@ pub fn launch<P: Program>(
             .or_insert_with(|| client.create_from_slice(bytemuck::cast_slice(sizes)))
             .clone()
     });
-    let inputs = apart(inputs);
-    let tensors =
-        inputs.iter().chain(outputs.iter().copied()).map(|tensor| tensor.handle.clone().binding());
+    let outputs = outputs.iter().map(|output| output.handle.clone());
+    let tensors = apart(inputs).into_iter().chain(outputs).map(Handle::binding);
     let buffers = tensors.chain([info.binding()]).collect();
     let [x, y, z] = program.workgroup();
     let kernel = SourceKernel::new(Wgsl(program), CubeDim::new_3d(x, y, z));
