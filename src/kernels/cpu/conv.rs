@@ -130,17 +130,17 @@ struct Places {
 impl Places {
     fn new(shape: Shape) -> Self {
         let [ph, pw] = padded_size(shape);
-        let [kh, kw] = shape.kernel;
-        let [oh, ow] = shape.out();
-        let grid = |rows: usize, columns: usize, step: usize| {
-            (0..rows).flat_map(move |r| (0..columns).map(move |c| (r * pw + c) * step))
-        };
-        let kernel: Vec<usize> = grid(kh, kw, 1).collect();
+        let kernel: Vec<usize> = grid(shape.kernel, pw, 1).collect();
         let taps = (0..shape.input)
             .flat_map(|channel| kernel.iter().map(move |tap| channel * ph * pw + tap))
             .collect();
-        Self { taps, pixels: grid(oh, ow, shape.stride).collect() }
+        Self { taps, pixels: grid(shape.out(), pw, shape.stride).collect() }
     }
+}
+
+/// Places in rows `width` apart, in steps in both directions.
+fn grid([rows, columns]: [usize; 2], width: usize, step: usize) -> impl Iterator<Item = usize> {
+    (0..rows).flat_map(move |r| (0..columns).map(move |c| (r * width + c) * step))
 }
 
 /// B `[input * kh * kw, output pixels]`.
@@ -172,50 +172,130 @@ impl Source for Pixels<'_> {
     }
 }
 
-/// The gradient of the input: `g [n, output, h', w'] -> [n, input, h, w]`, `shape` being that of the
-/// convolution whose gradient it is. It is the convolution of `g`, its pixels `stride` apart in
-/// zeros, with the kernel turned by half a circle and its channels exchanged.
-pub fn conv2d_input_gradient(g: &[f32], weight: &[f32], shape: Shape) -> Vec<f32> {
-    let [kh, kw] = shape.kernel;
-    let taps = kh * kw;
-    let mut turned = vec![0.0; weight.len()];
-    let line = shape.output * taps;
-    share_lines(&mut turned, shape.input, line, |turned, first| {
-        for (i, turned) in turned.chunks_exact_mut(line).enumerate() {
-            for (o, target) in turned.chunks_exact_mut(taps).enumerate() {
-                let source = &weight[(o * shape.input + first + i) * taps..][..taps];
-                target.iter_mut().zip(source.iter().rev()).for_each(|(t, s)| *t = *s);
+/// What flows back to every `stride`-th row, or column, of the input: `x[stride j + r]` has it from
+/// `g[j + shift - m]` by way of the kernel's tap `first + stride m`, for every `m` below `count`.
+#[derive(Debug, Clone, Copy)]
+struct Phase {
+    r: usize,
+    first: usize,
+    count: usize,
+    shift: usize,
+    /// How many there are of those rows.
+    length: usize,
+}
+
+impl Phase {
+    fn all(shape: Shape, axis: usize) -> Vec<Self> {
+        let Shape { size, kernel, stride, before, .. } = shape;
+        let phase = |r| {
+            let first = (r + before[axis]) % stride;
+            Self {
+                r,
+                first,
+                count: kernel[axis].saturating_sub(first).div_ceil(stride),
+                shift: (r + before[axis] - first) / stride,
+                length: (size[axis] - r).div_ceil(stride),
             }
+        };
+        (0..stride.min(size[axis])).map(phase).collect()
+    }
+}
+
+/// One phase of rows with one of columns: a product of its own.
+struct Part {
+    at: [Phase; 2],
+    /// `[input, output * taps]`.
+    weight: Vec<f32>,
+    places: Places,
+}
+
+impl Part {
+    /// `border`: g, as it is padded for all parts.
+    fn new(at: [Phase; 2], weight: &[f32], shape: Shape, border: Shape) -> Self {
+        let [kh, kw] = shape.kernel;
+        let [ph, pw] = padded_size(border);
+        let [down, across] = at;
+        // Where a term lies in a channel of g, and by which tap it counts.
+        let terms: Vec<[usize; 2]> = (0..down.count * across.count)
+            .map(|i| {
+                let [y, x] = [i / across.count, i % across.count];
+                let row = border.before[0] + down.shift - y;
+                let tap = (down.first + shape.stride * y) * kw + across.first + shape.stride * x;
+                [row * pw + border.before[1] + across.shift - x, tap]
+            })
+            .collect();
+        let line = shape.output * terms.len();
+        let mut turned = vec![0.0; shape.input * line];
+        share_lines(&mut turned, shape.input, line, |turned, first| {
+            for (i, turned) in turned.chunks_exact_mut(line.max(1)).enumerate() {
+                for (o, target) in turned.chunks_exact_mut(terms.len()).enumerate() {
+                    let source = &weight[(o * shape.input + first + i) * kh * kw..][..kh * kw];
+                    target.iter_mut().zip(&terms).for_each(|(t, [_, tap])| *t = source[*tap]);
+                }
+            }
+        });
+        let taps = (0..shape.output)
+            .flat_map(|o| terms.iter().map(move |[place, _]| o * ph * pw + place))
+            .collect();
+        let pixels = grid([down.length, across.length], pw, 1).collect();
+        Self { at, weight: turned, places: Places { taps, pixels } }
+    }
+
+    /// What flows to this part's pixels of one picture's gradient `[input, h, w]`, all of them for a
+    /// stride of 1.
+    fn run(&self, padded: &[f32], gradient: &mut [f32], shape: Shape) {
+        let (pixels, depth) = (self.places.pixels.len(), self.places.taps.len());
+        if depth == 0 {
+            return;
+        }
+        let size = [shape.input, pixels, depth];
+        let a = Matrix { data: &self.weight, row: depth, column: 1 };
+        let b = Pixels { padded, places: &self.places };
+        if shape.stride == 1 {
+            return multiply(size, a, &b, gradient, pixels, Start::Zero);
+        }
+        let mut part = vec![0.0; shape.input * pixels];
+        multiply(size, a, &b, &mut part, pixels, Start::Zero);
+        let ([h, w], [down, across]) = (shape.size, self.at);
+        share_lines(gradient, shape.input, pixels, |gradient, first| {
+            let parts = part[first * pixels..].chunks_exact(pixels);
+            for (gradient, part) in gradient.chunks_exact_mut(h * w).zip(parts) {
+                let rows = gradient.chunks_mut(w).skip(down.r).step_by(shape.stride);
+                for (row, part) in rows.zip(part.chunks_exact(across.length)) {
+                    let row = row[across.r..].iter_mut().step_by(shape.stride);
+                    row.zip(part).for_each(|(x, part)| *x = *part);
+                }
+            }
+        });
+    }
+}
+
+/// The gradient of the input: `g [n, output, h', w'] -> [n, input, h, w]`, `shape` being that of the
+/// convolution whose gradient it is. The input's pixels lie in `stride * stride` grids, to each of
+/// which other taps of the kernel lead back, so that there are as many products as the convolution
+/// itself has; a convolution of g with zeros between its pixels has four times as many for a
+/// stride of 2.
+pub fn conv2d_input_gradient(g: &[f32], weight: &[f32], shape: Shape) -> Vec<f32> {
+    let (image, out) = (shape.input * shape.size[0] * shape.size[1], shape.out());
+    let phases = [0, 1].map(|axis| Phase::all(shape, axis));
+    // A border that is wide enough for all of them.
+    let most =
+        |axis: usize, of: fn(&Phase) -> usize| phases[axis].iter().map(of).max().unwrap_or(0);
+    let before = [0, 1].map(|axis| most(axis, |p| p.count.saturating_sub(p.shift + 1)));
+    let after = [0, 1].map(|axis| most(axis, |p| p.length + p.shift).saturating_sub(out[axis]));
+    let border = Shape { input: shape.output, size: out, before, after, ..shape };
+    let pairs = phases[0].iter().flat_map(|r| phases[1].iter().map(move |c| [*r, *c]));
+    let parts: Vec<Part> = pairs.map(|at| Part::new(at, weight, shape, border)).collect();
+    let mut gradient = vec![0.0; shape.n * image];
+    if gradient.is_empty() || g.is_empty() {
+        return gradient;
+    }
+    PADDED.with_borrow_mut(|padded| {
+        let pictures = g.chunks_exact(shape.output * out[0] * out[1]);
+        for (gradient, g) in gradient.chunks_exact_mut(image).zip(pictures) {
+            pad(g, border, padded);
+            parts.iter().for_each(|part| part.run(padded, gradient, shape));
         }
     });
-    let [oh, ow] = shape.out();
-    let spread: [usize; 2] = [oh, ow].map(|length| (length - 1) * shape.stride + 1);
-    let spaced;
-    let g = if shape.stride == 1 {
-        g
-    } else {
-        let mut wide = vec![0.0; shape.n * shape.output * spread[0] * spread[1]];
-        for (g, wide) in g.chunks_exact(oh * ow).zip(wide.chunks_exact_mut(spread[0] * spread[1])) {
-            for (y, row) in g.chunks_exact(ow).enumerate() {
-                let line = &mut wide[y * shape.stride * spread[1]..][..spread[1]];
-                line.iter_mut().step_by(shape.stride).zip(row).for_each(|(w, g)| *w = *g);
-            }
-        }
-        spaced = wide;
-        &spaced
-    };
-    // A padding wider than the kernel reaches leaves a border that nothing flows back from.
-    let before = std::array::from_fn(|i| shape.kernel[i] - 1 - shape.before[i]);
-    let after = std::array::from_fn(|i| shape.size[i] + shape.before[i] - spread[i]);
-    let back = Shape {
-        n: shape.n,
-        input: shape.output,
-        output: shape.input,
-        size: spread,
-        kernel: shape.kernel,
-        stride: 1,
-        before,
-        after,
-    };
-    conv2d(g, &turned, None, back)
+    gradient
 }
