@@ -6,6 +6,8 @@
 //! goes are modules of their own, of some kilobytes: the page's module brings both and loads the one
 //! that the browser takes. They work on the page module's memory.
 
+#[path = "src/kernels/cpu/exponent.rs"]
+mod exponent;
 #[path = "build/product.rs"]
 mod product;
 #[path = "build/softmax.rs"]
@@ -22,6 +24,7 @@ use wasm_encoder::{
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=build");
+    println!("cargo::rerun-if-changed=src/kernels/cpu/exponent.rs");
     if env::var("CARGO_CFG_TARGET_ARCH").as_deref() != Ok("wasm32") {
         return;
     }

@@ -4,6 +4,7 @@
 use wasm_encoder::{BlockType, Function, InstructionSink, ValType};
 
 use super::at;
+use super::exponent::{LARGEST, POLYNOMIAL, ROUND};
 
 /// A value for all four lanes.
 fn spread(value: f32) -> i128 {
@@ -28,25 +29,48 @@ fn multiply_add(
     }
 }
 
-/// The local x to `2^x`, as `math::exp2` of `src/kernels/cpu` does it, by way of two more.
-fn exp2(code: &mut InstructionSink<'_>, relaxed: bool, x: u32, [whole, p]: [u32; 2]) {
-    const ROUND: f32 = 12_582_912.0;
-    code.local_get(x).v128_const(spread(-126.0)).f32x4_pmax();
-    code.v128_const(spread(126.0)).f32x4_pmin().local_tee(x);
-    code.v128_const(spread(ROUND)).f32x4_add().local_set(whole);
-    code.local_get(x).local_get(whole).v128_const(spread(ROUND)).f32x4_sub();
-    code.f32x4_sub().local_set(x);
-    code.v128_const(spread(1.540_353e-4)).local_set(p);
-    for coefficient in
-        [1.333_355_8e-3, 9.618_129e-3, 5.550_411e-2, 0.240_226_5, std::f32::consts::LN_2, 1.0]
-    {
-        code.local_get(p).local_get(x);
-        multiply_add(code, relaxed, |code| {
-            code.v128_const(spread(coefficient));
-        });
-        code.local_set(p);
+/// `2^x` as `math::exp2` of `src/kernels/cpu` computes it. What it computes with stands in locals
+/// before the loop: V8 makes a constant anew wherever it is named, out of three instructions.
+struct Exponential {
+    relaxed: bool,
+    least: u32,
+    round: u32,
+    polynomial: u32,
+    /// Two more locals.
+    whole: u32,
+    p: u32,
+}
+
+impl Exponential {
+    /// How many vectors it takes, from its first local on.
+    const LOCALS: u32 = 4 + POLYNOMIAL.len() as u32;
+
+    fn new(code: &mut InstructionSink<'_>, relaxed: bool, first: u32) -> Self {
+        for (local, number) in (first..).zip([-LARGEST, ROUND].into_iter().chain(POLYNOMIAL)) {
+            code.v128_const(spread(number)).local_set(local);
+        }
+        let polynomial = first + 2;
+        let whole = polynomial + POLYNOMIAL.len() as u32;
+        Self { relaxed, least: first, round: first + 1, polynomial, whole, p: whole + 1 }
     }
-    code.local_get(p).local_get(whole).i32_const(23).i32x4_shl().i32x4_add().local_set(x);
+
+    /// The local x to `2^x`. A power of attention is never above one, but for those of scores that
+    /// nobody sees; only below, x needs a bound.
+    fn apply(&self, code: &mut InstructionSink<'_>, x: u32) {
+        let Self { relaxed, least, round, polynomial, whole, p } = *self;
+        code.local_get(x).local_get(least).f32x4_pmax().local_tee(x);
+        code.local_get(round).f32x4_add().local_set(whole);
+        code.local_get(x).local_get(whole).local_get(round).f32x4_sub().f32x4_sub().local_set(x);
+        code.local_get(polynomial).local_set(p);
+        for coefficient in 1..POLYNOMIAL.len() as u32 {
+            code.local_get(p).local_get(x);
+            multiply_add(code, relaxed, |code| {
+                code.local_get(polynomial + coefficient);
+            });
+            code.local_set(p);
+        }
+        code.local_get(p).local_get(whole).i32_const(23).i32x4_shl().i32x4_add().local_set(x);
+    }
 }
 
 /// `(line, vectors, most, scale) -> sum`.
@@ -60,16 +84,16 @@ pub fn powers(relaxed: bool) -> Function {
     const MOST: u32 = 2;
     const SCALE: u32 = 3;
     const FIRST: u32 = 4;
-    let [most, scale, whole, p, sum, x] =
-        [FIRST, FIRST + 1, FIRST + 2, FIRST + 3, FIRST + 4, FIRST + 5];
-    let mut function = Function::new([(6, ValType::V128)]);
+    let [most, scale, sum, x] = [FIRST, FIRST + 1, FIRST + 2, FIRST + 3];
+    let mut function = Function::new([(4 + Exponential::LOCALS, ValType::V128)]);
     let mut code = function.instructions();
+    let exponential = Exponential::new(&mut code, relaxed, FIRST + 4);
     code.local_get(MOST).f32x4_splat().local_set(most);
     code.local_get(SCALE).f32x4_splat().local_set(scale);
     code.block(BlockType::Empty).local_get(VECTORS).i32_eqz().br_if(0).loop_(BlockType::Empty);
     code.local_get(LINE).v128_load(at(0)).local_get(most).f32x4_sub();
     code.local_get(scale).f32x4_mul().local_set(x);
-    exp2(&mut code, relaxed, x, [whole, p]);
+    exponential.apply(&mut code, x);
     code.local_get(LINE).local_get(x).v128_store(at(0));
     code.local_get(sum).local_get(x).f32x4_add().local_set(sum);
     code.local_get(LINE).i32_const(16).i32_add().local_set(LINE);
@@ -103,10 +127,10 @@ pub fn slopes(relaxed: bool) -> Function {
     const NUMBERS: u32 = 6;
     const FIRST: u32 = NUMBERS + 4;
     let [factor, logarithm, mean, scale] = [FIRST, FIRST + 1, FIRST + 2, FIRST + 3];
-    let (whole, p) = (FIRST + 4, FIRST + 5);
-    let x = |vector| FIRST + 6 + vector;
-    let mut function = Function::new([(8, ValType::V128)]);
+    let x = |vector| FIRST + 4 + vector;
+    let mut function = Function::new([(6 + Exponential::LOCALS, ValType::V128)]);
     let mut code = function.instructions();
+    let exponential = Exponential::new(&mut code, relaxed, FIRST + 6);
     for number in 0..4 {
         code.local_get(NUMBERS + number).f32x4_splat();
         if number == 1 {
@@ -122,7 +146,7 @@ pub fn slopes(relaxed: bool) -> Function {
             code.local_get(logarithm);
         });
         code.local_set(x);
-        exp2(&mut code, relaxed, x, [whole, p]);
+        exponential.apply(&mut code, x);
         code.local_get(IN_SCORES).local_get(x).v128_store(at(vector));
         code.local_get(SLOPES).v128_load(at(vector)).local_get(mean).f32x4_sub();
         code.local_get(x).local_get(scale).f32x4_mul().f32x4_mul().local_set(x);

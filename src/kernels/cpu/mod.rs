@@ -2,6 +2,7 @@
 
 pub mod attention;
 pub mod conv;
+mod exponent;
 pub mod gemm;
 pub mod math;
 pub mod microkernel;
