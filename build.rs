@@ -13,6 +13,7 @@ mod product;
 #[path = "build/softmax.rs"]
 mod softmax;
 
+use product::End;
 use std::path::Path;
 use std::{env, fs};
 
@@ -99,7 +100,7 @@ fn at(vector: u32) -> MemArg {
     MemArg { offset: u64::from(16 * vector), align: 2, memory_index: 0 }
 }
 
-/// Exports `rows1` to `rows6`, `powers` and `slopes`, and for shared memory what has to be atomic.
+/// Exports `rows1` to `rows6`, likewise `powers_of` and `slopes_of`, `powers`, and for shared memory what has to be atomic.
 fn module(relaxed: bool, shared: bool) -> Vec<u8> {
     let mut imports = ImportSection::new();
     // All that 32 bits can address, as the page module says.
@@ -114,13 +115,16 @@ fn module(relaxed: bool, shared: bool) -> Vec<u8> {
         exports.export(name, ExportKind::Func, index);
         code.function(&body);
     };
-    for rows in 1..=product::ROWS {
-        let parameters = [ValType::I32; product::PARAMETERS as usize];
-        export(&format!("rows{rows}"), &parameters, &[], product::kernel(relaxed, rows));
+    for (name, end) in
+        [("rows", End::Product), ("powers_of", End::Powers), ("slopes_of", End::Slopes)]
+    {
+        for rows in 1..=product::ROWS {
+            let parameters = vec![ValType::I32; end.parameters() as usize];
+            export(&format!("{name}{rows}"), &parameters, &[], product::kernel(relaxed, rows, end));
+        }
     }
     let (parameters, results) = softmax::POWERS;
     export("powers", &parameters, &results, softmax::powers(relaxed));
-    export("slopes", &softmax::SLOPES, &[], softmax::slopes(relaxed));
     for name in ATOMICS.into_iter().filter(|_| shared) {
         export(name, &[ValType::I32; 2], &[ValType::I32], atomic(name));
     }

@@ -31,7 +31,7 @@ fn multiply_add(
 
 /// `2^x` as `math::exp2` of `src/kernels/cpu` computes it. What it computes with stands in locals
 /// before the loop: V8 makes a constant anew wherever it is named, out of three instructions.
-struct Exponential {
+pub struct Exponential {
     relaxed: bool,
     least: u32,
     round: u32,
@@ -43,9 +43,9 @@ struct Exponential {
 
 impl Exponential {
     /// How many vectors it takes, from its first local on.
-    const LOCALS: u32 = 4 + POLYNOMIAL.len() as u32;
+    pub const LOCALS: u32 = 4 + POLYNOMIAL.len() as u32;
 
-    fn new(code: &mut InstructionSink<'_>, relaxed: bool, first: u32) -> Self {
+    pub fn new(code: &mut InstructionSink<'_>, relaxed: bool, first: u32) -> Self {
         for (local, number) in (first..).zip([-LARGEST, ROUND].into_iter().chain(POLYNOMIAL)) {
             code.v128_const(spread(number)).local_set(local);
         }
@@ -56,7 +56,7 @@ impl Exponential {
 
     /// The local x to `2^x`. A power of attention is never above one, but for those of scores that
     /// nobody sees; only below, x needs a bound.
-    fn apply(&self, code: &mut InstructionSink<'_>, x: u32) {
+    pub fn apply(&self, code: &mut InstructionSink<'_>, x: u32) {
         let Self { relaxed, least, round, polynomial, whole, p } = *self;
         code.local_get(x).local_get(least).f32x4_pmax().local_tee(x);
         code.local_get(round).f32x4_add().local_set(whole);
@@ -104,62 +104,6 @@ pub fn powers(relaxed: bool) -> Function {
             code.f32_add();
         }
     }
-    code.end();
-    function
-}
-
-/// `(scores, slopes, packed scores, packed slopes, panels, bytes from panel to panel, factor,
-/// logarithm, mean, scale)`.
-pub const SLOPES: [ValType; 10] = {
-    let (i, f) = (ValType::I32, ValType::F32);
-    [i, i, i, i, i, i, f, f, f, f]
-};
-
-/// A panel, two vectors, at a time.
-pub fn slopes(relaxed: bool) -> Function {
-    const SCORES: u32 = 0;
-    const SLOPES: u32 = 1;
-    const IN_SCORES: u32 = 2;
-    const IN_SLOPES: u32 = 3;
-    const PANELS: u32 = 4;
-    const STRIDE: u32 = 5;
-    /// The numbers; each gets a vector.
-    const NUMBERS: u32 = 6;
-    const FIRST: u32 = NUMBERS + 4;
-    let [factor, logarithm, mean, scale] = [FIRST, FIRST + 1, FIRST + 2, FIRST + 3];
-    let x = |vector| FIRST + 4 + vector;
-    let mut function = Function::new([(6 + Exponential::LOCALS, ValType::V128)]);
-    let mut code = function.instructions();
-    let exponential = Exponential::new(&mut code, relaxed, FIRST + 6);
-    for number in 0..4 {
-        code.local_get(NUMBERS + number).f32x4_splat();
-        if number == 1 {
-            code.f32x4_neg();
-        }
-        code.local_set(FIRST + number);
-    }
-    code.block(BlockType::Empty).local_get(PANELS).i32_eqz().br_if(0).loop_(BlockType::Empty);
-    for vector in 0..2 {
-        let x = x(vector);
-        code.local_get(SCORES).v128_load(at(vector)).local_get(factor);
-        multiply_add(&mut code, relaxed, |code| {
-            code.local_get(logarithm);
-        });
-        code.local_set(x);
-        exponential.apply(&mut code, x);
-        code.local_get(IN_SCORES).local_get(x).v128_store(at(vector));
-        code.local_get(SLOPES).v128_load(at(vector)).local_get(mean).f32x4_sub();
-        code.local_get(x).local_get(scale).f32x4_mul().f32x4_mul().local_set(x);
-        code.local_get(IN_SLOPES).local_get(x).v128_store(at(vector));
-        code.local_get(SLOPES).local_get(x).v128_store(at(vector));
-    }
-    for pointer in [SCORES, SLOPES] {
-        code.local_get(pointer).i32_const(32).i32_add().local_set(pointer);
-    }
-    for pointer in [IN_SCORES, IN_SLOPES] {
-        code.local_get(pointer).local_get(STRIDE).i32_add().local_set(pointer);
-    }
-    code.local_get(PANELS).i32_const(1).i32_sub().local_tee(PANELS).br_if(0).end().end();
     code.end();
     function
 }

@@ -64,7 +64,7 @@ fn instance(module: &WebAssembly::Module) -> Result<JsValue, JsValue> {
 fn places() -> Vec<(String, u32)> {
     let tiles = microkernel::places().into_iter().enumerate();
     let tiles = tiles.map(|(index, place)| (format!("rows{}", index + 1), place as usize as u32));
-    let of_softmax = softmax::places().map(|(name, place)| (name.into(), place as u32));
+    let of_softmax = softmax::places().into_iter().map(|(name, place)| (name, place as u32));
     let atomics = threads::places().into_iter().filter(|_| shared());
     let atomics = atomics.map(|(name, place)| (name.into(), place as usize as u32));
     tiles.chain(of_softmax).chain(atomics).collect()

@@ -198,49 +198,19 @@ pub struct Passed<'a> {
     pub g: &'a [f32],
 }
 
-/// `to [columns][rows] = from [rows][columns]`.
-fn turn(from: Matrix<'_>, [rows, columns]: [usize; 2], to: &mut [f32]) {
+/// `to [columns][rows] = factor * from [rows][columns]`.
+fn turn(from: Matrix<'_>, [rows, columns]: [usize; 2], factor: f32, to: &mut [f32]) {
     for r in 0..rows {
         for (c, value) in from.data[r * from.row..][..columns].iter().enumerate() {
-            to[c * rows + r] = *value;
+            to[c * rows + r] = *value * factor;
         }
     }
 }
 
-/// A block of scores, `[rows][stride]`, and what else its gradients come from.
-struct Square<'a> {
-    shape: Shape,
-    /// Of keys: the columns.
-    block: &'a Range<usize>,
-    /// The query of the first row.
-    first: usize,
-    /// One of each row.
-    logarithms: &'a [f32],
-    /// `rowsum(g * output)`, one of each row and more.
-    means: &'a [f32],
-}
-
-impl Square<'_> {
-    /// P and dS from S and dP: dS in dP's place, and both packed for the products that sum over the
-    /// rows.
-    fn differentiate(&self, scores: &[f32], slopes: &mut [f32], mut packed: [&mut [f32]; 2]) {
-        let rows = self.logarithms.len();
-        let stride = scores.len() / rows;
-        let scale = self.shape.scale();
-        let factor = scale * std::f32::consts::LOG2_E;
-        let lines = scores.chunks_exact(stride).zip(slopes.chunks_exact_mut(stride));
-        for (r, (scores, slopes)) in lines.enumerate() {
-            let (logarithm, mean) = (self.logarithms[r], self.means[r]);
-            let line = softmax::Line { factor, logarithm, mean, scale };
-            let place = [r * COLUMNS, rows * COLUMNS];
-            softmax::slopes(line, scores, slopes, &mut packed, place);
-            let seen = self.shape.seen(self.first + r, self.block);
-            let hidden = &mut slopes[seen..self.block.len()];
-            for (key, slope) in (seen..).zip(hidden) {
-                let place = (key / COLUMNS * rows + r) * COLUMNS + key % COLUMNS;
-                (packed[0][place], packed[1][place], *slope) = (0.0, 0.0, 0.0);
-            }
-        }
+/// Zeros in a packed matrix of so many rows, where a query doesn't see a key.
+fn hide(packed: &mut [f32], rows: usize, row: usize, keys: Range<usize>) {
+    for key in keys {
+        packed[(key / COLUMNS * rows + row) * COLUMNS + key % COLUMNS] = 0.0;
     }
 }
 
@@ -249,41 +219,52 @@ impl Square<'_> {
 /// dK = scale dS^T Q. (Dao, "FlashAttention-2", 2023, 2.2: rowsum(P * dP) is that of g * output.)
 pub fn attention_gradients(passed: Passed<'_>, shape: Shape) -> [Vec<f32>; 3] {
     let Passed { q, k, v, output, logarithms, g } = passed;
-    let row = shape.row();
+    let (row, scale) = (shape.row(), shape.scale());
     let Shape { queries, keys, width, .. } = shape;
     let (mut dq, mut dk, mut dv) = (vec![0.0; q.len()], vec![0.0; k.len()], vec![0.0; v.len()]);
     let [to_q, to_k, to_v] = [&mut dq, &mut dk, &mut dv].map(|slice| Split::new(slice));
     let (rows, columns) = (QUERIES.min(queries), KEYS.min(keys));
     let (wide, narrow) = (Packed::size(width, columns), Packed::size(columns, width));
     let (turned, square) = (width * queries, Packed::size(rows, columns));
-    let lengths = [SCRATCH, wide, wide, narrow, wide, wide, turned, turned, queries];
-    let squares = [square; 4];
+    let lengths = [SCRATCH, wide, wide, narrow, wide, wide, turned, turned, queries, queries];
+    let squares = [square; 3];
     let all = lengths.iter().chain(&squares).sum();
     // Every query adds to the gradients of all keys: a head is one thread's.
     share(shape.n * shape.heads, all, |part, memory| {
         let (memory, left) = memory.split_at_mut(lengths.iter().sum());
-        let [scratch, in_k, in_v, in_rows, dk, dv, down_q, down_g, means] = pieces(memory, lengths);
-        let [scores, slopes, in_scores, in_slopes] = pieces(left, squares);
+        let [scratch, in_k, in_v, in_rows, dk, dv, down_q, down_g, below, means] =
+            pieces(memory, lengths);
+        let [slopes, in_powers, in_slopes] = pieces(left, squares);
         let [at_q, at_k] = shape.starts(part);
         // Queries and their output's gradient on their side, block by block: what follows reads
         // them line by line.
         for first in (0..queries).step_by(QUERIES) {
             let rows = QUERIES.min(queries - first);
-            for (to, from) in [(&mut *down_q, q), (&mut *down_g, g)] {
+            for (to, from, factor) in [(&mut *down_q, q, scale), (&mut *down_g, g, 1.0)] {
                 let to = &mut to[first * width..][..rows * width];
-                turn(head(from, at_q + first * row, row), [rows, width], to);
+                turn(head(from, at_q + first * row, row), [rows, width], factor, to);
             }
         }
         for (query, mean) in means.iter_mut().enumerate() {
             let place = at_q + query * row..at_q + query * row + width;
-            *mean = math::sum_pairs(&g[place.clone()], &output[place], |g, o| g * o);
+            *mean = -math::sum_pairs(&g[place.clone()], &output[place], |g, o| g * o);
         }
+        let of_queries = &logarithms[part * queries..][..queries];
+        below.iter_mut().zip(of_queries).for_each(|(below, logarithm)| *below = -logarithm);
         for block in shape.blocks(0..queries) {
             let (count, at) = (block.len(), at_k + block.start * row);
             let (keys, values) = (head(k, at, row), head(v, at, row));
-            let across = Packed::new(&transposed(keys), width, count, in_k);
-            let values = Packed::new(&transposed(values), width, count, in_v);
-            let rows_of_keys = Packed::new(&keys, count, width, in_rows);
+            // Whole panels: what stands in the last past the keys is nobody's.
+            let stride = round_up(count, COLUMNS);
+            let [across, values_across] =
+                [&mut *in_k, &mut *in_v].map(|to| &mut to[..width * stride]);
+            transposed(keys).pack(0..width, 0..count, across);
+            transposed(values).pack(0..width, 0..count, values_across);
+            across.iter_mut().for_each(|k| *k *= scale * std::f32::consts::LOG2_E);
+            let rows_of_keys = &mut in_rows[..Packed::size(count, width)];
+            Packed::new(&keys, count, width, rows_of_keys);
+            rows_of_keys.iter_mut().for_each(|k| *k *= scale);
+            let rows_of_keys = Packed::of(rows_of_keys, width);
             let (dk, dv) = (&mut dk[..width * count], &mut dv[..width * count]);
             dk.fill(0.0);
             dv.fill(0.0);
@@ -293,23 +274,24 @@ pub fn attention_gradients(passed: Passed<'_>, shape: Shape) -> [Vec<f32>; 3] {
                     continue;
                 }
                 let at = at_q + first * row;
-                // Whole panels: what stands in the last past the keys is nobody's.
-                let stride = round_up(count, COLUMNS);
-                let size = [rows, count, width];
-                let [scores, slopes, in_scores, in_slopes] =
-                    [&mut *scores, &mut *slopes, &mut *in_scores, &mut *in_slopes]
+                let [slopes, in_powers, in_slopes] =
+                    [&mut *slopes, &mut *in_powers, &mut *in_slopes]
                         .map(|square| &mut square[..rows * stride]);
-                for (left, right, to) in [(q, &across, &mut *scores), (g, &values, &mut *slopes)] {
-                    let product = Product::new(size, head(left, at, row), right, Start::Zero);
-                    // SAFETY: `to` is this part's.
-                    unsafe { product.all(Target::new(to, stride, [rows, count]), scratch) };
+                let lines = first..first + rows;
+                let scores =
+                    softmax::Block::new(width, head(q, at, row), across, &below[lines.clone()]);
+                scores.powers(in_powers);
+                let gradients =
+                    softmax::Block::new(width, head(g, at, row), values_across, &means[lines]);
+                gradients.slopes(in_powers, in_slopes, slopes);
+                for r in 0..rows {
+                    let hidden = shape.seen(first + r, &block)..count;
+                    slopes[r * stride..][hidden.clone()].fill(0.0);
+                    hide(in_powers, rows, r, hidden.clone());
+                    hide(in_slopes, rows, r, hidden);
                 }
-                let logarithms = &logarithms[part * queries + first..][..rows];
-                let square =
-                    Square { shape, block: &block, first, logarithms, means: &means[first..] };
-                square.differentiate(scores, slopes, [&mut *in_scores, &mut *in_slopes]);
                 for (left, right, to) in
-                    [(&*down_g, &*in_scores, &mut *dv), (&*down_q, &*in_slopes, &mut *dk)]
+                    [(&*down_g, &*in_powers, &mut *dv), (&*down_q, &*in_slopes, &mut *dk)]
                 {
                     let left = Matrix { data: &left[first * width..], row: rows, column: 1 };
                     let right = Packed::of(right, count);

@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use super::microkernel::{COLUMNS, ROWS, microkernel};
+use super::microkernel::{COLUMNS, ROWS, microkernel, tiles};
 use super::pack::{K_BLOCK, Matrix, Source, round_up};
 use super::threads::{Split, parts, share};
 
@@ -245,18 +245,14 @@ impl Block<'_> {
         let panel = self.depth * COLUMNS;
         let whole = self.columns.len() / COLUMNS;
         let edge_first = self.columns.start + whole * COLUMNS;
-        let mut r0 = 0;
-        while r0 < rows.len() {
-            let left = rows.len() - r0;
-            // Two tiles of four rows rather than six and two, whose four sums would wait for each other.
-            let height = if left < 2 * ROWS { left.div_ceil(left.div_ceil(ROWS)) } else { ROWS };
+        for (r0, height) in tiles(rows.len()) {
             let kernel = microkernel(height);
             let a_rows = &a.data[r0 * a.row..];
             debug_assert!((height - 1) * a.row + self.depth <= a_rows.len());
             let run = |panels: &[f32], c: *mut f32, stride: usize, add: bool| {
                 let (left, right) = (a_rows.as_ptr(), panels.as_ptr());
                 let count = panels.len() / panel;
-                kernel(self.depth, left, a.row * F32, right, c, stride * F32, add.into(), count);
+                kernel(self.depth, left, a.row * F32, right, count, c, stride * F32, add.into());
             };
             let row = rows.start + r0;
             let (panels, edge_panel) = self.panels.split_at(whole * panel);
@@ -276,7 +272,6 @@ impl Block<'_> {
                     }
                 }
             }
-            r0 += height;
         }
     }
 }

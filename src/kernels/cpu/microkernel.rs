@@ -11,36 +11,53 @@ pub const COLUMNS: usize = 8;
 /// The most rows of a tile.
 pub const ROWS: usize = 6;
 
-/// `c[r][j] (+)= sum over k of a[r][k] b[k][j]`: `(k, a, bytes from row to row of a, b, c, bytes from
-/// row to row of c, add, panels)`. `b` is one panel `[k][COLUMNS]` after another, at least one, for
-/// tiles that lie side by side in c: a call for each would cost as much as ten k.
+/// `c[r][j] (+)= sum over k of a[r][k] b[k][j]`: `(k, a, bytes from row to row of a, b, panels, c, bytes
+/// from row to row of c, add)`. `b` is one panel `[k][COLUMNS]` after another, at least one, for tiles
+/// that lie side by side in c: a call for each would cost as much as ten k.
 pub type Microkernel =
-    extern "C" fn(usize, *const f32, usize, *const f32, *mut f32, usize, usize, usize);
+    extern "C" fn(usize, *const f32, usize, *const f32, usize, *mut f32, usize, usize);
+
+/// A tile's sums of products, from a number for each row on.
+///
+/// # Safety
+/// There are R rows of k numbers at `a`, and a panel of k rows at `b`.
+#[inline(always)]
+pub(super) unsafe fn sums<const R: usize>(
+    starts: [f32; R],
+    k: usize,
+    a: *const f32,
+    a_stride: usize,
+    b: *const f32,
+) -> [[f32; COLUMNS]; R] {
+    let mut sums = starts.map(|start| [start; COLUMNS]);
+    for i in 0..k {
+        // SAFETY: as the caller promises.
+        let b = unsafe { &*b.add(i * COLUMNS).cast::<[f32; COLUMNS]>() };
+        for (r, sums) in sums.iter_mut().enumerate() {
+            let a = unsafe { *a.byte_add(r * a_stride).add(i) };
+            for (sum, b) in sums.iter_mut().zip(b) {
+                *sum += a * b;
+            }
+        }
+    }
+    sums
+}
 
 extern "C" fn tile<const R: usize>(
     k: usize,
     a: *const f32,
     a_stride: usize,
     b: *const f32,
+    panels: usize,
     c: *mut f32,
     c_stride: usize,
     add: usize,
-    panels: usize,
 ) {
     for panel in 0..panels {
-        let mut sums = [[0f32; COLUMNS]; R];
         // SAFETY: `gemm::multiply` checks that the tiles lie in their slices, as the signature says.
         unsafe {
-            let (b, c) = (b.add(panel * k * COLUMNS), c.add(panel * COLUMNS));
-            for i in 0..k {
-                let b = &*b.add(i * COLUMNS).cast::<[f32; COLUMNS]>();
-                for (r, sums) in sums.iter_mut().enumerate() {
-                    let a = *a.byte_add(r * a_stride).add(i);
-                    for (sum, b) in sums.iter_mut().zip(b) {
-                        *sum += a * b;
-                    }
-                }
-            }
+            let c = c.add(panel * COLUMNS);
+            let sums = sums([0.0; R], k, a, a_stride, b.add(panel * k * COLUMNS));
             for (r, sums) in sums.iter().enumerate() {
                 let c = &mut *c.byte_add(r * c_stride).cast::<[f32; COLUMNS]>();
                 for (c, sum) in c.iter_mut().zip(sums) {
@@ -58,6 +75,18 @@ static TILES: [Microkernel; ROWS] =
 pub fn microkernel(rows: usize) -> Microkernel {
     // Hidden from the optimiser, which would call the function that stands here now.
     black_box(TILES[rows - 1])
+}
+
+/// Where tiles begin that these rows are done in, and how many rows each has.
+pub fn tiles(rows: usize) -> impl Iterator<Item = (usize, usize)> {
+    let mut first = 0;
+    std::iter::from_fn(move || {
+        let left = rows - first;
+        // Two tiles of four rows rather than six and two, whose four sums would wait for each other.
+        let height = if left < 2 * ROWS { left.div_ceil(left.div_ceil(ROWS).max(1)) } else { ROWS };
+        first += height;
+        (left > 0).then_some((first - height, height))
+    })
 }
 
 static INSTALLED: OnceLock<&str> = OnceLock::new();

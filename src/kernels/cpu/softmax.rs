@@ -1,10 +1,11 @@
-//! What attention does to a line of scores, in powers of two. In the browser the functions here are
-//! replaced as those of [`super::microkernel`] are: a fused multiply-and-add halves the polynomials.
+//! What attention does to its scores, in powers of two. In the browser the functions here are replaced
+//! as those of [`super::microkernel`] are: a fused multiply-and-add halves the polynomials.
 
 use std::hint::black_box;
 
 use super::math;
-use super::microkernel::COLUMNS;
+use super::microkernel::{COLUMNS, ROWS, sums, tiles};
+use super::pack::Matrix;
 
 /// Elements of a vector.
 const LANES: usize = 4;
@@ -18,47 +19,103 @@ extern "C" fn compiled_powers(line: *mut f32, vectors: usize, most: f32, scale: 
     math::sum_changed(line, |x| math::exp2((x - most) * scale))
 }
 
-/// `(scores, slopes, packed scores, packed slopes, panels, bytes from panel to panel, factor,
-/// logarithm, mean, scale)`: with `p = 2^(score * factor - logarithm)`, p to the packed scores, and
-/// `(slope - mean) * p * scale` to the slopes and the packed ones.
-pub type Slopes =
-    extern "C" fn(*const f32, *mut f32, *mut f32, *mut f32, usize, usize, f32, f32, f32, f32);
+/// `(k, a, bytes from row to row of a, b, panels, starts, powers, bytes from panel to panel)`: to packed
+/// powers `2^(a b + start of the row)`; a and b as in [`super::microkernel::Microkernel`].
+pub type PowersOf =
+    extern "C" fn(usize, *const f32, usize, *const f32, usize, *const f32, *mut f32, usize);
 
-extern "C" fn compiled_slopes(
-    scores: *const f32,
-    slopes: *mut f32,
-    in_scores: *mut f32,
-    in_slopes: *mut f32,
+extern "C" fn compiled_powers_of<const R: usize>(
+    k: usize,
+    a: *const f32,
+    a_stride: usize,
+    b: *const f32,
     panels: usize,
-    stride: usize,
-    factor: f32,
-    logarithm: f32,
-    mean: f32,
-    scale: f32,
+    starts: *const f32,
+    powers: *mut f32,
+    panel_stride: usize,
 ) {
     for panel in 0..panels {
-        // SAFETY: `slopes` checks that all of these panels are there.
+        // SAFETY: `powers_of` checks that all of it is there.
         unsafe {
-            let of = |line: *mut f32| &mut *line.cast::<[f32; COLUMNS]>();
-            let scores = &*scores.add(panel * COLUMNS).cast::<[f32; COLUMNS]>();
-            let slopes = of(slopes.add(panel * COLUMNS));
-            let in_scores = of(in_scores.byte_add(panel * stride));
-            let in_slopes = of(in_slopes.byte_add(panel * stride));
-            for i in 0..COLUMNS {
-                let p = math::exp2(scores[i] * factor - logarithm);
-                let slope = (slopes[i] - mean) * p * scale;
-                (in_scores[i], in_slopes[i], slopes[i]) = (p, slope, slope);
+            let starts = *starts.cast::<[f32; R]>();
+            let sums = sums(starts, k, a, a_stride, b.add(panel * k * COLUMNS));
+            let powers = powers.byte_add(panel * panel_stride).cast::<[[f32; COLUMNS]; R]>();
+            *powers = sums.map(|line| line.map(math::exp2));
+        }
+    }
+}
+
+/// The same up to the powers, then `(slopes packed, slopes, bytes from row to row of these)`: to both
+/// slopes `(a b + start of the row) power`.
+pub type SlopesOf = extern "C" fn(
+    usize,
+    *const f32,
+    usize,
+    *const f32,
+    usize,
+    *const f32,
+    *const f32,
+    usize,
+    *mut f32,
+    *mut f32,
+    usize,
+);
+
+extern "C" fn compiled_slopes_of<const R: usize>(
+    k: usize,
+    a: *const f32,
+    a_stride: usize,
+    b: *const f32,
+    panels: usize,
+    starts: *const f32,
+    powers: *const f32,
+    panel_stride: usize,
+    in_slopes: *mut f32,
+    slopes: *mut f32,
+    stride: usize,
+) {
+    for panel in 0..panels {
+        // SAFETY: `slopes_of` checks that all of it is there.
+        unsafe {
+            let starts = *starts.cast::<[f32; R]>();
+            let sums = sums(starts, k, a, a_stride, b.add(panel * k * COLUMNS));
+            let powers = &*powers.byte_add(panel * panel_stride).cast::<[[f32; COLUMNS]; R]>();
+            let in_slopes = in_slopes.byte_add(panel * panel_stride).cast::<[f32; COLUMNS]>();
+            let slopes = slopes.add(panel * COLUMNS);
+            for (r, (sums, powers)) in sums.iter().zip(powers).enumerate() {
+                let line = std::array::from_fn(|i| sums[i] * powers[i]);
+                *in_slopes.add(r) = line;
+                *slopes.byte_add(r * stride).cast::<[f32; COLUMNS]>() = line;
             }
         }
     }
 }
 
+macro_rules! of_each_height {
+    ($function:ident) => {
+        [
+            $function::<1>,
+            $function::<2>,
+            $function::<3>,
+            $function::<4>,
+            $function::<5>,
+            $function::<6>,
+        ]
+    };
+}
+
 static POWERS: Powers = compiled_powers;
-static SLOPES: Slopes = compiled_slopes;
+static POWERS_OF: [PowersOf; ROWS] = of_each_height!(compiled_powers_of);
+static SLOPES_OF: [SlopesOf; ROWS] = of_each_height!(compiled_slopes_of);
 
 /// Names in the modules that `build.rs` writes, and places in the table of functions.
-pub fn places() -> [(&'static str, usize); 2] {
-    [("powers", POWERS as usize), ("slopes", SLOPES as usize)]
+pub fn places() -> Vec<(String, usize)> {
+    let mut places = vec![("powers".into(), POWERS as usize)];
+    for rows in 1..=ROWS {
+        places.push((format!("powers_of{rows}"), POWERS_OF[rows - 1] as usize));
+        places.push((format!("slopes_of{rows}"), SLOPES_OF[rows - 1] as usize));
+    }
+    places
 }
 
 /// Each x of the line to `2^((x - most) * scale)`; the sum of those.
@@ -69,46 +126,78 @@ pub fn powers(line: &mut [f32], most: f32, scale: f32) -> f32 {
     sum + math::sum_changed(rest, |x| math::exp2((x - most) * scale))
 }
 
-/// A line of scores and what its gradients are computed with.
+/// A product, some of whose rows and columns make a block, and a number for each row to add to it.
 #[derive(Debug, Clone, Copy)]
-pub struct Line {
-    /// What scores are multiplied by, for powers of two.
-    pub factor: f32,
-    /// Of the sum of powers, of base 2.
-    pub logarithm: f32,
-    /// `sum(g * output)` over the head.
-    pub mean: f32,
-    /// What slopes are multiplied by.
-    pub scale: f32,
+pub struct Block<'a> {
+    k: usize,
+    a: Matrix<'a>,
+    panels: &'a [f32],
+    starts: &'a [f32],
 }
 
-/// Probabilities and slopes of one line, whole panels long, and both packed: a panel's part of this
-/// line at `first`, and `stride` elements on that of the next panel.
-pub fn slopes(
-    line: Line,
-    scores: &[f32],
-    slopes: &mut [f32],
-    packed: &mut [&mut [f32]; 2],
-    [first, stride]: [usize; 2],
-) {
-    let panels = scores.len() / COLUMNS;
-    if panels == 0 {
-        return;
+impl<'a> Block<'a> {
+    /// `a [rows, k]`, its rows lying together, times a packed matrix of k rows and whole panels; as many
+    /// rows as starts.
+    ///
+    /// # Panics
+    /// When a ends after its memory.
+    pub fn new(k: usize, a: Matrix<'a>, panels: &'a [f32], starts: &'a [f32]) -> Self {
+        assert!(a.column == 1 && panels.len().is_multiple_of(k * COLUMNS));
+        a.check(starts.len(), k);
+        Self { k, a, panels, starts }
     }
-    let last = first + (panels - 1) * stride + COLUMNS;
-    assert!(slopes.len() >= panels * COLUMNS && packed.iter().all(|packed| packed.len() >= last));
-    let [in_scores, in_slopes] = packed.each_mut().map(|packed| packed[first..].as_mut_ptr());
-    let (bytes, Line { factor, logarithm, mean, scale }) = (stride * size_of::<f32>(), line);
-    black_box(SLOPES)(
-        scores.as_ptr(),
-        slopes.as_mut_ptr(),
-        in_scores,
-        in_slopes,
-        panels,
-        bytes,
-        factor,
-        logarithm,
-        mean,
-        scale,
-    );
+
+    /// Columns, those that fill the last panel among them.
+    fn columns(&self) -> usize {
+        self.panels.len() / self.k
+    }
+
+    /// For each tile what its kernel takes, from k to the starts, before these its first row and their
+    /// number.
+    fn tiles(self) -> impl Iterator<Item = ([usize; 2], Arguments)> {
+        let panels = self.columns() / COLUMNS;
+        tiles(self.starts.len()).map(move |(first, height)| {
+            let a = self.a.data[first * self.a.row..].as_ptr();
+            let starts = self.starts[first..].as_ptr();
+            let stride = self.a.row * size_of::<f32>();
+            ([first, height], (self.k, a, stride, self.panels.as_ptr(), panels, starts))
+        })
+    }
+
+    /// `2^(a b + start)`, as a packed matrix.
+    ///
+    /// # Panics
+    /// When it hasn't the block's size.
+    pub fn powers(self, powers: &mut [f32]) {
+        let rows = self.starts.len();
+        assert_eq!(powers.len(), rows * self.columns());
+        let panel_stride = rows * COLUMNS * size_of::<f32>();
+        for ([first, height], (k, a, stride, b, panels, starts)) in self.tiles() {
+            let powers = powers[first * COLUMNS..].as_mut_ptr();
+            // Hidden from the optimiser, as above.
+            let kernel = black_box(POWERS_OF[height - 1]);
+            kernel(k, a, stride, b, panels, starts, powers, panel_stride);
+        }
+    }
+
+    /// `(a b + start) power`, packed and line by line.
+    ///
+    /// # Panics
+    /// When one of the three hasn't the block's size.
+    pub fn slopes(self, powers: &[f32], in_slopes: &mut [f32], slopes: &mut [f32]) {
+        let (rows, columns) = (self.starts.len(), self.columns());
+        assert!([powers.len(), in_slopes.len(), slopes.len()] == [rows * columns; 3]);
+        let panel_stride = rows * COLUMNS * size_of::<f32>();
+        for ([first, height], (k, a, stride, b, panels, starts)) in self.tiles() {
+            let powers = powers[first * COLUMNS..].as_ptr();
+            let in_slopes = in_slopes[first * COLUMNS..].as_mut_ptr();
+            let slopes = slopes[first * columns..].as_mut_ptr();
+            let kernel = black_box(SLOPES_OF[height - 1]);
+            let row = columns * size_of::<f32>();
+            kernel(k, a, stride, b, panels, starts, powers, panel_stride, in_slopes, slopes, row);
+        }
+    }
 }
+
+/// `(k, a, bytes from row to row of a, b, panels, starts)`.
+type Arguments = (usize, *const f32, usize, *const f32, usize, *const f32);
