@@ -19,7 +19,8 @@ const DEFAULTS = {
 
 /** What each kind lacks: features (all, or some), and limits above these. */
 const KINDS = {
-  "no-subgroups": { without: ["subgroups"] },
+  // Either of them brings subgroups along.
+  "no-subgroups": { without: ["subgroups", "subgroup-size-control"] },
   "no-f16": { without: ["shader-f16"] },
   "no-timestamps": { without: ["timestamp-query"] },
   "default-limits": { without: [], limits: DEFAULTS },
