@@ -100,7 +100,7 @@ fn at(vector: u32) -> MemArg {
     MemArg { offset: u64::from(16 * vector), align: 2, memory_index: 0 }
 }
 
-/// Exports `rows1` to `rows6`, likewise `powers_of` and `slopes_of`, `powers`, and for shared memory what has to be atomic.
+/// Exports `rows1` to `rows6`, likewise `powers_of`, `slopes_of` and `sums_of`, `powers`, and for shared memory what has to be atomic.
 fn module(relaxed: bool, shared: bool) -> Vec<u8> {
     let mut imports = ImportSection::new();
     // All that 32 bits can address, as the page module says.
@@ -115,9 +115,12 @@ fn module(relaxed: bool, shared: bool) -> Vec<u8> {
         exports.export(name, ExportKind::Func, index);
         code.function(&body);
     };
-    for (name, end) in
-        [("rows", End::Product), ("powers_of", End::Powers), ("slopes_of", End::Slopes)]
-    {
+    for (name, end) in [
+        ("rows", End::Product),
+        ("powers_of", End::Powers),
+        ("slopes_of", End::Slopes),
+        ("sums_of", End::Sums),
+    ] {
         for rows in 1..=product::ROWS {
             let parameters = vec![ValType::I32; end.parameters() as usize];
             export(&format!("{name}{rows}"), &parameters, &[], product::kernel(relaxed, rows, end));

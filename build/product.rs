@@ -21,7 +21,7 @@ const PANELS: u32 = 4;
 // Then of a product C, the way from row to row of it, and this:
 /// 0: the tiles of C are overwritten, else added to.
 const ADD: u32 = 7;
-// Of the other two:
+// Of the others:
 /// What the sums start from, a number for each row.
 const STARTS: u32 = 5;
 const IN_POWERS: u32 = 6;
@@ -29,6 +29,9 @@ const IN_POWERS: u32 = 6;
 const PANEL_STRIDE: u32 = 7;
 // Of slopes alone this, C, and the way from row to row of it:
 const IN_SLOPES: u32 = 8;
+// Of powers that are added up C, the way from row to row of it, and this:
+/// A vector for each row.
+const SUMS: u32 = 8;
 
 /// What becomes of the sums.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -39,6 +42,8 @@ pub enum End {
     Powers,
     /// Multiplied with those powers they are C, and packed too.
     Slopes,
+    /// Powers of two of them are C, and are added up row by row.
+    Sums,
 }
 
 impl End {
@@ -48,6 +53,7 @@ impl End {
             Self::Product => ADD + 1,
             Self::Powers => PANEL_STRIDE + 1,
             Self::Slopes => IN_SLOPES + 3,
+            Self::Sums => SUMS + 1,
         }
     }
 
@@ -56,6 +62,7 @@ impl End {
         match self {
             Self::Product | Self::Powers => [ADD - 2, ADD - 1],
             Self::Slopes => [IN_SLOPES + 1, IN_SLOPES + 2],
+            Self::Sums => [SUMS - 2, SUMS - 1],
         }
     }
 }
@@ -79,8 +86,8 @@ pub fn kernel(relaxed: bool, rows: u32, end: End) -> Function {
     let sum = |r: u32, v: u32| first_sum + r * VECTORS + v;
     let b = |v: u32| first_sum + sums + v;
     let mut code = function.instructions();
-    let exponential =
-        (end == End::Powers).then(|| Exponential::new(&mut code, relaxed, exponential));
+    let powers = matches!(end, End::Powers | End::Sums);
+    let exponential = powers.then(|| Exponential::new(&mut code, relaxed, exponential));
     for r in 1..rows {
         code.local_get(row(r - 1)).local_get(A_STRIDE).i32_add().local_set(row(r));
     }
@@ -161,7 +168,19 @@ pub fn kernel(relaxed: bool, rows: u32, end: End) -> Function {
                     code.local_get(IN_SLOPES).local_get(sum).v128_store(packed(r, v));
                     code.local_get(down).local_get(sum).v128_store(at(v));
                 }
+                End::Sums => {
+                    if let Some(exponential) = &exponential {
+                        exponential.bounded(&mut code, sum);
+                    }
+                    code.local_get(down).local_get(sum).v128_store(at(v));
+                }
             }
+        }
+        if end == End::Sums {
+            let together = at(r);
+            code.local_get(SUMS).local_get(SUMS).v128_load(together);
+            code.local_get(sum(r, 0)).local_get(sum(r, 1)).f32x4_add().f32x4_add();
+            code.v128_store(together);
         }
         if end != End::Powers {
             next(&mut code, r);
@@ -172,7 +191,7 @@ pub fn kernel(relaxed: bool, rows: u32, end: End) -> Function {
         code.local_get(row(r)).local_get(K).i32_const(2).i32_shl().i32_sub().local_set(row(r));
     }
     let matrices: &[u32] = match end {
-        End::Product => &[],
+        End::Product | End::Sums => &[],
         End::Powers => &[IN_POWERS],
         End::Slopes => &[IN_POWERS, IN_SLOPES],
     };

@@ -34,6 +34,7 @@ fn multiply_add(
 pub struct Exponential {
     relaxed: bool,
     least: u32,
+    most: u32,
     round: u32,
     polynomial: u32,
     /// Two more locals.
@@ -43,21 +44,35 @@ pub struct Exponential {
 
 impl Exponential {
     /// How many vectors it takes, from its first local on.
-    pub const LOCALS: u32 = 4 + POLYNOMIAL.len() as u32;
+    pub const LOCALS: u32 = 5 + POLYNOMIAL.len() as u32;
 
     pub fn new(code: &mut InstructionSink<'_>, relaxed: bool, first: u32) -> Self {
-        for (local, number) in (first..).zip([-LARGEST, ROUND].into_iter().chain(POLYNOMIAL)) {
+        let numbers = [-LARGEST, LARGEST, ROUND].into_iter().chain(POLYNOMIAL);
+        for (local, number) in (first..).zip(numbers) {
             code.v128_const(spread(number)).local_set(local);
         }
-        let polynomial = first + 2;
+        let polynomial = first + 3;
         let whole = polynomial + POLYNOMIAL.len() as u32;
-        Self { relaxed, least: first, round: first + 1, polynomial, whole, p: whole + 1 }
+        Self {
+            relaxed,
+            least: first,
+            most: first + 1,
+            round: first + 2,
+            polynomial,
+            whole,
+            p: whole + 1,
+        }
     }
 
-    /// The local x to `2^x`. A power of attention is never above one, but for those of scores that
-    /// nobody sees; only below, x needs a bound.
+    /// The local x to `2^x`, for any x.
+    pub fn bounded(&self, code: &mut InstructionSink<'_>, x: u32) {
+        code.local_get(x).local_get(self.most).f32x4_pmin().local_set(x);
+        self.apply(code, x);
+    }
+
+    /// The same where x is at most about zero, or its power isn't looked at.
     pub fn apply(&self, code: &mut InstructionSink<'_>, x: u32) {
-        let Self { relaxed, least, round, polynomial, whole, p } = *self;
+        let Self { relaxed, least, round, polynomial, whole, p, .. } = *self;
         code.local_get(x).local_get(least).f32x4_pmax().local_tee(x);
         code.local_get(round).f32x4_add().local_set(whole);
         code.local_get(x).local_get(whole).local_get(round).f32x4_sub().f32x4_sub().local_set(x);
@@ -73,26 +88,23 @@ impl Exponential {
     }
 }
 
-/// `(line, vectors, most, scale) -> sum`.
-pub const POWERS: ([ValType; 4], [ValType; 1]) =
-    ([ValType::I32, ValType::I32, ValType::F32, ValType::F32], [ValType::F32]);
+/// `(line, vectors, most) -> sum`.
+pub const POWERS: ([ValType; 3], [ValType; 1]) =
+    ([ValType::I32, ValType::I32, ValType::F32], [ValType::F32]);
 
 /// A vector at a time.
 pub fn powers(relaxed: bool) -> Function {
     const LINE: u32 = 0;
     const VECTORS: u32 = 1;
     const MOST: u32 = 2;
-    const SCALE: u32 = 3;
-    const FIRST: u32 = 4;
-    let [most, scale, sum, x] = [FIRST, FIRST + 1, FIRST + 2, FIRST + 3];
-    let mut function = Function::new([(4 + Exponential::LOCALS, ValType::V128)]);
+    const FIRST: u32 = 3;
+    let [most, sum, x] = [FIRST, FIRST + 1, FIRST + 2];
+    let mut function = Function::new([(3 + Exponential::LOCALS, ValType::V128)]);
     let mut code = function.instructions();
-    let exponential = Exponential::new(&mut code, relaxed, FIRST + 4);
+    let exponential = Exponential::new(&mut code, relaxed, FIRST + 3);
     code.local_get(MOST).f32x4_splat().local_set(most);
-    code.local_get(SCALE).f32x4_splat().local_set(scale);
     code.block(BlockType::Empty).local_get(VECTORS).i32_eqz().br_if(0).loop_(BlockType::Empty);
-    code.local_get(LINE).v128_load(at(0)).local_get(most).f32x4_sub();
-    code.local_get(scale).f32x4_mul().local_set(x);
+    code.local_get(LINE).v128_load(at(0)).local_get(most).f32x4_sub().local_set(x);
     exponential.apply(&mut code, x);
     code.local_get(LINE).local_get(x).v128_store(at(0));
     code.local_get(sum).local_get(x).f32x4_add().local_set(sum);

@@ -10,7 +10,7 @@ use super::cpu::{attention, conv};
 use super::ops::{Bias, Kernels, Packed};
 use super::steps::{
     GegluStep, GroupNormStep, LayerNormStep, LinearBlocksStep, LinearOntoStep, LinearStep,
-    ProductStep, SiluStep, Tracked, attended, convolved, enlarged, run,
+    ProductStep, SiluStep, Tracked, attended, convolved, enlarged, needed, run,
 };
 
 /// What has no backward pass of its own.
@@ -49,7 +49,7 @@ impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
             LinearStep,
             C,
             [x, weight],
-            (x.primitive().clone(), weight.primitive().clone()),
+            (needed::<B, C>(&x, &weight), needed::<B, C>(&weight, &x)),
             B::kernel_linear(x.into_primitive(), weight.into_primitive(), bias)
         )
     }
@@ -64,7 +64,7 @@ impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
             LinearOntoStep,
             C,
             [y, x, weight],
-            (x.primitive().clone(), weight.primitive().clone(), factor),
+            (needed::<B, C>(&x, &weight), needed::<B, C>(&weight, &x), factor),
             B::kernel_linear_onto(
                 y.into_primitive(),
                 x.into_primitive(),
@@ -79,7 +79,7 @@ impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
             ProductStep,
             C,
             [a, b],
-            (a.primitive().clone(), b.primitive().clone()),
+            (needed::<B, C>(&a, &b), needed::<B, C>(&b, &a)),
             B::kernel_product(a.into_primitive(), b.into_primitive())
         )
     }

@@ -55,28 +55,44 @@ macro_rules! run {
 }
 pub(super) use run;
 
-step!(LinearStep, 2, |g, (x, weight) => (FloatTensor<B>, FloatTensor<B>)| [
-    B::kernel_product(g.clone(), weight),
-    B::kernel_product(B::float_transpose(g), x),
+/// What a way back reads, kept only where that way is there: a frozen layer's input isn't.
+pub(super) type Needed<B> = Option<FloatTensor<B>>;
+
+/// `tensor`, where a gradient of `other` will be asked for.
+pub(super) fn needed<B: Kernels, C: CheckpointStrategy>(
+    tensor: &Tracked<B, C>,
+    other: &Tracked<B, C>,
+) -> Needed<B> {
+    other.is_tracked().then(|| tensor.primitive().clone())
+}
+
+/// The tensor again, on that way.
+fn there<T>(needed: Option<T>) -> T {
+    needed.expect("what a way back reads is kept with it")
+}
+
+step!(LinearStep, 2, |g, (x, weight) => (Needed<B>, Needed<B>)| [
+    B::kernel_product(g.clone(), there(weight)),
+    B::kernel_product(B::float_transpose(g), there(x)),
 ]);
 
 step!(LinearBlocksStep, 1, |g, (words, size) => (IntTensor<B>, [usize; 2])| [
     B::kernel_product_blocks(g, words, size)
 ]);
 
-step!(LinearOntoStep, 3, |g, (x, weight, factor) => (FloatTensor<B>, FloatTensor<B>, f32)| [
+step!(LinearOntoStep, 3, |g, (x, weight, factor) => (Needed<B>, Needed<B>, f32)| [
     g.clone(),
-    B::float_mul_scalar(B::kernel_product(g.clone(), weight), factor.into()),
-    B::float_mul_scalar(B::kernel_product(B::float_transpose(g), x), factor.into()),
+    B::float_mul_scalar(B::kernel_product(g.clone(), there(weight)), factor.into()),
+    B::float_mul_scalar(B::kernel_product(B::float_transpose(g), there(x)), factor.into()),
 ]);
 
-step!(ProductStep, 2, |g, (a, b) => (FloatTensor<B>, FloatTensor<B>)| [
-    B::kernel_product(g.clone(), B::float_transpose(b)),
-    B::kernel_product(B::float_transpose(a), g),
+step!(ProductStep, 2, |g, (a, b) => (Needed<B>, Needed<B>)| [
+    B::kernel_product(g.clone(), B::float_transpose(there(b))),
+    B::kernel_product(B::float_transpose(there(a)), g),
 ]);
 
 step!(ConvStep, 2, |g, (x, weight, packed, shape) => (
-    FloatTensor<B>,
+    Needed<B>,
     FloatTensor<B>,
     Option<FloatTensor<B>>,
     conv::Shape
@@ -85,7 +101,7 @@ step!(ConvStep, 2, |g, (x, weight, packed, shape) => (
         let packed = packed.map_or(Packed::Absent, Packed::One);
         B::kernel_conv2d_input_gradient(g.clone(), weight.clone(), packed, shape)
     },
-    B::kernel_conv2d_weight_gradient(x, weight, g, shape),
+    B::kernel_conv2d_weight_gradient(there(x), weight, g, shape),
 ]);
 
 step!(ConvEnlargedStep, 1, |g, (weight, packed, shape) => (
@@ -159,7 +175,7 @@ pub(super) fn convolved<B: Kernels, C: CheckpointStrategy>(
     y: FloatTensor<B>,
     shape: conv::Shape,
 ) -> Tracked<B, C> {
-    let state = (x.primitive().clone(), weight.primitive().clone(), packed, shape);
+    let state = (needed::<B, C>(&x, &weight), weight.primitive().clone(), packed, shape);
     run!(ConvStep, C, [x, weight], state, y)
 }
 

@@ -7,12 +7,20 @@ use super::gemm::{Product, SCRATCH, Start, Target};
 use super::math;
 use super::microkernel::COLUMNS;
 use super::pack::{Matrix, Packed, Source, round_up};
-use super::softmax;
+use super::softmax::{self, LANES};
 use super::threads::{Split, parts, share};
 
 /// Queries at a time, and keys: a block of scores takes 96 KiB. Tests have several blocks of each.
 const QUERIES: usize = if cfg!(test) { 3 } else { 96 };
 const KEYS: usize = if cfg!(test) { COLUMNS } else { 256 };
+
+/// Keys of the first block, where there are more than twice as many: as few as tell how large scores
+/// are.
+const FIRST_KEYS: usize = if cfg!(test) { COLUMNS } else { 64 };
+
+/// Sums of powers up to this show that they were taken relative to a score that will do. (It costs the
+/// logarithm of their sum as many digits as a score of 24 in units of `1 / log2 e`, which is a usual one.)
+const MOST: f32 = 16_777_216.0;
 
 /// Sizes of `softmax(q k^T / sqrt(d)) v`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +64,14 @@ impl Shape {
         (0..seen).step_by(KEYS).map(move |first| first..self.keys.min(first + KEYS))
     }
 
+    /// The same where softmax runs along.
+    fn running_blocks(self, queries: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+        let seen = if self.causal { queries.end.min(self.keys) } else { self.keys };
+        let first = if seen > 2 * FIRST_KEYS { FIRST_KEYS } else { KEYS.min(seen) };
+        let rest = (first..seen).step_by(KEYS).map(move |first| first..seen.min(first + KEYS));
+        std::iter::once(0..first).filter(|block| !block.is_empty()).chain(rest)
+    }
+
     /// What the products of queries and keys are multiplied by.
     pub fn scale(&self) -> f32 {
         1.0 / (self.width as f32).sqrt()
@@ -75,8 +91,9 @@ fn transposed(matrix: Matrix<'_>) -> Matrix<'_> {
 /// `statistics` the logarithms (of base 2) of the softmax's denominators, `[n, heads, queries]`.
 ///
 /// Block after block of keys, a query's powers being taken relative to the largest score so far, and
-/// its output scaled when a larger one comes (Milakov and Gimelshein, "Online normalizer calculation
-/// for softmax", 2018). Powers of two are what is quick: scores are in units of `1 / log2 e` then.
+/// its output scaled when a much larger one comes (Milakov and Gimelshein, "Online normalizer
+/// calculation for softmax", 2018). Powers of two are what is quick: scores are in units of
+/// `1 / log2 e` then.
 pub fn attention(q: &[f32], k: &[f32], v: &[f32], shape: Shape) -> [Vec<f32>; 2] {
     let (row, scale) = (shape.row(), shape.scale() * std::f32::consts::LOG2_E);
     let mut output = vec![0.0; q.len()];
@@ -89,7 +106,7 @@ pub fn attention(q: &[f32], k: &[f32], v: &[f32], shape: Shape) -> [Vec<f32>; 2]
     let groups = parts(heads * queries * keys).div_ceil(heads.max(1)).clamp(1, blocks.max(1));
     let each = blocks.div_ceil(groups);
     let (to_keys, to_values) = (Packed::size(width, keys), Packed::size(keys, width));
-    let most = QUERIES.min(queries) * KEYS.min(keys);
+    let most = Packed::size(QUERIES.min(queries), KEYS.min(keys));
     let target = Split::new(&mut output);
     share(heads * groups, SCRATCH + to_keys + to_values + most, |part, scratch| {
         let [scratch, in_keys, in_values, scores] =
@@ -104,37 +121,47 @@ pub fn attention(q: &[f32], k: &[f32], v: &[f32], shape: Shape) -> [Vec<f32>; 2]
                 block.start * columns..block.end * columns,
             ]
         };
-        for block in shape.blocks(0..queries) {
+        for block in shape.running_blocks(0..queries) {
             let ([of_keys, of_values], at) = (places(&block), at_k + block.start * row);
-            let across = transposed(head(k, at, row));
-            Packed::new(&across, width, block.len(), &mut in_keys[of_keys]);
+            transposed(head(k, at, row)).pack(0..width, 0..block.len(), &mut in_keys[of_keys]);
             Packed::new(&head(v, at, row), block.len(), width, &mut in_values[of_values]);
         }
+        in_keys.iter_mut().for_each(|key| *key *= scale);
         for first in (group * each..blocks.min((group + 1) * each)).map(|i| i * QUERIES) {
             let rows = QUERIES.min(queries - first);
             let at = at_q + first * row;
             // SAFETY: each part has its own queries of its own head.
             let line = |r: usize| unsafe { target.piece(at + r * row, width) };
             let (mut largest, mut sums) = ([f32::NEG_INFINITY; QUERIES], [0.0; QUERIES]);
-            for block in shape.blocks(first..first + rows) {
+            for block in shape.running_blocks(first..first + rows) {
                 let [of_keys, of_values] = places(&block);
-                let across = Packed::of(&in_keys[of_keys], block.len());
-                let values = Packed::of(&in_values[of_values], width);
-                let scores = &mut scores[..rows * block.len()];
-                product([rows, block.len(), width], head(q, at, row), &across, scores, scratch);
-                for (r, scores) in scores.chunks_exact_mut(block.len()).enumerate() {
+                let (across, values) =
+                    (&in_keys[of_keys], Packed::of(&in_values[of_values], width));
+                let stride = round_up(block.len(), COLUMNS);
+                let scores = &mut scores[..rows * stride];
+                let starts = largest.map(|most| -most);
+                let block_of_scores =
+                    softmax::Block::new(width, head(q, at, row), across, &starts[..rows]);
+                let quick = block.start > 0
+                    && stride == block.len()
+                    && !shape.causal
+                    && powers_at_once(block_of_scores, scores, &mut sums[..rows]);
+                if !quick {
+                    block_of_scores.products(scores);
+                }
+                for (r, scores) in scores.chunks_exact_mut(stride).enumerate().filter(|_| !quick) {
                     let (scores, hidden) = scores.split_at_mut(shape.seen(first + r, &block));
                     hidden.fill(0.0);
                     let most = largest[r].max(math::max(scores));
-                    let sum = softmax::powers(scores, most, scale);
-                    let factor = math::exp2((largest[r] - most) * scale);
+                    let sum = softmax::powers(scores, most);
+                    let factor = math::exp2(largest[r] - most);
                     if block.start > 0 && factor != 1.0 {
                         line(r).iter_mut().for_each(|x| *x *= factor);
                     }
                     sums[r] = sums[r] * factor + sum;
                     largest[r] = most;
                 }
-                let powers = Matrix { data: scores, row: block.len(), column: 1 };
+                let powers = Matrix { data: scores, row: stride, column: 1 };
                 let start = if block.start == 0 { Start::Zero } else { Start::Given };
                 let product = Product::new([rows, width, block.len()], powers, &values, start);
                 // SAFETY: as above.
@@ -145,12 +172,25 @@ pub fn attention(q: &[f32], k: &[f32], v: &[f32], shape: Shape) -> [Vec<f32>; 2]
                 if shape.statistics {
                     let place = number * queries + first + r;
                     // SAFETY: as above.
-                    unsafe { kept.piece(place, 1) }.fill(largest[r] * scale + sum.log2());
+                    unsafe { kept.piece(place, 1) }.fill(largest[r] + sum.log2());
                 }
             }
         }
     });
     [output, logarithms]
+}
+
+/// A block's powers straight from its products, relative to the largest score of the blocks before,
+/// and their sums added to `sums`; whether they weren't too large for that.
+fn powers_at_once(block: softmax::Block<'_>, powers: &mut [f32], sums: &mut [f32]) -> bool {
+    let mut totals = [[0.0; LANES]; QUERIES];
+    block.sums(powers, &mut totals[..sums.len()]);
+    let totals = totals.map(|lanes| lanes.iter().sum::<f32>());
+    let fits = totals[..sums.len()].iter().all(|total| *total <= MOST);
+    if fits {
+        sums.iter_mut().zip(totals).for_each(|(sum, total)| *sum += total);
+    }
+    fits
 }
 
 /// Memory in pieces of these lengths.
@@ -160,11 +200,6 @@ fn pieces<const N: usize>(mut memory: &mut [f32], lengths: [usize; N]) -> [&mut 
         memory = rest;
         piece
     })
-}
-
-/// `c [m, n] = a b`, by the calling thread alone.
-fn product(size: [usize; 3], a: Matrix<'_>, b: &impl Source, c: &mut [f32], scratch: &mut [f32]) {
-    onto(size, a, b, c, Start::Zero, scratch);
 }
 
 /// `c [m, n] = start + a b`.

@@ -4,19 +4,19 @@
 use std::hint::black_box;
 
 use super::math;
-use super::microkernel::{COLUMNS, ROWS, sums, tiles};
+use super::microkernel::{COLUMNS, ROWS, microkernel, sums, tiles};
 use super::pack::Matrix;
 
 /// Elements of a vector.
-const LANES: usize = 4;
+pub const LANES: usize = 4;
 
-/// `(line, vectors, most, scale) -> sum`: each x of the line to `2^((x - most) * scale)`.
-pub type Powers = extern "C" fn(*mut f32, usize, f32, f32) -> f32;
+/// `(line, vectors, most) -> sum`: each x of the line to `2^(x - most)`.
+pub type Powers = extern "C" fn(*mut f32, usize, f32) -> f32;
 
-extern "C" fn compiled_powers(line: *mut f32, vectors: usize, most: f32, scale: f32) -> f32 {
+extern "C" fn compiled_powers(line: *mut f32, vectors: usize, most: f32) -> f32 {
     // SAFETY: `powers` gives what it has.
     let line = unsafe { std::slice::from_raw_parts_mut(line, vectors * LANES) };
-    math::sum_changed(line, |x| math::exp2((x - most) * scale))
+    math::sum_changed(line, |x| math::exp2(x - most))
 }
 
 /// `(k, a, bytes from row to row of a, b, panels, starts, powers, bytes from panel to panel)`: to packed
@@ -91,6 +91,50 @@ extern "C" fn compiled_slopes_of<const R: usize>(
     }
 }
 
+/// `(k, a, bytes from row to row of a, b, panels, starts, powers, bytes from row to row of these, sums)`:
+/// `2^(a b + start of the row)` line by line; what each lane of a row's vectors sums up to is added to
+/// its sums.
+pub type SumsOf = extern "C" fn(
+    usize,
+    *const f32,
+    usize,
+    *const f32,
+    usize,
+    *const f32,
+    *mut f32,
+    usize,
+    *mut [f32; LANES],
+);
+
+extern "C" fn compiled_sums_of<const R: usize>(
+    k: usize,
+    a: *const f32,
+    a_stride: usize,
+    b: *const f32,
+    panels: usize,
+    starts: *const f32,
+    powers: *mut f32,
+    stride: usize,
+    totals: *mut [f32; LANES],
+) {
+    for panel in 0..panels {
+        // SAFETY: `sums` checks that all of it is there.
+        unsafe {
+            let starts = *starts.cast::<[f32; R]>();
+            let sums = sums(starts, k, a, a_stride, b.add(panel * k * COLUMNS));
+            let powers = powers.add(panel * COLUMNS);
+            for (r, sums) in sums.into_iter().enumerate() {
+                let line = sums.map(math::exp2);
+                *powers.byte_add(r * stride).cast::<[f32; COLUMNS]>() = line;
+                let total = &mut *totals.add(r);
+                for (lane, total) in total.iter_mut().enumerate() {
+                    *total += line[lane] + line[lane + LANES];
+                }
+            }
+        }
+    }
+}
+
 macro_rules! of_each_height {
     ($function:ident) => {
         [
@@ -107,6 +151,7 @@ macro_rules! of_each_height {
 static POWERS: Powers = compiled_powers;
 static POWERS_OF: [PowersOf; ROWS] = of_each_height!(compiled_powers_of);
 static SLOPES_OF: [SlopesOf; ROWS] = of_each_height!(compiled_slopes_of);
+static SUMS_OF: [SumsOf; ROWS] = of_each_height!(compiled_sums_of);
 
 /// Names in the modules that `build.rs` writes, and places in the table of functions.
 pub fn places() -> Vec<(String, usize)> {
@@ -114,16 +159,17 @@ pub fn places() -> Vec<(String, usize)> {
     for rows in 1..=ROWS {
         places.push((format!("powers_of{rows}"), POWERS_OF[rows - 1] as usize));
         places.push((format!("slopes_of{rows}"), SLOPES_OF[rows - 1] as usize));
+        places.push((format!("sums_of{rows}"), SUMS_OF[rows - 1] as usize));
     }
     places
 }
 
-/// Each x of the line to `2^((x - most) * scale)`; the sum of those.
-pub fn powers(line: &mut [f32], most: f32, scale: f32) -> f32 {
+/// Each x of the line to `2^(x - most)`; the sum of those.
+pub fn powers(line: &mut [f32], most: f32) -> f32 {
     let (whole, rest) = line.split_at_mut(line.len() / LANES * LANES);
     // Hidden from the optimiser, which would call the function that stands here now.
-    let sum = black_box(POWERS)(whole.as_mut_ptr(), whole.len() / LANES, most, scale);
-    sum + math::sum_changed(rest, |x| math::exp2((x - most) * scale))
+    let sum = black_box(POWERS)(whole.as_mut_ptr(), whole.len() / LANES, most);
+    sum + math::sum_changed(rest, |x| math::exp2(x - most))
 }
 
 /// A product, some of whose rows and columns make a block, and a number for each row to add to it.
@@ -162,6 +208,34 @@ impl<'a> Block<'a> {
             let stride = self.a.row * size_of::<f32>();
             ([first, height], (self.k, a, stride, self.panels.as_ptr(), panels, starts))
         })
+    }
+
+    /// `a b` line by line, whatever the starts.
+    ///
+    /// # Panics
+    /// When it hasn't the block's size.
+    pub fn products(self, products: &mut [f32]) {
+        let columns = self.columns();
+        assert_eq!(products.len(), self.starts.len() * columns);
+        for ([first, height], (k, a, stride, b, panels, _)) in self.tiles() {
+            let c = products[first * columns..].as_mut_ptr();
+            microkernel(height)(k, a, stride, b, panels, c, columns * size_of::<f32>(), 0);
+        }
+    }
+
+    /// `2^(a b + start)` line by line; each row's are added to its `totals`, lane by lane.
+    ///
+    /// # Panics
+    /// When one of them hasn't the block's size.
+    pub fn sums(self, powers: &mut [f32], totals: &mut [[f32; LANES]]) {
+        let (rows, columns) = (self.starts.len(), self.columns());
+        assert!(powers.len() == rows * columns && totals.len() == rows);
+        for ([first, height], (k, a, stride, b, panels, starts)) in self.tiles() {
+            let powers = powers[first * columns..].as_mut_ptr();
+            let totals = totals[first..].as_mut_ptr();
+            let kernel = black_box(SUMS_OF[height - 1]);
+            kernel(k, a, stride, b, panels, starts, powers, columns * size_of::<f32>(), totals);
+        }
     }
 
     /// `2^(a b + start)`, as a packed matrix.

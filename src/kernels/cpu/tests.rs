@@ -263,6 +263,33 @@ fn attends(shape: attention::Shape, seed: u64) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+proptest! {
+    /// Scores that lie far apart, so that a later block's are too large for the first one's scale.
+    #[test]
+    fn attention_of_large_scores(queries in 1usize..12, keys in 1usize..40, seed: u64) {
+        let (width, row) = (4, 4);
+        let shape =
+            attention::Shape { n: 1, queries, keys, heads: 1, width, causal: false, statistics: true };
+        on_threads(seed);
+        let q: Vec<f32> = numbers(queries * row, seed).iter().map(|x| x * 300.0).collect();
+        let (k, v) = (numbers(keys * row, seed + 1), numbers(keys * row, seed + 2));
+        let [output, logarithms] = attention::attention(&q, &k, &v, shape);
+        for i in 0..queries {
+            let terms = |j: usize| (0..width).map(|c| f64::from(q[i * row + c]) * f64::from(k[j * row + c])).sum::<f64>() / 2.0;
+            let scores: Vec<f64> = (0..keys).map(terms).collect();
+            let most = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let weights: Vec<f64> = scores.iter().map(|score| (score - most).exp()).collect();
+            let sum: f64 = weights.iter().sum();
+            let logarithm = most * std::f64::consts::LOG2_E + sum.log2();
+            prop_assert!((f64::from(logarithms[i]) - logarithm).abs() < 1e-6 * logarithm.abs().max(100.0));
+            for c in 0..width {
+                let expected: f64 = (0..keys).map(|j| weights[j] / sum * f64::from(v[j * row + c])).sum();
+                prop_assert!((f64::from(output[i * row + c]) - expected).abs() < 3e-4, "{} {expected}", output[i * row + c]);
+            }
+        }
+    }
+}
+
 /// A head wider than products are summed in one go.
 #[test]
 fn attention_of_one_wide_head() {
