@@ -8,9 +8,11 @@ use lorakeet::kernels;
 use lorakeet::layers::{Branch, Factors, Parameters, Site, Storage, Strength};
 use lorakeet::models::unet_2d_blocks::DownBlock2D;
 use lorakeet::models::{UNet2DConditionConfig, UNet2DConditionModel};
+use lorakeet::training::Config;
+use lorakeet::training::adapter::Adapter;
 use lorakeet::weights::{Bytes, Component, Source};
 use safetensors::tensor::{Dtype, TensorView};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::host::now;
 use super::table::{Table, quantile, ratio, time};
@@ -67,16 +69,11 @@ fn load(device: &Device) -> (DownBlock2D, Vec<Site>) {
     (block, sites)
 }
 
-/// A LoRA on the layers whose path `chosen` takes; its factors, leaves of a graph where `tracked`.
-fn attach(
-    sites: &[Site],
-    chosen: impl Fn(&str) -> bool,
-    tracked: bool,
-    device: &Device,
-) -> Vec<Tensor<2>> {
+/// A LoRA on these layers; its factors, leaves of a graph where `tracked`.
+fn attach(sites: &[&Site], tracked: bool, device: &Device) -> Vec<Tensor<2>> {
     let mut leaves = Vec::new();
     let strength = Strength::new(1.0);
-    for site in sites.iter().filter(|site| site.shape.len() == 2 && chosen(&site.path)) {
+    for site in sites {
         let [out, input] = site.matrix();
         let mut leaf = |dims: [usize; 2]| {
             let leaf = draw(dims, device).mul_scalar(0.01);
@@ -84,22 +81,27 @@ fn attach(
             leaves.push(leaf.clone());
             leaf
         };
-        let factors = Factors::Linear { down: leaf([input, RANK]), up: leaf([RANK, out]) };
+        let factors = if site.shape.len() == 2 {
+            Factors::Linear { down: leaf([input, RANK]), up: leaf([RANK, out]) }
+        } else {
+            let down = leaf([RANK, input]).reshape([RANK, input, 1, 1]);
+            Factors::Conv2d { down, mid: None, up: leaf([out, RANK]).reshape([out, RANK, 1, 1]) }
+        };
         let strength = strength.clone();
         site.slot.attach(Branch { adapter: 1, strength, scale: 1.0, factors, dropout: None });
     }
     leaves
 }
 
-/// What is trained: its name, a part of the layers' paths, and whether the gradient goes on to what
-/// comes before the block. In SD 1.5 nothing does that is trained.
+/// What is trained: its name, the targets as the page has them, and whether the gradient goes on to
+/// what comes before the block. In SD 1.5 nothing does that is trained.
 const CASES: [(&str, &str, bool); 3] = [
-    ("LoRA, attention", ".attn", false),
-    ("LoRA", "", false),
-    ("LoRA, attention; and the input's gradient", ".attn", true),
+    ("LoRA, attention", "attention", false),
+    ("LoRA", "linear", false),
+    ("LoRA, attention; and the input's gradient", "attention", true),
 ];
 
-/// Step over forward, for a LoRA on attention and on all linear layers.
+/// Step over forward, for a LoRA on attention and on all linear layers of the transformers.
 pub async fn block(device: &Device, plan: &Plan) {
     let (block, sites) = load(device);
     let x = draw([1, 320, 64, 64], device);
@@ -116,11 +118,13 @@ pub async fn block(device: &Device, plan: &Plan) {
         "step with checkpointing",
         "that / forward",
     ]);
-    for (name, part, further) in CASES {
+    for (name, targets, further) in CASES {
+        let config: Config = serde_json::from_value(json!({ "targets": targets })).unwrap();
+        let targets = Adapter::targets(&sites, &config).unwrap();
         let detach = || sites.iter().for_each(|site| site.slot.detach(1));
         let attach = |tracked| {
             detach();
-            attach(&sites, |path| path.contains(part), tracked, device)
+            attach(&targets, tracked, device)
         };
         let (mut base, mut own, mut steps, mut twice) =
             (Vec::new(), Vec::new(), Vec::new(), Vec::new());

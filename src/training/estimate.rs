@@ -6,6 +6,7 @@ use super::dataset::Dataset;
 use crate::adapters::Part;
 use crate::error::Result;
 use crate::kernels;
+use crate::layers::Site;
 use crate::models::UNet2DConditionConfig;
 use crate::pipelines::StableDiffusion;
 
@@ -37,6 +38,39 @@ pub struct Estimate {
     pub notes: Vec<String>,
 }
 
+/// What of a UNet is trained, as far as it tells what a pass keeps.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Trained {
+    /// Residual blocks' convolutions, whose weight's gradient reads their input.
+    pub convolutions: bool,
+    /// Transformers' layers but attention's.
+    pub feed_forward: bool,
+    /// Numbers that are kept of the weights which a dense kind computes anew.
+    pub dense: f64,
+}
+
+impl Trained {
+    /// By what is trained of a UNet.
+    pub fn new(targets: &[&Site], kind: Kind) -> Self {
+        let any = |part: &str| targets.iter().any(|site| site.path.contains(part));
+        let weights: usize =
+            targets.iter().map(|site| site.matrix().iter().product::<usize>()).sum();
+        // The weight's change and the changed weight; two low-rank products and that of both; the
+        // Kronecker product.
+        let each = match kind {
+            Kind::Lora => 0.0,
+            Kind::Dora => 2.0,
+            Kind::Loha => 3.0,
+            Kind::Lokr => 1.0,
+        };
+        Self {
+            convolutions: any(".conv"),
+            feed_forward: any(".ff.") || any(".proj_"),
+            dense: each * weights as f64,
+        }
+    }
+}
+
 /// Tensors as large as its output that a residual block keeps, per element: measured on the CPU
 /// backend (`cargo xtask bench`, memory), where a group norm keeps its centred and its normal form,
 /// a SiLU its input, a convolution its input.
@@ -46,22 +80,29 @@ const SILU: f64 = 2.0;
 const NORM_SILU_KERNEL: f64 = 1.0;
 
 /// Bytes of the graph of one pass over a batch of the largest pictures.
-pub fn graph(model: &StableDiffusion, config: &Config, dataset: &Dataset) -> Graph {
+///
+/// # Errors
+/// Where no layer is left to train.
+pub fn graph(model: &StableDiffusion, config: &Config, dataset: &Dataset) -> Result<Graph> {
     let sizes = dataset.examples.iter().map(|example| example.latents.shape);
     let side = config.resolution.unwrap_or(model.native_size()) / 8;
     let largest = sizes.max_by_key(|[_, h, w]| h * w).unwrap_or([4, side, side]);
     let size = [largest[1], largest[2]];
     let kernels = kernels::run_on(model.device());
-    of_size(model.unet.config(), config.batch, size, dataset.text_shape[0], kernels)
+    let trained = Trained::new(&Adapter::targets(model.sites(Part::UNet), config)?, config.kind);
+    let tokens = dataset.text_shape[0];
+    Ok(of_size(model.unet.config(), config.batch, size, tokens, trained, kernels))
 }
 
 /// The same from sizes alone: `[height, width]` of the latents, `tokens` of a text embedding.
-/// `kernels`: whether ours run, whose norms keep less, and whose attention keeps no scores.
+/// `kernels`: whether ours run, whose norms keep less, whose attention keeps no scores, and whose frozen
+/// layers keep nothing.
 pub fn of_size(
     unet: &UNet2DConditionConfig,
     batch: usize,
     [height, width]: [usize; 2],
     tokens: usize,
+    trained: Trained,
     kernels: bool,
 ) -> Graph {
     let channels = &unet.block_out_channels;
@@ -75,8 +116,12 @@ pub fn of_size(
         |level: usize| (height.div_ceil(1 << level) * width.div_ceil(1 << level) * batch) as f64;
     let resnet = |n: f64, input: usize, output: usize| {
         let (input, output) = (input as f64, output as f64);
-        let norm = if kernels { NORM_SILU_KERNEL } else { NORM + SILU };
-        n * ((norm + 1.0) * input + (norm + 2.0) * output)
+        // Of a norm and of the convolution after it.
+        let both = match kernels {
+            true => NORM_SILU_KERNEL + f64::from(u8::from(trained.convolutions)),
+            false => NORM + SILU + 1.0,
+        };
+        n * (both * input + (both + 1.0) * output)
     };
     let transformer = |level: usize, n: f64, c: usize| {
         let depth = unet.transformer_layers_per_block.get(level).unwrap_or(1) as f64;
@@ -85,9 +130,11 @@ pub fn of_size(
         let scores = heads * n * (length + tokens as f64);
         let c = c as f64;
         if kernels {
-            // norms and what they give, q, k, v, attention's input and output, GEGLU
-            let tokens = n * c * (3.0 * 2.0 + 2.0 * 6.0 + 8.0 + 4.0);
-            return n * c * (NORM_SILU_KERNEL + 3.0) + depth * tokens;
+            // Norms and what they give, q, k, v, attention's input and output, GEGLU; what only the
+            // weights' gradients of other layers read.
+            let others = f64::from(u8::from(trained.feed_forward));
+            let tokens = n * c * (3.0 + 2.0 + 2.0 * 6.0 + 8.0 + others * (1.0 + 4.0));
+            return n * c * (NORM_SILU_KERNEL + 1.0 + 2.0 * others) + depth * tokens;
         }
         // norms, q, k, v, attention's input and output (twice), GEGLU: 8 c before the gate
         let tokens = n * c * (3.0 * 4.0 + 2.0 * 6.0 + 8.0 + 4.0 * 5.0);
@@ -148,7 +195,11 @@ pub fn of_size(
     }
     let bytes = |elements: f64| (4.0 * elements) as u64;
     let largest = blocks.iter().copied().fold(0.0, f64::max);
-    Graph { whole: bytes(blocks.iter().sum()), by_blocks: bytes(largest + between) }
+    let dense = trained.dense;
+    Graph {
+        whole: bytes(blocks.iter().sum::<f64>() + dense),
+        by_blocks: bytes(largest + between + dense / blocks.len() as f64),
+    }
 }
 
 /// What a run of these settings will need; `pictures` of `[train, held out, class]`.
@@ -165,7 +216,8 @@ pub fn estimate(
     let parameters = Adapter::parameters_of(&targets, config);
     let side = config.resolution.unwrap_or(model.native_size()) / 8;
     let kernels = kernels::run_on(model.device());
-    let graph = of_size(model.unet.config(), config.batch, [side, side], 77, kernels);
+    let trained = Trained::new(&targets, config.kind);
+    let graph = of_size(model.unet.config(), config.batch, [side, side], 77, trained, kernels);
     let checkpointed = match config.checkpointing {
         super::config::Checkpointing::On => true,
         super::config::Checkpointing::Off => false,

@@ -157,7 +157,7 @@ impl Setup {
                 schedule::learning_rate(growth, scale, rank, sigma, sum) / 3.0
             }
         };
-        let bytes = estimate::graph(&model, &config, &dataset);
+        let bytes = estimate::graph(&model, &config, &dataset)?;
         let blocks = match config.checkpointing {
             Checkpointing::On => true,
             Checkpointing::Off => false,
