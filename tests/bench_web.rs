@@ -19,7 +19,8 @@ fn cpu(rounds: usize) -> Plan {
 }
 
 /// A software GPU takes half a minute for one picture: there, one kind and few rounds do.
-async fn webgpu(rounds: usize) -> (Device, Plan) {
+/// `few`: rounds on a software GPU.
+async fn webgpu(rounds: usize, few: usize) -> (Device, Plan) {
     let adapter = adapter().await;
     let backend = format!("WebGPU in Chromium ({adapter})");
     lorakeet::web::prepare();
@@ -27,7 +28,7 @@ async fn webgpu(rounds: usize) -> (Device, Plan) {
     let device = Device::wgpu_options().init_async().await.unwrap();
     lorakeet::kernels::gpu::set_native_halves(device.supports_dtype(DType::F16));
     let plan = if adapter.contains("swiftshader") {
-        Plan { backend, batch: 1, rounds: 1, kinds: &["LoRA"] }
+        Plan { backend, batch: 1, rounds: few, kinds: &["LoRA, attention", "LoRA"] }
     } else {
         Plan { backend, batch: 4, rounds, kinds: ALL }
     };
@@ -60,14 +61,14 @@ async fn cpu_inference() {
 #[wasm_bindgen_test]
 #[ignore = "a benchmark"]
 async fn webgpu_training() {
-    let (device, plan) = webgpu(5).await;
+    let (device, plan) = webgpu(5, 5).await;
     training(&device, &plan).await;
 }
 
 #[wasm_bindgen_test]
 #[ignore = "a benchmark"]
 async fn webgpu_inference() {
-    let (device, plan) = webgpu(11).await;
+    let (device, plan) = webgpu(11, 5).await;
     inference(&device, &plan).await;
 }
 
@@ -88,14 +89,14 @@ async fn cpu_block() {
 #[wasm_bindgen_test]
 #[ignore = "a benchmark"]
 async fn webgpu_block() {
-    let (device, plan) = webgpu(3).await;
+    let (device, plan) = webgpu(3, 1).await;
     block(&device, &plan).await;
 }
 
 #[wasm_bindgen_test]
 #[ignore = "a benchmark"]
 async fn webgpu_kernels() {
-    let (device, mut plan) = webgpu(7).await;
+    let (device, mut plan) = webgpu(7, 1).await;
     plan.rounds = plan.rounds.max(3);
     kernels(&device, &plan).await;
 }
@@ -114,7 +115,7 @@ async fn cost_cpu() {
 #[wasm_bindgen_test]
 #[ignore = "a benchmark"]
 async fn cost_webgpu() {
-    let (device, mut plan) = webgpu(7).await;
+    let (device, mut plan) = webgpu(7, 1).await;
     // Minutes for the largest on a software GPU.
     let sides = if plan.rounds == 1 { &SIDES[..5] } else { &SIDES[..] };
     plan.rounds = plan.rounds.max(5);
