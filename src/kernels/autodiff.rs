@@ -9,8 +9,8 @@ use super::cpu::norm::Groups;
 use super::cpu::{attention, conv};
 use super::ops::{Bias, Kernels, Packed};
 use super::steps::{
-    GegluStep, GroupNormStep, LayerNormStep, LinearBlocksStep, LinearOntoStep, LinearStep,
-    ProductStep, SiluStep, Tracked, attended, convolved, enlarged, needed, run,
+    GegluStep, GroupNormStep, LayerNormStep, LinearAdaptedStep, LinearBlocksStep, LinearOntoStep,
+    LinearStep, ProductStep, SiluStep, Tracked, attended, convolved, enlarged, needed, run,
 };
 
 /// What has no backward pass of its own.
@@ -69,6 +69,33 @@ impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
                 y.into_primitive(),
                 x.into_primitive(),
                 weight.into_primitive(),
+                factor
+            )
+        )
+    }
+
+    fn kernel_linear_adapted(
+        x: Tracked<B, C>,
+        weight: Tracked<B, C>,
+        bias: Bias<Self>,
+        hidden: Tracked<B, C>,
+        up: Tracked<B, C>,
+        factor: f32,
+    ) -> Tracked<B, C> {
+        let bias = constant(bias);
+        let (on_x, on_weight) = (needed::<B, C>(&x, &weight), needed::<B, C>(&weight, &x));
+        let (on_hidden, on_up) = (needed::<B, C>(&hidden, &up), needed::<B, C>(&up, &hidden));
+        run!(
+            LinearAdaptedStep,
+            C,
+            [x, weight, hidden, up],
+            (on_x, on_weight, on_hidden, on_up, factor),
+            B::kernel_linear_adapted(
+                x.into_primitive(),
+                weight.into_primitive(),
+                bias,
+                hidden.into_primitive(),
+                up.into_primitive(),
                 factor
             )
         )

@@ -163,6 +163,24 @@ pub fn linear_onto<const D: usize>(
     Tensor::<2>::from_dispatch(sum).reshape(dims)
 }
 
+/// As [`linear`], with an adapter of low rank: `hidden [.., rank]`, `up [out, rank] -> x weight^T + bias +
+/// factor * hidden up^T`.
+pub fn linear_adapted<const D: usize>(
+    x: Tensor<D>,
+    weight: Tensor<2>,
+    bias: Option<Tensor<1>>,
+    hidden: Tensor<D>,
+    up: Tensor<2>,
+    factor: f32,
+) -> Tensor<D> {
+    let mut dims = x.dims();
+    dims[D - 1] = weight.dims()[0];
+    let (weight, up) = (weight.into_dispatch(), up.into_dispatch());
+    let (x, hidden, bias) = (rows(x), rows(hidden), Bias::from(bias));
+    let y = Dispatch::kernel_linear_adapted(x, weight, bias, hidden, up, factor);
+    Tensor::<2>::from_dispatch(y).reshape(dims)
+}
+
 /// A layer's constant weight in the orders in which a GPU reads it, made when first needed. It takes
 /// once or, in training, twice the weight's own memory.
 #[derive(Debug, Default)]

@@ -46,6 +46,19 @@ pub trait Kernels: Backend {
         factor: f32,
     ) -> FloatTensor<Self>;
 
+    /// `x [rows, in]`, `weight [out, in]`, `hidden [rows, rank]`, `up [out, rank] -> x weight^T + bias +
+    /// factor * hidden up^T`: a linear layer with an adapter of low rank.
+    fn kernel_linear_adapted(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        #[extension_type] bias: Bias<Self>,
+        hidden: FloatTensor<Self>,
+        up: FloatTensor<Self>,
+        factor: f32,
+    ) -> FloatTensor<Self> {
+        Self::kernel_linear_onto(Self::kernel_linear(x, weight, bias), hidden, up, factor)
+    }
+
     /// `a [m, k]`, `b [k, n] -> [m, n]`.
     fn kernel_product(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self>;
 

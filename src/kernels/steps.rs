@@ -86,6 +86,19 @@ step!(LinearOntoStep, 3, |g, (x, weight, factor) => (Needed<B>, Needed<B>, f32)|
     B::float_mul_scalar(B::kernel_product(B::float_transpose(g), there(x)), factor.into()),
 ]);
 
+step!(LinearAdaptedStep, 4, |g, (x, weight, hidden, up, factor) => (
+    Needed<B>,
+    Needed<B>,
+    Needed<B>,
+    Needed<B>,
+    f32
+)| [
+    B::kernel_product(g.clone(), there(weight)),
+    B::kernel_product(B::float_transpose(g.clone()), there(x)),
+    B::float_mul_scalar(B::kernel_product(g.clone(), there(up)), factor.into()),
+    B::float_mul_scalar(B::kernel_product(B::float_transpose(g), there(hidden)), factor.into()),
+]);
+
 step!(ProductStep, 2, |g, (a, b) => (Needed<B>, Needed<B>)| [
     B::kernel_product(g.clone(), B::float_transpose(there(b))),
     B::kernel_product(B::float_transpose(there(a)), g),

@@ -4,7 +4,7 @@
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
 use super::conv2d::conv2d;
-use super::linear::linear;
+use super::linear::{LowRank, linear};
 use super::{Conv2dConfig, GroupNorm, LayerNorm, Weight, attention, geglu, silu};
 use crate::kernels::{self, Choice, Operation, PackedWeight};
 
@@ -70,7 +70,12 @@ fn run(operation: Operation, device: &Device) -> Tensor<1> {
     let each = |count| (numbers([count], device), numbers([count], device) * 0.5);
     match operation {
         Operation::Linear => {
-            linear(rows(21), numbers([19, 16], device), Some(numbers([19], device))).flatten(0, 2)
+            let (weight, bias) = (numbers([19, 16], device), Some(numbers([19], device)));
+            let plain = linear(rows(21), weight.clone(), bias.clone(), None);
+            let (hidden, up) = (numbers([1, 21, 4], device), numbers([4, 19], device).transpose());
+            let more = Some(LowRank { hidden, up, factor: 0.5 });
+            let adapted = linear(rows(21), weight, bias, more);
+            Tensor::cat(vec![plain.flatten(0, 2), adapted.flatten(0, 2)], 0)
         }
         Operation::Conv2d => {
             let (weight, bias) = (numbers([9, 8, 3, 3], device), numbers([9], device));
@@ -92,7 +97,7 @@ fn run(operation: Operation, device: &Device) -> Tensor<1> {
             weight.conv2d_enlarged(square(), None, &PackedWeight::default()).flatten(0, 3)
         }
         Operation::Halves => {
-            let rows = halves([19, 16], device).linear(rows(21), None).flatten(0, 2);
+            let rows = halves([19, 16], device).linear(rows(21), None, None).flatten(0, 2);
             let (weight, none) = (halves([9, 8, 3, 3], device).packed(), PackedWeight::default());
             let square = weight.conv2d(square(), None, Conv2dConfig::SAME, &none).flatten(0, 3);
             Tensor::cat(vec![rows, square], 0)

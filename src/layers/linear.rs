@@ -4,30 +4,46 @@ use burn::tensor::module;
 use super::{Factors, Parameters, Slot, Weight};
 use crate::kernels::{self, Operation};
 
-/// `x [.., in]`, `weight [out, in]`, `bias [out] -> x weight^T + bias [.., out]`. The bias has no
-/// gradient.
+/// What an adapter of low rank adds to a linear layer: `factor * hidden up^T`.
+pub(super) struct LowRank<const D: usize> {
+    /// `[.., rank]`.
+    pub(super) hidden: Tensor<D>,
+    /// `[out, rank]`.
+    pub(super) up: Tensor<2>,
+    pub(super) factor: f32,
+}
+
+impl<const D: usize> LowRank<D> {
+    /// On top of `y [.., out]`.
+    pub(super) fn onto(self, y: Tensor<D>) -> Tensor<D> {
+        if kernels::serve(Operation::Linear, &y) {
+            return kernels::linear_onto(y, self.hidden, self.up, self.factor);
+        }
+        y + linear(self.hidden.mul_scalar(self.factor), self.up, None, None)
+    }
+}
+
+/// `x [.., in]`, `weight [out, in]`, `bias [out] -> x weight^T + bias [.., out]`, and what an adapter
+/// adds. The bias has no gradient.
 pub(super) fn linear<const D: usize>(
     x: Tensor<D>,
     weight: Tensor<2>,
     bias: Option<Tensor<1>>,
+    more: Option<LowRank<D>>,
 ) -> Tensor<D> {
     if kernels::serve(Operation::Linear, &x) {
-        return kernels::linear(x, weight, bias);
+        return match more {
+            None => kernels::linear(x, weight, bias),
+            Some(LowRank { hidden, up, factor }) => {
+                kernels::linear_adapted(x, weight, bias, hidden, up, factor)
+            }
+        };
     }
-    module::linear(x, weight.transpose(), bias)
-}
-
-/// `y + factor * x weight^T`.
-fn linear_onto<const D: usize>(
-    y: Tensor<D>,
-    x: Tensor<D>,
-    weight: Tensor<2>,
-    factor: f32,
-) -> Tensor<D> {
-    if kernels::serve(Operation::Linear, &x) {
-        return kernels::linear_onto(y, x, weight, factor);
+    let y = module::linear(x, weight.transpose(), bias);
+    match more {
+        None => y,
+        Some(more) => more.onto(y),
     }
-    y + linear(x.mul_scalar(factor), weight, None)
 }
 
 /// `y = x W^T + b`, plus the branches of the adapters attached to it.
@@ -52,21 +68,23 @@ impl Linear {
     /// `[.., in] -> [.., out]`.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         let bias = self.bias.clone();
-        let mut y = if self.slot.changes_weight() {
-            linear(x.clone(), self.slot.weight(self.weight.widened()), bias)
-        } else {
-            self.weight.linear(x.clone(), bias)
-        };
-        for branch in self.slot.branches().iter() {
-            let factor = branch.factor();
-            let Factors::Linear { down, up } = &branch.factors else { continue };
+        let branches = self.slot.branches();
+        let mut more = branches.iter().filter_map(|branch| match &branch.factors {
             // Strength 0 is the base model bit for bit, not the base plus zeros.
-            if factor != 0.0 {
-                let hidden = linear(x.clone(), down.clone().transpose(), None);
+            Factors::Linear { down, up } if branch.factor() != 0.0 => {
+                let hidden = linear(x.clone(), down.clone().transpose(), None, None);
                 let hidden = branch.drop(hidden, D - 1);
-                y = linear_onto(y, hidden, up.clone().transpose(), factor);
+                Some(LowRank { hidden, up: up.clone().transpose(), factor: branch.factor() })
             }
-        }
-        y
+            _ => None,
+        });
+        // The first goes along with the layer's own product.
+        let first = more.next();
+        let y = if self.slot.changes_weight() {
+            linear(x.clone(), self.slot.weight(self.weight.widened()), bias, first)
+        } else {
+            self.weight.linear(x.clone(), bias, first)
+        };
+        more.fold(y, |y, more| more.onto(y))
     }
 }

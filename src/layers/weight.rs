@@ -2,9 +2,10 @@
 
 use std::rc::Rc;
 
-use burn::tensor::{DType, Tensor, module};
+use burn::tensor::{DType, Tensor};
 
 use super::conv2d::{Conv2dConfig, conv2d, enlarge};
+use super::linear::{LowRank, linear};
 use crate::kernels::{self, Blocks, Operation, PackedHalves, PackedWeight};
 
 /// A weight `[out, ..]` on the device. Cloning shares it.
@@ -75,18 +76,25 @@ impl<const D: usize> Weight<D> {
 }
 
 impl Weight<2> {
-    /// As [`super::linear::linear`].
+    /// As [`linear`].
     pub(super) fn linear<const D: usize>(
         &self,
         x: Tensor<D>,
         bias: Option<Tensor<1>>,
+        more: Option<LowRank<D>>,
     ) -> Tensor<D> {
         if !kernels::serve(Operation::Linear, &x) {
-            return module::linear(x, self.widened().transpose(), bias);
+            return linear(x, self.widened(), bias, more);
         }
         match &self.kept {
-            Kept::Blocks(weight) => kernels::linear_blocks(x, weight, bias),
-            _ => kernels::linear(x, self.whole(), bias),
+            Kept::Blocks(weight) => {
+                let y = kernels::linear_blocks(x, weight, bias);
+                match more {
+                    None => y,
+                    Some(more) => more.onto(y),
+                }
+            }
+            _ => linear(x, self.whole(), bias, more),
         }
     }
 }

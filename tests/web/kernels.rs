@@ -56,6 +56,17 @@ fn cases(draw: &mut Draw, device: &Device) -> Vec<Case> {
             kernels::linear_onto(y, a, b, 0.3).flatten(0, 1)
         };
         cases.push((format!("linear_onto {m} {n} {k}"), leaves, Box::new(f)));
+        let rank = 1 + draw.below(20);
+        let counts = [m * k, n * k, m * rank, n * rank];
+        let leaves = counts.map(|count| draw.tensor([count], device)).to_vec();
+        let bias = (draw.below(2) == 0).then(|| draw.tensor([n], device));
+        let f = move |x: &[Tensor<1>]| {
+            let matrix = |i: usize, size: [usize; 2]| x[i].clone().reshape(size);
+            let (a, weight, hidden) = (matrix(0, [m, k]), matrix(1, [n, k]), matrix(2, [m, rank]));
+            let up = matrix(3, [rank, n]).transpose();
+            kernels::linear_adapted(a, weight, bias.clone(), hidden, up, 0.3).flatten(0, 1)
+        };
+        cases.push((format!("linear_adapted {m} {n} {k} {rank}"), leaves, Box::new(f)));
     }
     for i in 0..106 {
         let (channels, pixels) = if i < 100 { (1, 3) } else { (64, 8) };

@@ -64,12 +64,14 @@ impl Shape {
         (0..seen).step_by(KEYS).map(move |first| first..self.keys.min(first + KEYS))
     }
 
-    /// The same where softmax runs along.
+    /// The same where softmax runs along. What queries are asked for changes how many there are, and
+    /// not where they begin and end: they are packed for all.
     fn running_blocks(self, queries: Range<usize>) -> impl Iterator<Item = Range<usize>> {
         let seen = if self.causal { queries.end.min(self.keys) } else { self.keys };
-        let first = if seen > 2 * FIRST_KEYS { FIRST_KEYS } else { KEYS.min(seen) };
-        let rest = (first..seen).step_by(KEYS).map(move |first| first..seen.min(first + KEYS));
-        std::iter::once(0..first).filter(|block| !block.is_empty()).chain(rest)
+        let short = !self.causal && self.keys > 2 * FIRST_KEYS;
+        let first = if short { FIRST_KEYS } else { KEYS.min(self.keys) };
+        let rest = (first..seen).step_by(KEYS).map(move |first| first..self.keys.min(first + KEYS));
+        std::iter::once(0..first).filter(move |_| seen > 0).chain(rest)
     }
 
     /// What the products of queries and keys are multiplied by.

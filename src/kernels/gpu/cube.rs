@@ -37,13 +37,27 @@ impl Kernels for Cube {
         linear(x, weight, &Sum { bias, ..Sum::PRODUCT })
     }
 
+    fn kernel_linear_adapted(
+        x: CubeTensor,
+        weight: CubeTensor,
+        bias: Bias<Self>,
+        hidden: CubeTensor,
+        up: CubeTensor,
+        factor: f32,
+    ) -> CubeTensor {
+        let bias = self::bias(bias);
+        let bias = bias.as_ref().map(|bias| (bias, matmul::Bias::Columns));
+        let [hidden, up] = [hidden, Self::float_transpose(up)].map(into_contiguous);
+        linear(x, weight, &Sum { factor, bias, onto: None, low_rank: Some([&hidden, &up]) })
+    }
+
     fn kernel_linear_onto(
         y: CubeTensor,
         x: CubeTensor,
         weight: CubeTensor,
         factor: f32,
     ) -> CubeTensor {
-        let sum = Sum { factor, bias: None, onto: Some(&into_contiguous(y)) };
+        let sum = Sum { factor, onto: Some(&into_contiguous(y)), ..Sum::PRODUCT };
         linear(x, weight, &sum)
     }
 

@@ -6,7 +6,7 @@ use burn::backend::{Cube, TensorMetadata};
 use burn::tensor::DType;
 
 use super::launch::{launch, output};
-use super::matmul::{Bias, Form, Matmul, Product};
+use super::matmul::{Bias, Form, LowRank, Matmul, Product};
 use super::software;
 use super::stored::Stored;
 
@@ -43,19 +43,22 @@ impl Batch {
     }
 }
 
-/// What becomes of a product: `factor * product + bias + onto`.
+/// What becomes of a product: `factor * product + bias + onto`, or `product + bias + onto + factor *
+/// product of low rank`.
 pub struct Sum<'a> {
-    /// What it is multiplied by.
+    /// What one of them is multiplied by.
     pub factor: f32,
     /// What is added to each row or column.
     pub bias: Option<(&'a CubeTensor, Bias)>,
     /// What is added to each element.
     pub onto: Option<&'a CubeTensor>,
+    /// Another product's factors, `[m, rank]` and `[rank, n]`, in order.
+    pub low_rank: Option<[&'a CubeTensor; 2]>,
 }
 
 impl Sum<'_> {
     /// The product itself.
-    pub const PRODUCT: Self = Self { factor: 1.0, bias: None, onto: None };
+    pub const PRODUCT: Self = Self { factor: 1.0, bias: None, onto: None, low_rank: None };
 }
 
 /// How a tensor's numbers lie: integers are the words of 8-bit blocks.
@@ -84,13 +87,16 @@ pub fn product(
 ) {
     let [m, n, k] = batch.size.map(|size| size as u32);
     let bias = sum.bias.map_or(Bias::None, |(_, kind)| kind);
-    let product = Product { form, bias, residual: sum.onto.is_some(), a: stored(a), b: stored(b) };
+    let rank = sum.low_rank.map_or(0, |[hidden, _]| hidden.shape()[1] as u32);
+    let (residual, low_rank) = (sum.onto.is_some(), LowRank::of(rank));
+    let product = Product { form, bias, residual, low_rank, a: stored(a), b: stored(b) };
     let kernel = Matmul::choose(product, [m, n, k], software());
     let [of_a, of_b, of_y] = batch.strides.map(|stride| stride as u32);
-    let sizes = [m, n, k, of_a, of_b, of_y, sum.factor.to_bits()];
+    let sizes = [m, n, k, of_a, of_b, of_y, sum.factor.to_bits(), rank];
     let mut inputs = vec![a, b];
     inputs.extend(sum.bias.map(|(bias, _)| bias));
     inputs.extend(sum.onto);
+    inputs.extend(sum.low_rank.into_iter().flatten());
     launch(kernel, &inputs, &[y], &sizes, kernel.grid(m, n, batch.count as u32));
 }
 

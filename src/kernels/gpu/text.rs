@@ -130,7 +130,7 @@ pub fn sum4(vector: &str) -> String {
 /// The buffers of a product: its factors, what is added to it, and the result with elements `y`.
 pub fn product_buffers(
     factors: [Buffer; 2],
-    added: [Option<Buffer>; 2],
+    added: impl IntoIterator<Item = Option<Buffer>>,
     y: &'static str,
 ) -> impl Iterator<Item = Buffer> {
     let added = added.into_iter().flatten();

@@ -1,7 +1,7 @@
 //! Products by way of workgroup memory.
 
 use super::super::text::{F32, Fill, Text, Tile};
-use super::{Bias, Form, Product};
+use super::{Bias, Form, LowRank, Product};
 
 /// A product by way of workgroup memory; see [`Tile`]. For real GPUs only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -15,7 +15,7 @@ pub struct Tiled {
 impl Tiled {
     /// The source.
     pub fn wgsl(&self) -> String {
-        let Self { product: Product { form, bias, residual, a, b }, tile } = *self;
+        let Self { product: Product { form, bias, residual, low_rank, a, b }, tile } = *self;
         let elements = [a.element(false), b.element(false), F32, F32];
         let mut t = Text::new(self.product.bindings(elements));
         a.declare(&mut t, "a", false);
@@ -43,7 +43,20 @@ impl Tiled {
             let more = if residual { " + res[o]" } else { "" };
             tile.store(t, ["M", "N"], |t, i, j| {
                 t.line("let o = yb + r * N + n;");
-                t.line(format!("y[o] = c{i}_{j} * alpha{bias}{more};"));
+                if low_rank == LowRank::None {
+                    t.line(format!("y[o] = c{i}_{j} * alpha{bias}{more};"));
+                    return;
+                }
+                t.line("var s = 0.0;");
+                let (by, terms) = if low_rank == LowRank::Fours { (" / 4u", 4) } else { ("", 1) };
+                t.block(format!("for (var q = 0u; q < info[7]; q += {terms}u)"), |t| {
+                    t.line(format!("let g = h[(r * info[7] + q){by}];"));
+                    for term in 0..terms {
+                        let part = if terms > 1 { format!("[{term}]") } else { String::new() };
+                        t.line(format!("s = fma(g{part}, u[(q + {term}u) * N + n], s);"));
+                    }
+                });
+                t.line(format!("y[o] = c{i}_{j} + s * alpha{bias}{more};"));
             });
         });
         t.finish()
