@@ -68,8 +68,9 @@ async fn webgpu_training() {
 #[wasm_bindgen_test]
 #[ignore = "a benchmark"]
 async fn webgpu_inference() {
-    let (device, plan) = webgpu(11, 5).await;
-    inference(&device, &plan).await;
+    // A step of a picture: with a prompt and without.
+    let (device, plan) = webgpu(11, 7).await;
+    inference(&device, &Plan { batch: 2, ..plan }).await;
 }
 
 #[wasm_bindgen_test]
@@ -83,7 +84,7 @@ async fn cpu_kernels() {
 #[ignore = "a benchmark"]
 async fn cpu_block() {
     lorakeet::web::prepare();
-    block(&Device::flex(), &cpu(3)).await;
+    block(&Device::flex(), &cpu(5)).await;
 }
 
 #[wasm_bindgen_test]
