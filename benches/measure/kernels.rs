@@ -42,6 +42,25 @@ fn linear(name: &'static str, [m, n, k]: [usize; 3], device: &Device) -> Case {
     }
 }
 
+/// A linear layer with an adapter of this rank, whose hidden values are there.
+fn adapted(name: &'static str, [m, n, k, rank]: [usize; 4], device: &Device) -> Case {
+    let (weight, hidden, up) =
+        (draw([n, k], device), draw([1, m, rank], device), draw([rank, n], device));
+    let (w, h, u) = (weight.clone(), hidden.clone(), up.clone());
+    Case {
+        name,
+        operations: 2.0 * (m * n * (k + rank)) as f64,
+        input: [1, m, k],
+        kernel: Box::new(move |x| {
+            kernels::linear_adapted(x, w.clone(), None, h.clone(), u.clone().transpose(), 0.5)
+        }),
+        burn: Box::new(move |x| {
+            module::linear(x, weight.clone().transpose(), None)
+                + module::linear(hidden.clone().mul_scalar(0.5), up.clone(), None)
+        }),
+    }
+}
+
 fn conv(name: &'static str, [n, channels, side]: [usize; 3], device: &Device) -> Case {
     let (weight, bias) = (draw([channels, channels, 3, 3], device), draw([channels], device));
     let (w, b) = (weight.clone(), bias.clone());
@@ -190,6 +209,7 @@ fn cases(device: &Device) -> Vec<Case> {
     vec![
         linear("linear 1024 x 320 x 320", [1024, 320, 320], device),
         linear("linear 256 x 1280 x 1280", [256, 1280, 1280], device),
+        adapted("linear 1024 x 320 x 320, rank 16", [1024, 320, 320, 16], device),
         conv("3x3 320 to 320, 32x32", [1, 320, 32], device),
         conv("3x3 128 to 128, 16x16, batch 2", [2, 128, 16], device),
         adapter("3x3 320 to 8, 32x32, gradient of the weight", [1, 320, 32, 8], device),

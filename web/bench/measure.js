@@ -1,6 +1,6 @@
 // Loads sides and lets them run in turns. Everything here only measures; the tables are made elsewhere.
 
-import { makeWeights, Runner, SIDES } from "./sides.js";
+import { dropWeights, makeWeights, Runner, SIDES } from "./sides.js";
 
 /** A first pass that takes longer (seconds) is enough of a warm-up, and one round has to do. */
 const SLOW = 60;
@@ -93,6 +93,7 @@ export async function measure(subject, ids, plan, { tell = () => {}, ready = asy
     }
   } finally {
     for (const runner of runners.values()) runner.end();
+    await dropWeights();
   }
   return entries;
 }

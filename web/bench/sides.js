@@ -33,6 +33,16 @@ export async function makeWeights(subject) {
   }
 }
 
+/** Takes them off the disk, where they were too large for memory. */
+export async function dropWeights() {
+  const maker = new Worked(new URL("weights.js", import.meta.url));
+  try {
+    await maker.ask({ remove: true });
+  } finally {
+    maker.end();
+  }
+}
+
 export class Runner {
   #worked;
   #inputs;

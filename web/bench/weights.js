@@ -1,12 +1,17 @@
-// A worker that makes a case's weights: one safetensors file in f32 as a Blob, the same for every
-// side of a race. It ends after that, and what it needed meanwhile goes with it. The layout is what
+// A worker that makes a case's weights: one safetensors file in f32, the same for every side of a race.
+// It ends after that, and what it needed meanwhile goes with it. The layout is what
 // benches/race/graphs.py counts on: names in order, no gaps, a header padded to 64 bytes.
 
 import { fill } from "./random.js";
 
+/** Where a large file lies, in the browser's own storage for this page. */
+const NAME = "race.safetensors";
+/** Bytes; above, a Blob is more than some browsers keep (Chromium here lost one of 1 GB). */
+const LARGE = 512 << 20;
+
 self.addEventListener("message", async ({ data }) => {
   try {
-    postMessage({ result: await (data.from ? widened(data.from) : made(data.tensors)) });
+    postMessage({ result: await (data.remove ? remove() : data.from ? widened(data.from) : made(data.tensors)) });
   } catch (error) {
     postMessage({ error: String(error?.message ?? error) });
   }
@@ -27,17 +32,50 @@ function header(tensors) {
   return bytes;
 }
 
+/** Takes the file off the disk, if there is one. */
+async function remove() {
+  const folder = await navigator.storage?.getDirectory().catch(() => null);
+  await folder?.removeEntry(NAME).catch(() => {});
+}
+
 /** Random weights that keep values of about 1 as they are, each tensor's from its own name. */
-function made(shapes) {
+async function made(shapes) {
   const tensors = Object.entries(shapes).sort(byName);
-  const parts = tensors.map(([name, shape]) => {
+  const bytes = tensors.reduce((sum, [, shape]) => sum + 4 * elements(shape), 0);
+  const parts = bytes > LARGE ? await Stored.open() : [];
+  parts.push(header(tensors));
+  for (const [name, shape] of tensors) {
     const values = new Float32Array(elements(shape));
     if (shape.length === 1) fill(values, name, 0.1, name.includes("norm") && name.endsWith("weight") ? 1 : 0);
     else fill(values, name, Math.sqrt(3 / elements(shape.slice(1))), 0);
-    // A Blob at once: together they may be more than this worker's memory holds.
-    return new Blob([values]);
-  });
-  return new Blob([header(tensors), ...parts]);
+    parts.push(values);
+  }
+  return parts instanceof Stored ? parts.file() : new Blob(parts);
+}
+
+/** A file on disk that grows. */
+class Stored {
+  #handle;
+  #access;
+  #end = 0;
+
+  static async open() {
+    const stored = new Stored();
+    const folder = await navigator.storage.getDirectory();
+    stored.#handle = await folder.getFileHandle(NAME, { create: true });
+    stored.#access = await stored.#handle.createSyncAccessHandle();
+    stored.#access.truncate(0);
+    return stored;
+  }
+
+  push(values) {
+    this.#end += this.#access.write(values, { at: this.#end });
+  }
+
+  file() {
+    this.#access.close();
+    return this.#handle.getFile();
+  }
 }
 
 /** A file of f16 tensors in f32. */
