@@ -321,7 +321,7 @@ pub fn attention_gradients(passed: Passed<'_>, shape: Shape) -> [Vec<f32>; 3] {
                 let gradients =
                     softmax::Block::new(width, head(g, at, row), values_across, &means[lines]);
                 gradients.slopes(in_powers, in_slopes, slopes);
-                for r in 0..rows {
+                for r in (0..rows).filter(|_| shape.causal) {
                     let hidden = shape.seen(first + r, &block)..count;
                     slopes[r * stride..][hidden.clone()].fill(0.0);
                     hide(in_powers, rows, r, hidden.clone());
