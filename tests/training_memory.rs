@@ -201,7 +201,7 @@ fn blocks_take_less_memory_and_the_estimate_is_near() {
             batch,
             [side, side],
             dataset.text_shape[0],
-            estimate::Trained { convolutions: false, feed_forward: true, dense: 0.0 },
+            estimate::Trained { convolutions: false, feed_forward: true, dense: 0.0, first: 0 },
             false,
         );
         println!(

@@ -3,6 +3,7 @@
 use super::adapter::Adapter;
 use super::config::{Config, Kind};
 use super::dataset::Dataset;
+use super::targets::stage;
 use crate::adapters::Part;
 use crate::error::Result;
 use crate::kernels;
@@ -47,11 +48,15 @@ pub struct Trained {
     pub feed_forward: bool,
     /// Numbers that are kept of the weights which a dense kind computes anew.
     pub dense: f64,
+    /// The first stage of the UNet, before which there is no graph.
+    pub first: usize,
 }
 
 impl Trained {
     /// By what is trained of a UNet.
-    pub fn new(targets: &[&Site], kind: Kind) -> Self {
+    pub fn new(targets: &[&Site], kind: Kind, unet: &UNet2DConditionConfig) -> Self {
+        let levels = unet.block_out_channels.len();
+        let stages = targets.iter().map(|site| stage(&site.path, levels));
         let any = |part: &str| targets.iter().any(|site| site.path.contains(part));
         let weights: usize =
             targets.iter().map(|site| site.matrix().iter().product::<usize>()).sum();
@@ -67,6 +72,7 @@ impl Trained {
             convolutions: any(".conv"),
             feed_forward: any(".ff.") || any(".proj_"),
             dense: each * weights as f64,
+            first: stages.min().unwrap_or(0),
         }
     }
 }
@@ -89,7 +95,8 @@ pub fn graph(model: &StableDiffusion, config: &Config, dataset: &Dataset) -> Res
     let largest = sizes.max_by_key(|[_, h, w]| h * w).unwrap_or([4, side, side]);
     let size = [largest[1], largest[2]];
     let kernels = kernels::run_on(model.device());
-    let trained = Trained::new(&Adapter::targets(model.sites(Part::UNet), config)?, config.kind);
+    let targets = Adapter::targets(model.sites(Part::UNet), config)?;
+    let trained = Trained::new(&targets, config.kind, model.unet.config());
     let tokens = dataset.text_shape[0];
     Ok(of_size(model.unet.config(), config.batch, size, tokens, trained, kernels))
 }
@@ -170,6 +177,9 @@ pub fn of_size(
         let attention = if crossed { transformer(levels - 1, n, c) } else { 0.0 };
         blocks.push(resnet(n, c, c) * if crossed { 2.0 } else { 1.0 } + attention);
         kept += 2.0 * results(n, c, if crossed { "CrossAttn" } else { "" }, levels - 1);
+    } else {
+        // Its stage is there all the same.
+        blocks.push(0.0);
     }
     for (i, name) in unet.up_block_types.iter().enumerate() {
         let level = levels - 1 - i;
@@ -194,10 +204,11 @@ pub fn of_size(
         between += kept;
     }
     let bytes = |elements: f64| (4.0 * elements) as u64;
-    let largest = blocks.iter().copied().fold(0.0, f64::max);
+    let tracked = blocks.get(trained.first..).unwrap_or_default();
+    let largest = tracked.iter().copied().fold(0.0, f64::max);
     let dense = trained.dense;
     Graph {
-        whole: bytes(blocks.iter().sum::<f64>() + dense),
+        whole: bytes(tracked.iter().sum::<f64>() + dense),
         by_blocks: bytes(largest + between + dense / blocks.len() as f64),
     }
 }
@@ -216,7 +227,7 @@ pub fn estimate(
     let parameters = Adapter::parameters_of(&targets, config);
     let side = config.resolution.unwrap_or(model.native_size()) / 8;
     let kernels = kernels::run_on(model.device());
-    let trained = Trained::new(&targets, config.kind);
+    let trained = Trained::new(&targets, config.kind, model.unet.config());
     let graph = of_size(model.unet.config(), config.batch, [side, side], 77, trained, kernels);
     let checkpointed = match config.checkpointing {
         super::config::Checkpointing::On => true,
