@@ -13,10 +13,10 @@ mod product;
 #[path = "build/softmax.rs"]
 mod softmax;
 
-use product::End;
 use std::path::Path;
 use std::{env, fs};
 
+use product::End;
 use wasm_encoder::{
     CodeSection, ConstExpr, CustomSection, DataSection, EntityType, ExportKind, ExportSection,
     Function, FunctionSection, ImportSection, MemArg, MemoryType, Module, TypeSection, ValType,
@@ -100,7 +100,8 @@ fn at(vector: u32) -> MemArg {
     MemArg { offset: u64::from(16 * vector), align: 2, memory_index: 0 }
 }
 
-/// Exports `rows1` to `rows6`, likewise `powers_of`, `slopes_of` and `sums_of`, `powers`, and for shared memory what has to be atomic.
+/// Exports `rows1` to `rows6`, likewise `powers_of`, `slopes_of` and `sums_of`; `powers`; and for shared
+/// memory what has to be atomic.
 fn module(relaxed: bool, shared: bool) -> Vec<u8> {
     let mut imports = ImportSection::new();
     // All that 32 bits can address, as the page module says.

@@ -93,7 +93,7 @@ export async function measure(subject, ids, plan, { tell = () => {}, ready = asy
     }
   } finally {
     for (const runner of runners.values()) runner.end();
-    await dropWeights();
+    await dropWeights(weights);
   }
   return entries;
 }

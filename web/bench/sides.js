@@ -34,13 +34,10 @@ export async function makeWeights(subject) {
 }
 
 /** Takes them off the disk, where they were too large for memory. */
-export async function dropWeights() {
-  const maker = new Worked(new URL("weights.js", import.meta.url));
-  try {
-    await maker.ask({ remove: true });
-  } finally {
-    maker.end();
-  }
+export async function dropWeights(weights) {
+  if (!(weights instanceof File)) return;
+  const folder = await navigator.storage.getDirectory();
+  await folder.removeEntry(weights.name).catch(() => {});
 }
 
 export class Runner {

@@ -11,7 +11,7 @@ const LARGE = 512 << 20;
 
 self.addEventListener("message", async ({ data }) => {
   try {
-    postMessage({ result: await (data.remove ? remove() : data.from ? widened(data.from) : made(data.tensors)) });
+    postMessage({ result: await (data.from ? widened(data.from) : made(data.tensors)) });
   } catch (error) {
     postMessage({ error: String(error?.message ?? error) });
   }
@@ -30,12 +30,6 @@ function header(tensors) {
   new DataView(bytes.buffer).setBigUint64(0, BigInt(bytes.length - 8), true);
   bytes.set(text, 8);
   return bytes;
-}
-
-/** Takes the file off the disk, if there is one. */
-async function remove() {
-  const folder = await navigator.storage?.getDirectory().catch(() => null);
-  await folder?.removeEntry(NAME).catch(() => {});
 }
 
 /** Random weights that keep values of about 1 as they are, each tensor's from its own name. */
@@ -69,12 +63,17 @@ class Stored {
   }
 
   push(values) {
-    this.#end += this.#access.write(values, { at: this.#end });
+    this.#access.write(values, { at: this.#end });
+    this.#end += values.byteLength;
   }
 
-  file() {
+  async file() {
     this.#access.close();
-    return this.#handle.getFile();
+    const file = await this.#handle.getFile();
+    // What doesn't fit is left out (in a private window, say), and nothing says so.
+    if (file.size === this.#end) return file;
+    await (await navigator.storage.getDirectory()).removeEntry(NAME);
+    throw new Error(`the browser stored ${file.size} of ${this.#end} bytes: choose a smaller network, or leave the private window`);
   }
 }
 

@@ -17,30 +17,35 @@ pub const ROWS: usize = 6;
 pub type Microkernel =
     extern "C" fn(usize, *const f32, usize, *const f32, usize, *mut f32, usize, usize);
 
-/// A tile's sums of products, from a number for each row on.
+/// Gives `each` tile its number and its sums of products, from a number for each row on.
 ///
 /// # Safety
-/// There are R rows of k numbers at `a`, and a panel of k rows at `b`.
+/// There are R rows of k numbers at `a`, and `panels` panels of k rows at `b`.
 #[inline(always)]
-pub(super) unsafe fn sums<const R: usize>(
+pub(super) unsafe fn each_tile<const R: usize>(
     starts: [f32; R],
     k: usize,
     a: *const f32,
     a_stride: usize,
     b: *const f32,
-) -> [[f32; COLUMNS]; R] {
-    let mut sums = starts.map(|start| [start; COLUMNS]);
-    for i in 0..k {
-        // SAFETY: as the caller promises.
-        let b = unsafe { &*b.add(i * COLUMNS).cast::<[f32; COLUMNS]>() };
-        for (r, sums) in sums.iter_mut().enumerate() {
-            let a = unsafe { *a.byte_add(r * a_stride).add(i) };
-            for (sum, b) in sums.iter_mut().zip(b) {
-                *sum += a * b;
+    panels: usize,
+    mut each: impl FnMut(usize, [[f32; COLUMNS]; R]),
+) {
+    for panel in 0..panels {
+        let mut sums = starts.map(|start| [start; COLUMNS]);
+        for i in 0..k {
+            // SAFETY: as the caller promises.
+            let b = unsafe { &*b.add((panel * k + i) * COLUMNS).cast::<[f32; COLUMNS]>() };
+            for (r, sums) in sums.iter_mut().enumerate() {
+                // SAFETY: as the caller promises.
+                let a = unsafe { *a.byte_add(r * a_stride).add(i) };
+                for (sum, b) in sums.iter_mut().zip(b) {
+                    *sum += a * b;
+                }
             }
         }
+        each(panel, sums);
     }
-    sums
 }
 
 extern "C" fn tile<const R: usize>(
@@ -53,18 +58,17 @@ extern "C" fn tile<const R: usize>(
     c_stride: usize,
     add: usize,
 ) {
-    for panel in 0..panels {
-        // SAFETY: `gemm::multiply` checks that the tiles lie in their slices, as the signature says.
-        unsafe {
-            let c = c.add(panel * COLUMNS);
-            let sums = sums([0.0; R], k, a, a_stride, b.add(panel * k * COLUMNS));
+    // SAFETY: `gemm::multiply` checks that the tiles lie in their slices, as the signature says.
+    unsafe {
+        each_tile([0.0; R], k, a, a_stride, b, panels, |panel, sums| {
             for (r, sums) in sums.iter().enumerate() {
-                let c = &mut *c.byte_add(r * c_stride).cast::<[f32; COLUMNS]>();
+                let c = c.add(panel * COLUMNS).byte_add(r * c_stride);
+                let c = &mut *c.cast::<[f32; COLUMNS]>();
                 for (c, sum) in c.iter_mut().zip(sums) {
                     *c = if add == 0 { *sum } else { *c + sum };
                 }
             }
-        }
+        });
     }
 }
 
@@ -82,10 +86,13 @@ pub fn tiles(rows: usize) -> impl Iterator<Item = (usize, usize)> {
     let mut first = 0;
     std::iter::from_fn(move || {
         let left = rows - first;
+        if left == 0 {
+            return None;
+        }
         // Two tiles of four rows rather than six and two, whose four sums would wait for each other.
-        let height = if left < 2 * ROWS { left.div_ceil(left.div_ceil(ROWS).max(1)) } else { ROWS };
+        let height = if left < 2 * ROWS { left.div_ceil(left.div_ceil(ROWS)) } else { ROWS };
         first += height;
-        (left > 0).then_some((first - height, height))
+        Some((first - height, height))
     })
 }
 

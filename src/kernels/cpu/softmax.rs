@@ -4,7 +4,7 @@
 use std::hint::black_box;
 
 use super::math;
-use super::microkernel::{COLUMNS, ROWS, microkernel, sums, tiles};
+use super::microkernel::{COLUMNS, ROWS, each_tile, microkernel, tiles};
 use super::pack::Matrix;
 
 /// Elements of a vector.
@@ -34,14 +34,12 @@ extern "C" fn compiled_powers_of<const R: usize>(
     powers: *mut f32,
     panel_stride: usize,
 ) {
-    for panel in 0..panels {
-        // SAFETY: `powers_of` checks that all of it is there.
-        unsafe {
-            let starts = *starts.cast::<[f32; R]>();
-            let sums = sums(starts, k, a, a_stride, b.add(panel * k * COLUMNS));
+    // SAFETY: `Block::powers` checks that all of it is there.
+    unsafe {
+        each_tile::<R>(*starts.cast(), k, a, a_stride, b, panels, |panel, sums| {
             let powers = powers.byte_add(panel * panel_stride).cast::<[[f32; COLUMNS]; R]>();
             *powers = sums.map(|line| line.map(math::exp2));
-        }
+        });
     }
 }
 
@@ -74,11 +72,9 @@ extern "C" fn compiled_slopes_of<const R: usize>(
     slopes: *mut f32,
     stride: usize,
 ) {
-    for panel in 0..panels {
-        // SAFETY: `slopes_of` checks that all of it is there.
-        unsafe {
-            let starts = *starts.cast::<[f32; R]>();
-            let sums = sums(starts, k, a, a_stride, b.add(panel * k * COLUMNS));
+    // SAFETY: `Block::slopes` checks that all of it is there.
+    unsafe {
+        each_tile::<R>(*starts.cast(), k, a, a_stride, b, panels, |panel, sums| {
             let powers = &*powers.byte_add(panel * panel_stride).cast::<[[f32; COLUMNS]; R]>();
             let in_slopes = in_slopes.byte_add(panel * panel_stride).cast::<[f32; COLUMNS]>();
             let slopes = slopes.add(panel * COLUMNS);
@@ -87,7 +83,7 @@ extern "C" fn compiled_slopes_of<const R: usize>(
                 *in_slopes.add(r) = line;
                 *slopes.byte_add(r * stride).cast::<[f32; COLUMNS]>() = line;
             }
-        }
+        });
     }
 }
 
@@ -117,11 +113,9 @@ extern "C" fn compiled_sums_of<const R: usize>(
     stride: usize,
     totals: *mut [f32; LANES],
 ) {
-    for panel in 0..panels {
-        // SAFETY: `sums` checks that all of it is there.
-        unsafe {
-            let starts = *starts.cast::<[f32; R]>();
-            let sums = sums(starts, k, a, a_stride, b.add(panel * k * COLUMNS));
+    // SAFETY: `Block::sums` checks that all of it is there.
+    unsafe {
+        each_tile::<R>(*starts.cast(), k, a, a_stride, b, panels, |panel, sums| {
             let powers = powers.add(panel * COLUMNS);
             for (r, sums) in sums.into_iter().enumerate() {
                 let line = sums.map(math::exp2);
@@ -131,7 +125,7 @@ extern "C" fn compiled_sums_of<const R: usize>(
                     *total += line[lane] + line[lane + LANES];
                 }
             }
-        }
+        });
     }
 }
 
