@@ -12,6 +12,9 @@ use serde_json::{Value, json};
 /// How long one command may take: a page that computes on two cores answers late.
 const COMMAND_LIMIT: Duration = Duration::from_secs(300);
 
+/// How often ChromeDriver is started before the test gives up.
+const STARTS: usize = 5;
+
 /// The key under which the protocol wraps a reference to an element.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
@@ -27,13 +30,7 @@ pub struct Browser {
 impl Browser {
     /// Starts the driver and a browser with these capabilities.
     pub fn start(driver: &str, mut capabilities: Value) -> Self {
-        let mut driver = Command::new(driver)
-            .arg("--port=0")
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|error| panic!("{driver} can't be started: {error}"));
-        let mut output = BufReader::new(driver.stdout.take().expect("its output is piped"));
-        let port = listening_port(&mut output);
+        let (driver, port, output) = listening(driver);
         let mut browser = Self { driver, port, session: String::new(), _output: output };
         capabilities["goog:loggingPrefs"] = json!({ "browser": "ALL" });
         let capabilities = json!({ "capabilities": { "alwaysMatch": capabilities } });
@@ -173,16 +170,38 @@ impl Drop for Browser {
     }
 }
 
-/// ChromeDriver says which port it took: "ChromeDriver was started successfully on port 34567."
-fn listening_port(output: &mut impl BufRead) -> u16 {
+/// A ChromeDriver that listens, its port and its further output.
+///
+/// It takes a free port on `::1` and then asks for the same one on `127.0.0.1`; where another
+/// process has just that one, it ends. The next one draws another port.
+fn listening(driver: &str) -> (Child, u16, BufReader<ChildStdout>) {
     let mut said = String::new();
+    for _ in 0..STARTS {
+        let mut process = Command::new(driver)
+            .arg("--port=0")
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{driver} can't be started: {error}"));
+        let mut output = BufReader::new(process.stdout.take().expect("its output is piped"));
+        if let Some(port) = listening_port(&mut output, &mut said) {
+            return (process, port, output);
+        }
+        let _ = process.kill();
+        let _ = process.wait();
+    }
+    panic!("ChromeDriver didn't start in {STARTS} tries: {said}");
+}
+
+/// ChromeDriver says which port it took: "ChromeDriver was started successfully on port 34567."
+/// `None` where its output ends before; what it said is added to `said`.
+fn listening_port(output: &mut impl BufRead, said: &mut String) -> Option<u16> {
     loop {
         let before = said.len();
-        let read = output.read_line(&mut said);
-        assert!(read.is_ok_and(|count| count > 0), "ChromeDriver didn't start: {said}");
-        let line = &said[before..];
-        if let Some((_, port)) = line.split_once("successfully on port ") {
-            return port.trim().trim_end_matches('.').parse().expect("a port is a number");
+        if !output.read_line(said).is_ok_and(|count| count > 0) {
+            return None;
+        }
+        if let Some((_, port)) = said[before..].split_once("successfully on port ") {
+            return Some(port.trim().trim_end_matches('.').parse().expect("a port is a number"));
         }
     }
 }
