@@ -25,6 +25,11 @@ impl Dense {
         let layout = self.0.layout();
         &self.0.storage::<f32>()[layout.start_offset()..][..layout.num_elements()]
     }
+
+    /// To be written into: copied before where somebody else holds it.
+    fn values_mut(&mut self) -> &mut [f32] {
+        self.0.storage_mut()
+    }
 }
 
 fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
@@ -74,11 +79,9 @@ impl Kernels for Flex {
         let a = Matrix { data: &x, row: k, column: 1 };
         let b = view(&weight);
         let transposed = Matrix { row: b.column, column: b.row, ..b };
-        // Written into where nobody else holds it; a view of something larger is copied.
-        let whole = y.layout().num_elements() * size_of::<f32>() == y.bytes().len();
-        let mut y = if whole && y.is_contiguous() { y } else { Dense::new(y).0 };
-        multiply([m, n, k], a, &transposed, y.storage_mut(), n, Start::Given);
-        y
+        let mut y = Dense::new(y);
+        multiply([m, n, k], a, &transposed, y.values_mut(), n, Start::Given);
+        y.0
     }
 
     fn kernel_product(a: FlexTensor, b: FlexTensor) -> FlexTensor {
@@ -234,10 +237,10 @@ impl Kernels for Flex {
         g: FlexTensor,
         shape: Groups,
     ) -> FlexTensor {
-        let dims = x.shape();
-        let [x, weight, bias, g] = [x, weight, bias, g].map(Dense::new);
+        let ([x, weight, bias], mut g) = ([x, weight, bias].map(Dense::new), Dense::new(g));
         let (weight, bias) = (weight.values(), bias.values());
-        tensor(norm::group_norm_gradient(x.values(), weight, bias, g.values(), shape), dims)
+        norm::group_norm_gradient(x.values(), weight, bias, g.values_mut(), shape);
+        g.0
     }
 
     fn kernel_layer_norm(
@@ -257,9 +260,9 @@ impl Kernels for Flex {
         g: FlexTensor,
         epsilon: f32,
     ) -> FlexTensor {
-        let dims = x.shape();
-        let [x, weight, g] = [x, weight, g].map(Dense::new);
-        tensor(norm::layer_norm_gradient(x.values(), weight.values(), g.values(), epsilon), dims)
+        let ([x, weight], mut g) = ([x, weight].map(Dense::new), Dense::new(g));
+        norm::layer_norm_gradient(x.values(), weight.values(), g.values_mut(), epsilon);
+        g.0
     }
 
     fn kernel_silu(x: FloatTensor<Self>) -> FlexTensor {
@@ -268,8 +271,9 @@ impl Kernels for Flex {
     }
 
     fn kernel_silu_gradient(x: FlexTensor, g: FlexTensor) -> FlexTensor {
-        let dims = x.shape();
-        tensor(norm::silu_gradient(Dense::new(x).values(), Dense::new(g).values()), dims)
+        let mut g = Dense::new(g);
+        norm::silu_gradient(Dense::new(x).values(), g.values_mut());
+        g.0
     }
 
     fn kernel_geglu(x: FlexTensor) -> FlexTensor {
@@ -280,9 +284,9 @@ impl Kernels for Flex {
     }
 
     fn kernel_geglu_gradient(x: FlexTensor, g: FlexTensor) -> FlexTensor {
-        let dims = x.shape();
-        let width = dims.to_vec().last().map_or(0, |width| width / 2);
-        let gradient = norm::geglu_gradient(Dense::new(x).values(), Dense::new(g).values(), width);
-        tensor(gradient, dims)
+        let width = x.shape().to_vec().last().map_or(0, |width| width / 2);
+        let mut x = Dense::new(x);
+        norm::geglu_gradient(x.values_mut(), Dense::new(g).values(), width);
+        x.0
     }
 }

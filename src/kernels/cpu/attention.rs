@@ -235,11 +235,39 @@ pub struct Passed<'a> {
     pub g: &'a [f32],
 }
 
-/// `to [columns][rows] = factor * from [rows][columns]`.
-fn turn(from: Matrix<'_>, [rows, columns]: [usize; 2], factor: f32, to: &mut [f32]) {
-    for r in 0..rows {
-        for (c, value) in from.data[r * from.row..][..columns].iter().enumerate() {
-            to[c * rows + r] = *value * factor;
+/// `factor * from [rows][columns]` transposed: its columns are rows of `to`, which start `stride`
+/// elements apart.
+///
+/// # Safety
+/// Nobody else has those.
+unsafe fn turn(
+    from: Matrix<'_>,
+    [rows, columns]: [usize; 2],
+    factor: f32,
+    to: Split<'_>,
+    stride: usize,
+) {
+    let line = |r: usize| &from.data[r * from.row..][..columns];
+    // SAFETY: as the caller promises; no line is asked for twice at a time.
+    let column = |c: usize| unsafe { to.piece(c * stride, rows) };
+    let whole = [rows, columns].map(|length| length / LANES * LANES);
+    for c in (0..whole[1]).step_by(LANES) {
+        let mut into: [&mut [f32]; LANES] = std::array::from_fn(|i| column(c + i));
+        for r in (0..whole[0]).step_by(LANES) {
+            let mut block = [[0f32; LANES]; LANES];
+            for (i, values) in block.iter_mut().enumerate() {
+                values.copy_from_slice(&line(r + i)[c..c + LANES]);
+            }
+            for (i, into) in into.iter_mut().enumerate() {
+                let turned: [f32; LANES] = std::array::from_fn(|j| block[j][i] * factor);
+                into[r..r + LANES].copy_from_slice(&turned);
+            }
+        }
+    }
+    for c in 0..columns {
+        let first = if c < whole[1] { whole[0] } else { 0 };
+        for (r, value) in column(c).iter_mut().enumerate().skip(first) {
+            *value = line(r)[c] * factor;
         }
     }
 }
@@ -278,8 +306,10 @@ pub fn attention_gradients(passed: Passed<'_>, shape: Shape) -> [Vec<f32>; 3] {
         for first in (0..queries).step_by(QUERIES) {
             let rows = QUERIES.min(queries - first);
             for (to, from, factor) in [(&mut *down_q, q, scale), (&mut *down_g, g, 1.0)] {
-                let to = &mut to[first * width..][..rows * width];
-                turn(head(from, at_q + first * row, row), [rows, width], factor, to);
+                let to = Split::new(&mut to[first * width..][..rows * width]);
+                let from = head(from, at_q + first * row, row);
+                // SAFETY: it was just taken.
+                unsafe { turn(from, [rows, width], factor, to, rows) };
             }
         }
         for (query, mean) in means.iter_mut().enumerate() {
@@ -341,13 +371,9 @@ pub fn attention_gradients(passed: Passed<'_>, shape: Shape) -> [Vec<f32>; 3] {
                 unsafe { product.all(Target::within(to_q, at, row, [rows, width]), scratch) };
             }
             for (to, from) in [(to_k, &*dk), (to_v, &*dv)] {
-                for key in 0..count {
-                    // SAFETY: each part has its own head.
-                    let line = unsafe { to.piece(at + key * row, width) };
-                    for (c, value) in line.iter_mut().enumerate() {
-                        *value = from[c * count + key];
-                    }
-                }
+                let from = Matrix { data: from, row: count, column: 1 };
+                // SAFETY: each part has its own head.
+                unsafe { turn(from, [width, count], 1.0, to.from(at), row) };
             }
         }
     });

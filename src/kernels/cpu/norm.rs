@@ -85,20 +85,13 @@ pub fn group_norm(x: &[f32], weight: &[f32], bias: &[f32], shape: Groups) -> Vec
     y
 }
 
-/// The gradient of the input of [`group_norm`].
-pub fn group_norm_gradient(
-    x: &[f32],
-    weight: &[f32],
-    bias: &[f32],
-    g: &[f32],
-    shape: Groups,
-) -> Vec<f32> {
-    let mut gradient = g.to_vec();
+/// The gradient of the input of [`group_norm`] in place of `g`, that of its output.
+pub fn group_norm_gradient(x: &[f32], weight: &[f32], bias: &[f32], g: &mut [f32], shape: Groups) {
     let members = shape.channels / shape.groups;
     let size = members * shape.pixels;
-    share_lines(&mut gradient, x.len() / size, 2 * size * OPERATIONS, |gradient, start| {
+    share_lines(g, x.len() / size, 2 * size * OPERATIONS, |g, start| {
         let inputs = x[start * size..].chunks_exact(size);
-        for (i, (x, g)) in inputs.zip(gradient.chunks_exact_mut(size)).enumerate() {
+        for (i, (x, g)) in inputs.zip(g.chunks_exact_mut(size)).enumerate() {
             let moments = Moments::of(x, shape.epsilon);
             let first = (start + i) % shape.groups * members;
             let lines = x.chunks_exact(shape.pixels).zip(g.chunks_exact_mut(shape.pixels));
@@ -116,7 +109,6 @@ pub fn group_norm_gradient(
             moments.back(x, g, sums);
         }
     });
-    gradient
 }
 
 /// `x [.., width]`, `weight` and `bias [width]`.
@@ -130,45 +122,40 @@ pub fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], epsilon: f32) -> Vec<
     })
 }
 
-/// The gradient of the input of [`layer_norm`].
-pub fn layer_norm_gradient(x: &[f32], weight: &[f32], g: &[f32], epsilon: f32) -> Vec<f32> {
+/// The gradient of the input of [`layer_norm`] in place of `g`, that of its output.
+pub fn layer_norm_gradient(x: &[f32], weight: &[f32], g: &mut [f32], epsilon: f32) {
     let width = weight.len();
-    each_pair([x, g], [width; 3], |[x, g], gradient| {
-        gradient.iter_mut().zip(g.iter().zip(weight)).for_each(|(y, (g, weight))| *y = g * weight);
+    change(g, x, [width; 2], |g, x| {
+        g.iter_mut().zip(weight).for_each(|(g, weight)| *g *= weight);
         let moments = Moments::of(x, epsilon);
-        let sums = moments.change(x, gradient, |g, _| g);
-        moments.back(x, gradient, sums);
-    })
+        let sums = moments.change(x, g, |g, _| g);
+        moments.back(x, g, sums);
+    });
 }
 
-/// `f(line, output)` for all lines of `widths[0]` elements, `widths[1]` of output each.
-fn each_line(x: &[f32], widths: [usize; 2], f: impl Fn(&[f32], &mut [f32]) + Sync) -> Vec<f32> {
-    each_pair([x, x], [widths[0], widths[0], widths[1]], |[x, _], y| f(x, y))
-}
-
-/// The same for lines of two inputs.
-fn each_pair(
-    [a, b]: [&[f32]; 2],
-    [in_a, in_b, out]: [usize; 3],
-    f: impl Fn([&[f32]; 2], &mut [f32]) + Sync,
+/// `f(line, output)` for all lines of `width` elements, `out` of output each.
+fn each_line(
+    x: &[f32],
+    [width, out]: [usize; 2],
+    f: impl Fn(&[f32], &mut [f32]) + Sync,
 ) -> Vec<f32> {
-    let mut y = vec![0.0; a.len() / in_a * out];
-    fill([a, b], [in_a, in_b, out], &mut y, f);
+    let mut y = vec![0.0; x.len() / width * out];
+    change(&mut y, x, [out, width], |y, x| f(x, y));
     y
 }
 
-/// The same into what is there.
-fn fill(
-    [a, b]: [&[f32]; 2],
-    [in_a, in_b, out]: [usize; 3],
-    y: &mut [f32],
-    f: impl Fn([&[f32]; 2], &mut [f32]) + Sync,
+/// `f(line, partner)` for all lines of `values` and of `partners`, of these widths. What changes in
+/// place isn't filled with zeros before, and takes no second way through memory.
+fn change(
+    values: &mut [f32],
+    partners: &[f32],
+    [width, partner]: [usize; 2],
+    f: impl Fn(&mut [f32], &[f32]) + Sync,
 ) {
-    share_lines(y, a.len() / in_a, (in_a + out) * OPERATIONS, |y, first| {
-        let inputs = a[first * in_a..].chunks_exact(in_a).zip(b[first * in_b..].chunks_exact(in_b));
-        for ((a, b), y) in inputs.zip(y.chunks_exact_mut(out)) {
-            f([a, b], y);
-        }
+    let lines = values.len() / width;
+    share_lines(values, lines, (width + partner) * OPERATIONS, |values, first| {
+        let partners = partners[first * partner..].chunks_exact(partner);
+        values.chunks_exact_mut(width).zip(partners).for_each(|(line, partner)| f(line, partner));
     });
 }
 
@@ -183,26 +170,24 @@ const CHUNK: usize = if cfg!(test) { 8 } else { 1024 };
 
 /// `x sigmoid(x)`.
 pub fn silu(x: &[f32]) -> Vec<f32> {
-    elementwise([x, x], |[x, _], y| {
-        x.iter().zip(y).for_each(|(x, y)| *y = x * math::sigmoid(*x));
-    })
-}
-
-/// The gradient of the input of [`silu`].
-pub fn silu_gradient(x: &[f32], g: &[f32]) -> Vec<f32> {
-    elementwise([x, g], |[x, g], y| {
-        x.iter().zip(g).zip(y).for_each(|((x, g), y)| *y = g * silu_slope(*x));
-    })
-}
-
-/// `f` on chunks of inputs and output that are all of one length.
-fn elementwise(inputs: [&[f32]; 2], f: impl Fn([&[f32]; 2], &mut [f32]) + Sync) -> Vec<f32> {
-    let whole = inputs[0].len() / CHUNK * CHUNK;
-    let mut y = vec![0.0; inputs[0].len()];
-    let (chunks, rest) = y.split_at_mut(whole);
-    fill(inputs.map(|x| &x[..whole]), [CHUNK; 3], chunks, &f);
-    f(inputs.map(|x| &x[whole..]), rest);
+    let mut y = vec![0.0; x.len()];
+    elementwise(&mut y, x, |y, x| {
+        y.iter_mut().zip(x).for_each(|(y, x)| *y = x * math::sigmoid(*x))
+    });
     y
+}
+
+/// The gradient of the input of [`silu`] in place of `g`, that of its output.
+pub fn silu_gradient(x: &[f32], g: &mut [f32]) {
+    elementwise(g, x, |g, x| g.iter_mut().zip(x).for_each(|(g, x)| *g *= silu_slope(*x)));
+}
+
+/// [`change`] for chunks of values and partners, as many of the one as of the other.
+fn elementwise(values: &mut [f32], partners: &[f32], f: impl Fn(&mut [f32], &[f32]) + Sync) {
+    let whole = values.len() / CHUNK * CHUNK;
+    let (chunks, rest) = values.split_at_mut(whole);
+    change(chunks, &partners[..whole], [CHUNK; 2], &f);
+    f(rest, &partners[whole..]);
 }
 
 /// `x [.., 2 * width] -> [.., width]`: the first half times GELU of the second.
@@ -214,16 +199,12 @@ pub fn geglu(x: &[f32], width: usize) -> Vec<f32> {
     })
 }
 
-/// The gradient of the input of [`geglu`].
-pub fn geglu_gradient(x: &[f32], g: &[f32], width: usize) -> Vec<f32> {
-    each_pair([x, g], [2 * width, width, 2 * width], |[x, g], gradient| {
-        let ((value, gate), (to_value, to_gate)) =
-            (x.split_at(width), gradient.split_at_mut(width));
-        let outputs = to_value.iter_mut().zip(to_gate);
-        for (((g, value), gate), (to_value, to_gate)) in g.iter().zip(value).zip(gate).zip(outputs)
-        {
-            *to_value = g * math::gelu(*gate);
-            *to_gate = g * value * math::gelu_slope(*gate);
+/// The gradient of the input of [`geglu`] in place of `x`, from `g`, that of its output.
+pub fn geglu_gradient(x: &mut [f32], g: &[f32], width: usize) {
+    change(x, g, [2 * width, width], |x, g| {
+        let (value, gate) = x.split_at_mut(width);
+        for ((g, value), gate) in g.iter().zip(value).zip(gate) {
+            (*value, *gate) = (g * math::gelu(*gate), g * *value * math::gelu_slope(*gate));
         }
-    })
+    });
 }
