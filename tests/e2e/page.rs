@@ -8,13 +8,15 @@ use serde_json::{Value, json};
 use crate::webdriver::{Browser, base64};
 
 /// For everything that computes. A limit against waiting for ever, not a claim about speed.
-const LIMIT: Duration = Duration::from_secs(600);
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// A browser with the page in it.
 pub struct Page {
     pub browser: Browser,
     /// For files to drop and files saved; gone with the page.
     pub folder: PathBuf,
+    /// How long it waits for anything.
+    pub patience: Duration,
     began: Instant,
 }
 
@@ -34,7 +36,7 @@ impl Page {
         let browser = Browser::start(&variable("CHROMEDRIVER"), capabilities);
         let folder = std::env::temp_dir().join(format!("lorakeet-{test}-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
-        Self { browser, folder, began: Instant::now() }
+        Self { browser, folder, patience: PATIENCE, began: Instant::now() }
     }
 
     /// Opens the page, with `?backend=cpu` or the like behind its address, and waits for the demo
@@ -100,7 +102,7 @@ impl Page {
                 return value;
             }
             let broken = self.is("return document.body.dataset.state === 'error'");
-            if broken || start.elapsed() > LIMIT {
+            if broken || start.elapsed() > self.patience {
                 panic!("waited in vain for {what}. {}", self.describe());
             }
             std::thread::sleep(Duration::from_millis(50));

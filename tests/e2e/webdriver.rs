@@ -42,6 +42,11 @@ impl Browser {
         browser
     }
 
+    /// The driver's process, of which the browser's are children.
+    pub fn process(&self) -> u32 {
+        self.driver.id()
+    }
+
     /// Opens a page.
     pub fn open(&self, url: &str) {
         self.post("/url", json!({ "url": url }));

@@ -1,4 +1,5 @@
-//! SD 1.5's tensors by name, with few channels: a checkpoint that a test can make.
+//! SD 1.5's tensors by name, whole or with few channels: a checkpoint that a test can make.
+#![allow(dead_code, reason = "each user takes its own part of this")]
 
 use serde::Deserialize;
 
@@ -14,11 +15,15 @@ pub struct Tables {
     pub open_clip_ldm: Vec<(String, Vec<usize>)>,
 }
 
+/// All tensors as SD 1.5 has them.
+pub fn full() -> Tables {
+    serde_json::from_str(include_str!("../fixtures/sd15-keys/keys.json")).unwrap()
+}
+
 /// A tenth of the UNet's channels, a quarter of the VAE's, 128 text channels, and a text encoder of
 /// this many tokens (SD 1.5's has 49408).
 pub fn small(tokens: usize) -> Tables {
-    let mut tables: Tables =
-        serde_json::from_str(include_str!("../fixtures/sd15-keys/keys.json")).unwrap();
+    let mut tables = full();
     let text = |dim: &mut usize| {
         *dim = match *dim {
             49408 => tokens,

@@ -24,10 +24,15 @@ USAGE: cargo xtask COMMAND [OPTIONS]
 
   serve [--port N] [--open]   set up, build the page, serve it with the demo model
   build                       set up, build the page into dist/
-  test [--native] [--web] [--e2e] [-- ARGS]
+  test [--native] [--web] [--e2e] [--built] [-- ARGS]
                               set up, run the tests: native, in headless Chromium, and the real
                               page end to end (all three unless some are named);
-                              ARGS go to each `cargo test`, e.g. a test's name
+                              ARGS go to each `cargo test`, e.g. a test's name;
+                              --built tests the page that lies in dist/
+  test --full [-- FILTER]     SD 1.5 at full size, of random weights made on the spot: against PyTorch,
+                              and through the real page, which fills the table in docs/full-size.md;
+                              10 GB of memory, 9 GB of the disk, an hour on a software GPU; FILTER is
+                              part of a name: `native`, `cpu`, `webgpu`, `training`, `sizes`
   bench [--native] [--web] [--race] [--cost] [--release] [--built] [-- FILTER]
                               set up, print benchmarks: native, in headless Chromium on the CPU
                               backend and on WebGPU, and a race against onnxruntime-web there (these

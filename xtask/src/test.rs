@@ -8,32 +8,42 @@ use std::path::PathBuf;
 use std::process::Command;
 
 /// Which tests to run, and what to hand on to each `cargo test`.
+#[derive(Default)]
 pub struct Options {
     native: bool,
     web: bool,
     e2e: bool,
+    full: bool,
+    /// The page as it lies in dist/.
+    built: bool,
     args: Vec<String>,
 }
 
 impl Options {
     pub fn parse(args: &[String]) -> Result<Self> {
         let split = args.iter().position(|a| a == "--").unwrap_or(args.len());
-        let mut options = Self { native: false, web: false, e2e: false, args: Vec::new() };
+        let mut options = Self::default();
         for arg in &args[..split] {
             match arg.as_str() {
                 "--native" => options.native = true,
                 "--web" => options.web = true,
                 "--e2e" => options.e2e = true,
+                "--full" => options.full = true,
+                "--built" => options.built = true,
                 other => {
                     return Err(format!("test: unknown option `{other}`; see cargo xtask --help"));
                 }
             }
         }
         options.args = args.iter().skip(split + 1).cloned().collect();
-        if !(options.native || options.web || options.e2e) {
+        if !(options.native || options.web || options.e2e || options.full) {
             (options.native, options.web, options.e2e) = (true, true, true);
         }
         Ok(options)
+    }
+
+    fn page(&self, tools: &Tools) -> Result<PathBuf> {
+        if self.built { Ok(root().join("dist")) } else { build::page(tools) }
     }
 }
 
@@ -47,7 +57,7 @@ pub fn run(options: &Options) -> Result<()> {
             test
         })?;
     }
-    if options.web || options.e2e {
+    if options.web || options.e2e || options.full {
         let tools = setup::page()?;
         let browser = browser::find_or_install()?;
         if options.web {
@@ -56,7 +66,12 @@ pub fn run(options: &Options) -> Result<()> {
             in_browser("web", 3000, &tools, &browser, &options.args)?;
         }
         if options.e2e {
-            end_to_end(&tools, &browser, &options.args)?;
+            let dist = options.page(&tools)?;
+            say("end-to-end test of the page");
+            through_the_page("e2e", dist, &browser, &options.args)?;
+        }
+        if options.full {
+            full_size(options, &tools, &browser)?;
         }
     }
     say("all these tests passed");
@@ -94,22 +109,43 @@ pub fn in_browser_command(
     Ok(test)
 }
 
-/// `tests/e2e.rs` drives the built page. It is told where everything is by these variables, and is
-/// ignored in a plain `cargo test`, which has no page to offer.
-fn end_to_end(tools: &Tools, browser: &Browser, args: &[String]) -> Result<()> {
-    let dist = build::page(tools)?;
-    say("end-to-end test of the page");
+/// A file of `tests` that drives the built page. It is told where everything is by these variables, and
+/// is ignored in a plain `cargo test`, which has no page to offer.
+fn through_the_page(name: &str, dist: PathBuf, browser: &Browser, args: &[String]) -> Result<()> {
     let url = server::spawn(server::Site::new(dist))?;
     let mut test = cargo();
-    test.args(["test", "--test", "e2e"]).args(args);
+    test.args(["test", "--test", name]).args(args);
     if !args.iter().any(|a| a == "--") {
         test.arg("--");
     }
     test.args(["--ignored", "--nocapture", "--test-threads=1"])
         .env("LORAKEET_URL", url)
         .env("LORAKEET_WEBDRIVER_JSON", capabilities(browser)?)
+        .env("LORAKEET_FULL_SIZE", target_dir().join("full-size"))
         .env("CHROMEDRIVER", &browser.driver);
     run_command(test)
+}
+
+/// SD 1.5 at full size, of random weights: against PyTorch, natively and in the browser, and through
+/// the page. What fails doesn't keep the rest from being measured.
+fn full_size(options: &Options, tools: &Tools, browser: &Browser) -> Result<()> {
+    let args = &options.args;
+    say("full size, natively");
+    let mut native = cargo();
+    native.args(["test", "--test", "random_model"]).args(args);
+    native.args(["--", "--ignored", "--nocapture", "--test-threads=1"]);
+    let native = run_command(native);
+
+    say("full size in the browser");
+    let mut words = args.to_vec();
+    words.extend(["--", "--include-ignored", "--nocapture"].map(String::from));
+    let web = in_browser("full_web", 2 * 3600, tools, browser, &words);
+
+    let dist = options.page(tools)?;
+    say("full size through the page");
+    let folder = target_dir().join("full-size");
+    std::fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
+    through_the_page("full", dist, browser, args).and(native).and(web)
 }
 
 /// `webdriver.json` with the browser that was found, as a file in the target folder.
@@ -145,7 +181,7 @@ pub fn ci() -> Result<()> {
     let tools = setup::page()?;
     if tools.toolchain.has_clippy() {
         say("clippy for the page");
-        let words = "clippy --lib --test web --test bench_web -- -D warnings";
+        let words = "clippy --lib --test web --test bench_web --test full_web -- -D warnings";
         let words: Vec<String> = words.split(' ').map(String::from).collect();
         run_command(tools.toolchain.cargo_for_page(&words)?)?;
     } else {
