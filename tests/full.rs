@@ -34,7 +34,7 @@ use room::{Outcome, Room};
 fn every_form_draws_the_same(backend: &'static str) {
     let forms = [
         ("the 2.13 GB file (f16)", models::halves()),
-        ("the 4.27 GB file (f32)", models::whole()),
+        ("the 4.40 GB file (f32)", models::whole()),
         ("the diffusers folder (f16)", models::diffusers()),
     ];
     let mut first = None;

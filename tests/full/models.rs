@@ -22,7 +22,7 @@ pub fn halves() -> PathBuf {
     written(&folder().join(name), &random_model::single_file(name, Numbers::F16))
 }
 
-/// 4.27 GB, so that tensors lie past 4 GiB; the same numbers.
+/// 4.40 GB, so that tensors lie past 4 GiB; the same numbers.
 pub fn whole() -> PathBuf {
     let name = "random-f32.safetensors";
     written(&folder().join(name), &random_model::single_file(name, Numbers::F32))
