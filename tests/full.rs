@@ -78,6 +78,34 @@ fn an_adapter_of_264_modules(backend: &'static str) {
     room.page.assert_no_console_errors();
 }
 
+/// A refusal comes before any work and says how much there is.
+#[track_caller]
+fn assert_clear(says: &str, stepped: bool) {
+    assert!(!stepped, "refused after a step: {says}");
+    assert!(["MB", "GB", "MiB"].iter().any(|unit| says.contains(unit)), "{says}");
+}
+
+/// In 2 GB the weights are 8-bit; in half of that there is no room for any.
+fn less_memory(backend: &'static str) {
+    let room = Room::open_with("less memory", backend, "&memory=2GB");
+    room.load("the f16 file", &models::halves()).assert_done();
+    let report = room.page.text("#model-notes");
+    assert!(report.contains("8 bits"), "{report}");
+    room.draw("a picture of 256 px, 1 step", 256, 1).assert_done();
+    match room.draw("a picture of 1536 px, 1 step", 1536, 1) {
+        Outcome::Refused { says, stepped } => assert_clear(&says, stepped),
+        other => panic!("{other:?}"),
+    }
+    room.draw("after that, a picture of 256 px", 256, 2).assert_done();
+
+    let room = Room::open_with("hardly any memory", backend, "&memory=1GB");
+    match room.load("the f16 file", &models::halves()) {
+        Outcome::Refused { says, stepped } => assert_clear(&says, stepped),
+        other => panic!("{other:?}"),
+    }
+    room.draw("after that, a picture of the demo model", 128, 2).assert_done();
+}
+
 /// A size that fits is drawn; one that doesn't is refused before the first step, with words.
 fn sizes_are_drawn_or_refused(backend: &'static str, sizes: &[u32]) {
     let room = Room::open("sizes", backend);
@@ -85,12 +113,7 @@ fn sizes_are_drawn_or_refused(backend: &'static str, sizes: &[u32]) {
     for &side in sizes {
         match room.draw(&format!("a picture of {side} px, 1 step"), side, 1) {
             Outcome::Done => drop(room.picture(side as usize)),
-            Outcome::Refused { says, stepped } => {
-                assert!(
-                    !stepped && says.contains("MB") || says.contains("MiB"),
-                    "{side} px: {says}"
-                );
-            }
+            Outcome::Refused { says, stepped } => assert_clear(&says, stepped),
             Outcome::Broke(says) => panic!("{side} px: {says}"),
         }
     }
@@ -120,6 +143,12 @@ fn cpu_adapter_of_264_modules() {
 #[ignore = "of full size: cargo xtask test --full"]
 fn cpu_sizes_are_drawn_or_refused() {
     sizes_are_drawn_or_refused("cpu", &[512, 768, 1024]);
+}
+
+#[test]
+#[ignore = "of full size: cargo xtask test --full"]
+fn cpu_with_less_memory() {
+    less_memory("cpu");
 }
 
 #[test]

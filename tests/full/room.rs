@@ -55,6 +55,14 @@ impl Outcome {
     }
 }
 
+/// What was asked for by the address, in words.
+fn shown(more: &str) -> String {
+    match more.trim_start_matches('&') {
+        "" => String::new(),
+        asked => format!(", with `?{asked}`"),
+    }
+}
+
 /// Within a cell of a table.
 fn one_line(text: &str) -> String {
     text.replace('\n', " ").replace('|', "/")
@@ -63,13 +71,18 @@ fn one_line(text: &str) -> String {
 impl Room {
     /// Opens the page on a backend, and waits for the demo model.
     pub fn open(test: &str, backend: &'static str) -> Self {
+        Self::open_with(test, backend, "")
+    }
+
+    /// The same with more behind its address, such as `&memory=3GB`.
+    pub fn open_with(test: &str, backend: &'static str, more: &str) -> Self {
         let mut page = Page::new(&format!("full-{test}"));
         page.patience = PATIENCE;
         let test = format!("{backend} {test}");
         table::begin(&test);
         let room = Self { page, backend, test, place: Cell::new(0) };
-        room.measured("the page with its demo model", || {
-            room.page.open(&format!("?backend={backend}"));
+        room.measured(&format!("the page with its demo model{}", shown(more)), || {
+            room.page.open(&format!("?backend={backend}{more}"));
             Outcome::Done
         });
         let runs = room.page.text("#capability summary");
