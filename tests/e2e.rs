@@ -5,8 +5,14 @@
 
 #[path = "e2e/bench.rs"]
 mod bench;
+#[path = "e2e/download.rs"]
+mod download;
 #[path = "e2e/files.rs"]
 mod files;
+#[path = "e2e/host.rs"]
+mod host;
+#[path = "e2e/library.rs"]
+mod library;
 #[path = "e2e/page.rs"]
 mod page;
 #[path = "e2e/part.rs"]
@@ -330,7 +336,10 @@ fn a_checkpoint_in_one_file_and_a_model_folder_and_back() {
 fn an_engine_that_breaks_is_replaced() {
     let page = Page::new("crash");
     let keep_worker = "window.Worker = class extends Worker {
-        constructor(...words) { super(...words); window.lastWorker = this; }
+        constructor(...words) {
+            super(...words);
+            if (words[1].name === 'lorakeet') window.lastWorker = this;
+        }
     };";
     page.at_every_load(keep_worker);
     page.open("");

@@ -3,10 +3,12 @@
 
 import { CLIP_MERGES, DEMO_ADAPTERS, DEMO_KEY, DEMO_MODEL, DEMO_PROMPTS, defaultSettings } from "./demo.js";
 import { sortFiles } from "./files.js";
+import { LibraryController } from "./library-controller.js";
 import { PictureCache, PictureMaker, baseJob, fingerprint } from "./pictures.js";
 import { CRASH } from "./protocol.js";
 import { recall, remember } from "./storage.js";
 import { TrainController } from "./train-controller.js";
+import { confirmed } from "./ui/dialogs.js";
 import { keepUsed } from "./visits.js";
 
 /** How long a slider that is still held rests before its picture is drawn. */
@@ -18,6 +20,8 @@ export class Controller {
   #maker;
   /** @type {TrainController} */
   #train;
+  /** @type {LibraryController} */
+  #library;
   #backend = null;
   /** @type {?{key: string, title: string, isDemo: boolean, report: import("./protocol.js").ModelReport}} */
   #model = null;
@@ -31,7 +35,7 @@ export class Controller {
   /** Loads and additions run one after another. */
   #queue = Promise.resolve();
 
-  constructor(engine, ui) {
+  constructor(engine, library, ui) {
     this.#engine = engine;
     this.#ui = ui;
     this.#maker = new PictureMaker(engine, new PictureCache());
@@ -39,6 +43,13 @@ export class Controller {
       addAdapter: (adapter) => this.addAdapter({ ...adapter, config: null }),
       stopPictures: () => this.#stop(),
       openFiles: (files, role) => this.openFiles(files, role),
+    });
+    this.#library = new LibraryController(library, { ...ui.library, messages: ui.messages }, {
+      loadModel: (model) => this.loadModel(model),
+      addAdapter: (adapter) => this.addAdapter(adapter),
+      removeAdapter: (handle) => this.removeAdapter(handle),
+      loadDemo: () => this.loadDemo(),
+      confirmed,
     });
     this.#wire();
   }
@@ -53,7 +64,12 @@ export class Controller {
     progress.loading(true, false);
     // in turn, so that what is dropped meanwhile waits for the demo model
     this.#inTurn(() => this.#open(forcedBackend));
-    return this.loadDemo();
+    this.#library.refresh();
+    return this.#library.hasLast ? this.#openLast() : this.loadDemo();
+  }
+
+  async #openLast() {
+    if (!await this.#library.openLast() && !this.#model) await this.loadDemo();
   }
 
   async #open(forcedBackend) {
@@ -134,15 +150,18 @@ export class Controller {
     return this.#load({ key: DEMO_KEY, name: "the demo model", title: "Emoji Diffusion", isDemo: true }, (options) => this.#engine.fetchFiles(DEMO_MODEL, options));
   }
 
-  loadModel({ name, files, hasTokenizer }) {
+  /** @param {{name: string, files: object[], hasTokenizer: boolean, place?: FileSystemHandle, entry?: string}} model entry: of the library */
+  loadModel({ name, files, hasTokenizer, place, entry }) {
     const title = name.replace(/\.safetensors$/i, "");
-    return this.#load({ key: `model ${++this.#modelsLoaded}`, name, title, isDemo: false }, async (options) =>
+    const keepable = { title, files, hasTokenizer, place, entry };
+    return this.#load({ key: `model ${++this.#modelsLoaded}`, name, title, isDemo: false, keepable }, async (options) =>
       hasTokenizer ? files : [...files, ...await this.#engine.fetchFiles([CLIP_MERGES], options)]);
   }
 
-  #load({ key, name, title, isDemo }, getFiles) {
+  /** @returns {Promise<boolean>} whether it is loaded */
+  #load({ key, name, title, isDemo, keepable = null }, getFiles) {
     return this.#inTurn(async () => {
-      if (document.body.dataset.state === "error") return; // there is no engine
+      if (document.body.dataset.state === "error") return false; // there is no engine
       this.#stop();
       this.#state("loading", `Loading ${name}…`);
       await this.#train.modelLeaves();
@@ -156,12 +175,15 @@ export class Controller {
         this.#modelChanged();
         await this.#train.modelChanged({ ...this.#model, backend: this.#backend });
         this.#adaptersRefitted(adapters, `does not fit ${title}`);
+        this.#library.modelLoaded(keepable);
         this.#state("ready", "Ready");
+        return true;
       } catch (error) {
-        if (error.name === CRASH) return; // told by #recover
+        if (error.name === CRASH) return false; // told by #recover
         if (error.name !== "AbortError") this.#ui.messages.error(`${name} was not loaded`, error.message);
         this.#state(this.#model ? "ready" : "empty", this.#model ? `${this.#model.title} stays loaded` : "No model is loaded");
         if (!this.#model) this.#ui.twoUp.hint("Load a model to draw with.");
+        return false;
       } finally {
         this.#loading = null;
         this.#ui.progress.loading(false);
@@ -201,29 +223,37 @@ export class Controller {
 
   // ---- adapters ----------------------------------------------------------------------------------
 
-  /** @param {{name: string, file: Blob, config: ?string, handle?: string}} adapter */
-  addAdapter({ name, file, config, handle = `adapter ${++this.#adaptersAdded}` }) {
+  /**
+   * @param {{name: string, file: Blob, config: ?string, handle?: string, place?: FileSystemHandle, entry?: string, strength?: ?{unet: number, textEncoder: number}}} adapter
+   *   entry: of the library
+   * @returns {Promise<boolean>} whether it was added
+   */
+  addAdapter({ name, file, config, handle = `adapter ${++this.#adaptersAdded}`, place, entry, strength }) {
     return this.#inTurn(async () => {
       const { adapters, messages } = this.#ui;
       if (adapters.find(({ name: n, size }) => n === name && size === file.size)) {
         messages.info(name, "This adapter is already here; see its card.");
-        return;
+        return false;
       }
       if (!this.#model) {
         messages.error(name, "An adapter needs a model to go on. Load a model first.");
-        return;
+        return false;
       }
       this.#stop();
       this.#state("loading", `Adding ${name}…`);
       try {
         const report = await this.#train.interlude(() => this.#engine.addAdapter(handle, file.name ?? `${name}.safetensors`, file, config));
         adapters.add({ handle, name, size: file.size, report });
-        this.#state("ready", `${name} is on at strength 1`);
+        if (strength) adapters.setStrength(handle, strength);
+        if (!handle.startsWith("demo ")) this.#library.adapterAdded({ handle, name, file, config, report, place, entry });
+        this.#state("ready", `${name} is on${strength ? " as it was" : " at strength 1"}`);
         if (this.#shown) this.#remake();
+        return true;
       } catch (error) {
-        if (error.name === CRASH) return;
+        if (error.name === CRASH) return false;
         messages.error(`${name} was not added`, error.message);
         this.#state("ready", "Ready");
+        return false;
       }
     });
   }
@@ -242,6 +272,7 @@ export class Controller {
     return this.#inTurn(async () => {
       this.#stop();
       this.#ui.adapters.remove(handle);
+      this.#library.adapterRemoved(handle);
       try {
         await this.#train.interlude(() => this.#engine.removeAdapter(handle));
       } catch (error) {
@@ -257,12 +288,14 @@ export class Controller {
         this.#ui.adapters.setReport(handle, report);
       } else {
         this.#ui.messages.error(`${this.#ui.adapters.remove(handle)} ${reason}`, error.message);
+        this.#library.adapterRemoved(handle);
       }
     }
   }
 
   /** A picture that is known shows at once; another is drawn when the slider rests. */
   #strengthMoved() {
+    this.#library.strengthsMoved(this.#ui.adapters.active());
     if (!this.#shown && !this.#maker.running) return;
     this.#endRest();
     const job = this.#job();

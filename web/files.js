@@ -10,10 +10,11 @@ const PICTURE = /\.(png|jpe?g|webp|gif|avif|bmp|heic|heif|tiff?)$/i;
 const PICKLE = /\.(ckpt|pt|pth|bin|pkl)$/i;
 
 /**
- * @typedef {{path: string, file: File}} Dropped
+ * @typedef {{path: string, file: File, place?: FileSystemHandle, root?: string}} Dropped   place: of what was dropped, the file or the
+ *   folder named `root`, where the browser can find it again
  * @typedef {object} Sorted
- * @property {{name: string, files: import("./protocol.js").ModelFile[], hasTokenizer: boolean}[]} models
- * @property {{name: string, file: File, config: ?string}[]} adapters
+ * @property {{name: string, files: import("./protocol.js").ModelFile[], hasTokenizer: boolean, place?: FileSystemHandle}[]} models
+ * @property {{name: string, file: File, config: ?string, place?: FileSystemHandle}[]} adapters
  * @property {{name: string, file: File}[]} pictures
  * @property {{name: string, file: File}[]} texts       captions, where their names are those of pictures
  * @property {{name: string, problem: string}[]} refused
@@ -21,8 +22,15 @@ const PICKLE = /\.(ckpt|pt|pth|bin|pkl)$/i;
 
 /** Every file in a drop, folders walked. Call it before the drop event ends. @returns {Promise<Dropped[]>} */
 export async function filesOfDrop(dataTransfer) {
-  const entries = [...dataTransfer.items].filter((i) => i.kind === "file").map((i) => i.webkitGetAsEntry?.() ?? i.getAsFile());
-  const found = await Promise.all(entries.filter(Boolean).map(walk));
+  const items = [...dataTransfer.items].filter((i) => i.kind === "file");
+  // all asked for at once: the items are gone after the first wait
+  const entries = items.map((i) => i.webkitGetAsEntry?.() ?? i.getAsFile());
+  const places = items.map((i) => i.getAsFileSystemHandle?.().catch(() => null));
+  const found = await Promise.all(entries.map(async (entry, index) => {
+    if (!entry) return [];
+    const place = await places[index];
+    return (await walk(entry)).map((dropped) => (place ? { ...dropped, place, root: entry.name } : dropped));
+  }));
   return found.flat();
 }
 
@@ -61,15 +69,16 @@ export async function sortFiles(dropped) {
       name: root.split("/").at(-2) ?? "the dropped model",
       files,
       hasTokenizer: files.some(({ path }) => path.startsWith("tokenizer/")),
+      place: inside.find(({ root: dropped }) => root === `${dropped}/`)?.place,
     });
   }
 
   const configs = new Map(rest.filter(({ path }) => /(^|\/)adapter_config\.json$/.test(path)).map(({ path, file }) => [directory(path), file]));
-  for (const { path, file } of rest) {
+  for (const { path, file, place } of rest) {
     const name = path.split("/").at(-1);
     if (/\.safetensors$/i.test(name)) {
       if (await isCheckpoint(file)) {
-        sorted.models.push({ name, files: [{ path: name, blob: file }], hasTokenizer: false });
+        sorted.models.push({ name, files: [{ path: name, blob: file }], hasTokenizer: false, place: place?.kind === "file" ? place : undefined });
       } else {
         const config = configs.get(directory(path));
         configs.delete(directory(path));
@@ -107,7 +116,7 @@ function adapterName(path) {
 }
 
 /** Whether the header names a whole model's tensors. Anything odd is left to the engine's own messages. */
-async function isCheckpoint(file) {
+export async function isCheckpoint(file) {
   try {
     const length = Number(new DataView(await file.slice(0, 8).arrayBuffer()).getBigUint64(0, true));
     if (length > MAX_HEADER || length > file.size - 8) return false;

@@ -2,12 +2,16 @@
 
 import { Controller } from "./controller.js";
 import { Engine } from "./engine.js";
+import { Library } from "./library/library.js";
 import { AdapterList } from "./ui/adapter-list.js";
 import { CapabilityLine } from "./ui/capability.js";
 import { ExportDialog } from "./ui/dialogs.js";
+import { DownloadDialog } from "./ui/download-dialog.js";
 import { DropTarget } from "./ui/drop-target.js";
 import { GenerateForm } from "./ui/generate-form.js";
 import { History } from "./ui/history.js";
+import { KeepLine } from "./ui/keep-line.js";
+import { LibraryPanel } from "./ui/library-panel.js";
 import { Messages } from "./ui/messages.js";
 import { ModelPanel } from "./ui/model-panel.js";
 import { Progress } from "./ui/progress.js";
@@ -28,7 +32,7 @@ const forced = new URLSearchParams(location.search).get("backend");
 
 const messages = new Messages();
 
-const controller = new Controller(new Engine(), {
+const controller = new Controller(new Engine(), new Library(), {
   form: new GenerateForm(),
   twoUp: new TwoUp(),
   progress: new Progress(),
@@ -38,6 +42,12 @@ const controller = new Controller(new Engine(), {
   capability: new CapabilityLine(),
   messages,
   drop: new DropTarget(),
+  library: {
+    panel: new LibraryPanel(),
+    dialog: new DownloadDialog(),
+    keepModel: new KeepLine("#keep-model"),
+    keepAdapters: new KeepLine("#keep-adapters"),
+  },
   train: {
     tabs: new Tabs(),
     messages,

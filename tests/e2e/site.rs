@@ -13,7 +13,68 @@ use std::time::Duration;
 pub struct Site {
     pub url: String,
     shared: Arc<Shared>,
+    listening: Listening,
+}
+
+/// Answers each connection on a thread of its own, until it goes.
+pub struct Listening {
+    pub port: u16,
+    gone: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
+}
+
+impl Listening {
+    pub fn new(answer: impl Fn(TcpStream) -> std::io::Result<()> + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let gone = Arc::new(AtomicBool::new(false));
+        let (ends, answer) = (Arc::clone(&gone), Arc::new(answer));
+        let thread = std::thread::spawn(move || {
+            while !ends.load(Ordering::Relaxed) {
+                match listener.accept() {
+                    Ok((stream, _)) => {
+                        let answer = Arc::clone(&answer);
+                        stream.set_nonblocking(false).unwrap();
+                        std::thread::spawn(move || answer(stream).ok());
+                    }
+                    Err(_) => std::thread::sleep(Duration::from_millis(5)),
+                }
+            }
+        });
+        Self { port, gone, thread: Some(thread) }
+    }
+
+    /// Nobody listens any more.
+    fn go(&mut self) {
+        self.gone.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.gone.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A request's first line and the fields of its head, their names in small letters.
+pub fn head(stream: &TcpStream) -> std::io::Result<(String, BTreeMap<String, String>)> {
+    let mut lines = BufReader::new(stream.try_clone()?).lines();
+    let request = lines.next().unwrap_or_else(|| Ok(String::new()))?;
+    let mut fields = BTreeMap::new();
+    for line in lines {
+        let line = line?;
+        if line.is_empty() {
+            break;
+        }
+        if let Some((name, value)) = line.split_once(':') {
+            fields.insert(name.to_ascii_lowercase(), value.trim().into());
+        }
+    }
+    Ok((request, fields))
 }
 
 struct Shared {
@@ -23,35 +84,21 @@ struct Shared {
     /// In place of the folder's.
     files: Mutex<BTreeMap<String, Vec<u8>>>,
     asked: Mutex<Vec<String>>,
-    gone: AtomicBool,
 }
 
 impl Site {
     /// Serves the built page, on a port of its own.
     pub fn new(knows: bool) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let url = format!("http://localhost:{}/", listener.local_addr().unwrap().port());
         let shared = Arc::new(Shared {
             folder: crate::files::here("dist"),
             knows,
             files: Mutex::default(),
             asked: Mutex::default(),
-            gone: AtomicBool::new(false),
         });
         let serving = Arc::clone(&shared);
-        let thread = std::thread::spawn(move || {
-            while !serving.gone.load(Ordering::Relaxed) {
-                match listener.accept() {
-                    Ok((stream, _)) => {
-                        let shared = Arc::clone(&serving);
-                        std::thread::spawn(move || shared.answer(stream).ok());
-                    }
-                    Err(_) => std::thread::sleep(Duration::from_millis(5)),
-                }
-            }
-        });
-        Self { url, shared, thread: Some(thread) }
+        let listening = Listening::new(move |stream| serving.answer(stream));
+        let url = format!("http://localhost:{}/", listening.port);
+        Self { url, shared, listening }
     }
 
     /// What was asked for since the last call.
@@ -71,16 +118,7 @@ impl Site {
 
     /// Nobody listens any more.
     pub fn go(&mut self) {
-        self.shared.gone.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            thread.join().unwrap();
-        }
-    }
-}
-
-impl Drop for Site {
-    fn drop(&mut self) {
-        self.shared.gone.store(true, Ordering::Relaxed);
+        self.listening.go();
     }
 }
 
@@ -91,14 +129,7 @@ impl Shared {
     }
 
     fn answer(&self, mut stream: TcpStream) -> std::io::Result<()> {
-        stream.set_nonblocking(false)?;
-        let mut lines = BufReader::new(stream.try_clone()?).lines();
-        let request = lines.next().unwrap_or_else(|| Ok(String::new()))?;
-        for line in lines {
-            if line?.is_empty() {
-                break;
-            }
-        }
+        let (request, _) = head(&stream)?;
         let target = request.split(' ').nth(1).unwrap_or("/");
         let path = target[1..].split('?').next().unwrap_or("");
         self.asked.lock().unwrap().push(path.into());

@@ -57,6 +57,24 @@ impl Browser {
         self.post("/refresh", json!({}));
     }
 
+    /// Opens another tab; returns its name and that of the one that was in front, which stays there.
+    pub fn another_tab(&self) -> (String, String) {
+        let name = |value: Value| value.as_str().expect("a tab has a name").to_string();
+        let front = name(self.must("GET", &format!("{}/window", self.session), Value::Null));
+        let new = self.post("/window/new", json!({ "type": "tab" }));
+        (name(new["handle"].clone()), front)
+    }
+
+    /// What follows is done in this tab.
+    pub fn switch_to(&self, tab: &str) {
+        self.post("/window", json!({ "handle": tab }));
+    }
+
+    /// Closes the tab that things are done in; another one has to be switched to.
+    pub fn close_tab(&self) {
+        self.must("DELETE", &format!("{}/window", self.session), Value::Null);
+    }
+
     /// Runs the body of a function in the page; what it returns comes back.
     #[track_caller]
     pub fn run(&self, script: &str, arguments: Value) -> Value {

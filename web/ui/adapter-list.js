@@ -47,6 +47,11 @@ export class AdapterList extends EventTarget {
     this.#refresh();
   }
 
+  /** @param {{unet: number, textEncoder: number}} strength */
+  setStrength(handle, strength) {
+    this.#cards.get(handle)?.restore(strength);
+  }
+
   setReport(handle, report) {
     this.#cards.get(handle)?.setReport(report);
   }
