@@ -76,15 +76,16 @@ impl ClipTokenizer {
         Self::build(vocab.into_iter().collect(), merges(files.merges)?, config.with(special))
     }
 
-    /// The tokenizer of SD 1.x (OpenAI's CLIP ViT-L/14), whose vocabulary follows from its merges:
+    /// The tokenizer of SD 1 and 2 (OpenAI's CLIP ViT-L/14), whose vocabulary follows from its merges:
     /// the 256 bytes, the same at a word's end, the merges in order, the two special tokens
-    /// (`simple_tokenizer.py` in <https://github.com/openai/CLIP>).
+    /// (`simple_tokenizer.py` in <https://github.com/openai/CLIP>). `pad` fills prompts up: the end
+    /// token in SD 1, `!` in SD 2.
     ///
     /// For single-file checkpoints, which bring no tokenizer.
     ///
     /// # Errors
     /// As [`ClipTokenizer::new`].
-    pub fn from_merges(merges_txt: &[u8]) -> Result<Self> {
+    pub fn from_merges(merges_txt: &[u8], pad: &str) -> Result<Self> {
         let merges = merges(merges_txt)?;
         let bytes = byte_characters();
         let tokens = (bytes.iter().map(char::to_string))
@@ -92,12 +93,12 @@ impl ClipTokenizer {
             .chain(merges.iter().map(|(a, b)| format!("{a}{b}")))
             .chain([START.to_string(), END.to_string()]);
         let vocab = tokens.zip(0..).collect();
-        // SD 1.5's tokenizer_config.json.
+        // SD 1.5's tokenizer_config.json, and SD 2's but for its padding.
         let config = Config {
             bos_token: Some(SpecialToken::Full(AddedTokenConfig::normalized(START))),
             eos_token: Some(SpecialToken::Full(AddedTokenConfig::normalized(END))),
             unk_token: Some(SpecialToken::Full(AddedTokenConfig::normalized(END))),
-            pad_token: Some(SpecialToken::Plain(END.to_string())),
+            pad_token: Some(SpecialToken::Plain(pad.to_string())),
             ..Config::default()
         };
         Self::build(vocab, merges, config)
@@ -134,6 +135,13 @@ impl ClipTokenizer {
             _ => MAX_LENGTH,
         };
         Ok(Self { bpe, start, end, pad, max_length })
+    }
+
+    /// Lets it give at most this many ids: a text encoder has only so many positions, whatever the
+    /// tokenizer's files say.
+    pub fn at_most(mut self, positions: usize) -> Self {
+        self.max_length = self.max_length.min(positions.max(2));
+        self
     }
 
     /// How many ids [`ClipTokenizer::encode`] gives: `model_max_length`, 77 where the files don't

@@ -46,7 +46,7 @@ fn merges() -> Vec<u8> {
 }
 
 fn sd15() -> ClipTokenizer {
-    ClipTokenizer::from_merges(&merges()).unwrap()
+    ClipTokenizer::from_merges(&merges(), "<|endoftext|>").unwrap()
 }
 
 fn demo() -> ClipTokenizer {
@@ -104,12 +104,16 @@ fn odd_prompts_equal_transformers() {
     let (demo, sd15) = (demo(), sd15());
     let sd2 = &fixture.special["sd2"];
     let sd2 = with_special(&sd2.config, &sd2.special_tokens_map);
+    // As a single file has it, which brings merges alone.
+    let plain2 = ClipTokenizer::from_merges(&merges(), "!").unwrap();
     let encode = |tokenizer: &ClipTokenizer, text: &str| tokenizer.encode(text).unwrap();
     for prompt in &fixture.prompts {
         let what = format!("{:?}", prompt.text);
         check(&encode(&demo, &prompt.text), &prompt.demo, fixture.pad["demo"], 77, &what);
         check(&encode(&sd15, &prompt.text), &prompt.sd15, fixture.pad["sd15"], 77, &what);
-        check(&encode(&sd2, &prompt.text), &prompt.sd2, fixture.pad["sd2"], 77, &what);
+        for sd2 in [&sd2, &plain2] {
+            check(&encode(sd2, &prompt.text), &prompt.sd2, fixture.pad["sd2"], 77, &what);
+        }
         let cut = encode(&sd15, &prompt.text).truncated;
         assert_eq!(cut.is_some(), prompt.sd15_count > 75, "{what}");
     }
@@ -124,6 +128,16 @@ fn special_token_files_count_as_in_transformers() {
         let encoding = tokenizer.encode(&fixture.special_text).unwrap();
         check(&encoding, &special.ids, special.pad, special.length, name);
     }
+}
+
+#[test]
+fn a_tokenizer_gives_no_more_than_the_text_encoder_takes() {
+    let long =
+        with_special(&serde_json::json!({"model_max_length": 512}), &serde_json::Value::Null);
+    assert_eq!(long.max_length(), 512);
+    let fitted = long.at_most(77);
+    assert_eq!(fitted.encode("a cat").unwrap().ids, sd15().encode("a cat").unwrap().ids);
+    assert_eq!(fitted.at_most(5).encode("one two three four").unwrap().ids.len(), 5);
 }
 
 /// Every Unicode character between two letters, by a checksum for each 4096 of them.
@@ -193,5 +207,8 @@ fn bad_files_are_named() {
     assert!(files(vocab, b"", Some(b"{")).starts_with("tokenizer_config.json: "));
     let config = br#"{"pad_token": "!"}"#;
     assert!(files(vocab, b"", Some(config)).starts_with("vocab.json: !: "));
-    assert!(matches!(ClipTokenizer::from_merges(b"a b\nnonsense\n"), Err(Error::Key { .. })));
+    assert!(matches!(
+        ClipTokenizer::from_merges(b"a b\nnonsense\n", "<|endoftext|>"),
+        Err(Error::Key { .. })
+    ));
 }

@@ -11,7 +11,7 @@ use super::module::{
 use super::settings::Settings;
 use crate::error::{Error, Result};
 use crate::keys::adapter_names::Role;
-use crate::weights::{Dtype, Index, Source};
+use crate::weights::{Index, Source};
 
 /// What a module is read from.
 pub(super) struct Reader<'a> {
@@ -315,7 +315,7 @@ impl Reader<'_> {
             return Err(Error::key(&self.index.file, partner, problem, BROKEN));
         };
         let info = self.index.info(key)?;
-        if !matches!(info.dtype, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16) {
+        if !info.dtype.is_float() {
             let problem = format!("is of type {}, not a float", info.dtype.name());
             return Err(self.error(role, problem, BROKEN));
         }

@@ -29,7 +29,9 @@ pub fn file_kind<'a>(keys: impl IntoIterator<Item = &'a str>) -> FileKind {
     let any = |parts: &[&str]| keys.iter().any(|key| parts.iter().any(|part| key.contains(part)));
     let starts =
         |parts: &[&str]| keys.iter().any(|key| parts.iter().any(|part| key.starts_with(part)));
-    if any(&ADAPTER) {
+    // A merge may have left a LoRA's tensors in a checkpoint: its own input convolution tells.
+    let whole = keys.contains(&"model.diffusion_model.input_blocks.0.0.weight");
+    if any(&ADAPTER) && !whole {
         return FileKind::Adapter;
     }
     if any(&["joint_blocks."]) {
@@ -38,22 +40,30 @@ pub fn file_kind<'a>(keys: impl IntoIterator<Item = &'a str>) -> FileKind {
     if any(&["double_blocks.", "single_transformer_blocks."]) {
         return FileKind::OtherModel("Flux");
     }
-    if starts(&["conditioner.embedders."]) {
+    // sgm's layout, which SD 2 is found in too. XL has a second text encoder, or (its refiner) class
+    // embeddings.
+    let sgm = starts(&["conditioner.embedders."]);
+    let classes = starts(&["model.diffusion_model.label_emb."]);
+    if starts(&["conditioner.embedders.1."]) || (sgm && classes) {
         return FileKind::OtherModel("Stable Diffusion XL");
     }
     if starts(&["control_model.", "controlnet_cond_embedding."]) {
         return FileKind::OtherModel("a ControlNet");
     }
-    if starts(&["model.diffusion_model.label_emb."]) {
+    if any(&["motion_modules.", ".time_stack.", ".time_mixer."]) {
+        return FileKind::OtherModel("a video model");
+    }
+    if classes {
         return FileKind::OtherModel("an upscaler or unCLIP model (it has class embeddings)");
     }
-    if starts(&["model.diffusion_model.input_blocks."]) {
+    if starts(&["model.diffusion_model.input_blocks.", "model_ema.diffusion_modelinput_blocks"]) {
         return FileKind::Checkpoint;
     }
     if any(&["down_blocks.0.resnets.0.time_emb_proj.", "input_blocks.0.0."]) {
         return FileKind::Part("a UNet");
     }
-    if any(&["embeddings.token_embedding.", "cond_stage_model."]) {
+    let open_clip = starts(&["transformer.resblocks."]);
+    if open_clip || sgm || any(&["embeddings.token_embedding.", "cond_stage_model."]) {
         return FileKind::Part("a text encoder");
     }
     if starts(&["encoder.", "decoder.", "first_stage_model.", "vae."])
@@ -65,6 +75,11 @@ pub fn file_kind<'a>(keys: impl IntoIterator<Item = &'a str>) -> FileKind {
         return FileKind::Embedding;
     }
     FileKind::Unknown
+}
+
+/// Whether only an adapter has a tensor of this name.
+pub fn is_adapter_key(key: &str) -> bool {
+    ADAPTER.iter().any(|part| key.contains(part))
 }
 
 /// Parts of names that only adapters have (specs of kohya, diffusers, PEFT and LyCORIS).
@@ -96,8 +111,9 @@ const ADAPTER: [&str; 22] = [
 /// Shapes by diffusers name.
 pub type Shapes = BTreeMap<String, Vec<usize>>;
 
-/// A UNet's `config.json` from its tensors in diffusers names. Heads are not in the shapes: SD 1
-/// (`proj_in` a convolution) has 8 everywhere, SD 2 (a matrix) has 64 channels to each.
+/// A UNet's `config.json` from its tensors in diffusers names. Heads are not in the shapes: SD 1 has 8
+/// everywhere, SD 2 64 channels to each. The two are told apart by the text embeddings' width (768,
+/// 1024) or else by `proj_in`, which is a convolution in SD 1 and a matrix in SD 2.
 ///
 /// # Errors
 /// Names the tensor without which it can't be told.
@@ -129,7 +145,12 @@ pub fn unet_config(shapes: &Shapes) -> Result<Value, String> {
         .collect();
     let context = find(shapes, ".attn2.to_k.weight").and_then(|shape| shape.get(1).copied());
     let linear = find(shapes, ".proj_in.weight").is_some_and(|shape| shape.len() == 2);
-    let heads = if linear {
+    let second = match context {
+        Some(768) => false,
+        Some(1024) => true,
+        _ => linear,
+    };
+    let heads = if second {
         json!(channels.iter().map(|c| (c / 64).max(1)).collect::<Vec<_>>())
     } else {
         json!(8)
@@ -162,11 +183,14 @@ pub fn unet_config(shapes: &Shapes) -> Result<Value, String> {
     }))
 }
 
-/// A VAE's `config.json` from its tensors in diffusers names.
+/// A VAE's `config.json` from its tensors in diffusers names, whether it is the full one or TAESD.
 ///
 /// # Errors
 /// Names the tensor without which it can't be told.
 pub fn vae_config(shapes: &Shapes) -> Result<Value, String> {
+    if any(shapes, "decoder.layers.") {
+        return tiny_vae_config(shapes);
+    }
     let blocks = count(shapes, "encoder.down_blocks.");
     if blocks == 0 {
         return Err("encoder.down_blocks.0.resnets.0.conv1.weight".into());
@@ -194,21 +218,53 @@ pub fn vae_config(shapes: &Shapes) -> Result<Value, String> {
     }))
 }
 
-/// A text encoder's `config.json` from its tensors in transformers names. The padding token is the
-/// one that Stable Diffusion pads with: the last of the vocabulary in SD 1, number 0 (`!`) in SD 2,
-/// whose encoder is OpenCLIP's, recognised by the caller from the names.
+/// TAESD's: a convolution begins each level, blocks of three follow it, and one more ends them all.
+fn tiny_vae_config(shapes: &Shapes) -> Result<Value, String> {
+    let levels = |part: &str| {
+        let mut levels: Vec<usize> = Vec::new();
+        for layer in 0..count(shapes, &format!("{part}.layers.")) {
+            if shapes.contains_key(&format!("{part}.layers.{layer}.weight")) {
+                levels.push(0);
+            } else if any(shapes, &format!("{part}.layers.{layer}.conv."))
+                && let Some(blocks) = levels.last_mut()
+            {
+                *blocks += 1;
+            }
+        }
+        levels.pop();
+        levels
+    };
+    let (encoder, decoder) = (levels("encoder"), levels("decoder"));
+    let last = count(shapes, "decoder.layers.").saturating_sub(1);
+    Ok(json!({
+        "_class_name": "AutoencoderTiny",
+        "act_fn": "relu",
+        "decoder_block_out_channels": vec![dim(shapes, "decoder.layers.0.weight", 0)?; decoder.len()],
+        "encoder_block_out_channels": vec![dim(shapes, "encoder.layers.0.weight", 0)?; encoder.len()],
+        "in_channels": dim(shapes, "encoder.layers.0.weight", 1)?,
+        "latent_channels": dim(shapes, "decoder.layers.0.weight", 1)?,
+        "num_decoder_blocks": decoder,
+        "num_encoder_blocks": encoder,
+        "out_channels": dim(shapes, &format!("decoder.layers.{last}.weight"), 0)?,
+        "scaling_factor": 1.0,
+        "upsampling_scaling_factor": 2,
+    }))
+}
+
+/// A text encoder's `config.json` from its tensors in transformers names. SD 2's encoder is OpenCLIP's
+/// ViT-H, recognised by the caller from the names, or by its width.
 ///
 /// # Errors
 /// Names the tensor without which it can't be told.
 pub fn clip_config(shapes: &Shapes, open_clip: bool) -> Result<Value, String> {
     let tokens = "text_model.embeddings.token_embedding.weight";
     let (vocabulary, hidden) = (dim(shapes, tokens, 0)?, dim(shapes, tokens, 1)?);
-    let last = vocabulary.saturating_sub(1);
+    let gelu = open_clip || hidden == 1024;
     Ok(json!({
         "architectures": ["CLIPTextModel"],
         "bos_token_id": vocabulary.saturating_sub(2),
-        "eos_token_id": last,
-        "hidden_act": if open_clip { "gelu" } else { "quick_gelu" },
+        "eos_token_id": vocabulary.saturating_sub(1),
+        "hidden_act": if gelu { "gelu" } else { "quick_gelu" },
         "hidden_size": hidden,
         "intermediate_size": dim(shapes, "text_model.encoder.layers.0.mlp.fc1.weight", 0)?,
         "layer_norm_eps": 1e-5,
@@ -218,28 +274,8 @@ pub fn clip_config(shapes: &Shapes, open_clip: bool) -> Result<Value, String> {
         // Every CLIP that Stable Diffusion uses has 64 channels to a head.
         "num_attention_heads": (hidden / 64).max(1),
         "num_hidden_layers": count(shapes, "text_model.encoder.layers."),
-        "pad_token_id": if open_clip { 0 } else { last },
         "vocab_size": vocabulary,
     }))
-}
-
-/// `scheduler_config.json` of Stable Diffusion 1 and 2. A file's names don't tell epsilon from
-/// v-prediction; its metadata may.
-pub fn scheduler_config(v_prediction: bool) -> Value {
-    json!({
-        "_class_name": "PNDMScheduler",
-        "beta_end": 0.012,
-        "beta_schedule": "scaled_linear",
-        "beta_start": 0.00085,
-        "clip_sample": false,
-        "num_train_timesteps": 1000,
-        "prediction_type": if v_prediction { "v_prediction" } else { "epsilon" },
-        "set_alpha_to_one": false,
-        "skip_prk_steps": true,
-        "steps_offset": 1,
-        "timestep_spacing": "leading",
-        "trained_betas": null,
-    })
 }
 
 fn any(shapes: &Shapes, prefix: &str) -> bool {

@@ -176,6 +176,42 @@ const RESNET: [(&str, &str); 6] = [
     ("skip_connection", "conv_shortcut"),
 ];
 
+/// The parts of a transformer of depth 1.
+const TRANSFORMER: [&str; 16] = [
+    "norm",
+    "proj_in",
+    "proj_out",
+    "transformer_blocks.0.attn1.to_q",
+    "transformer_blocks.0.attn1.to_k",
+    "transformer_blocks.0.attn1.to_v",
+    "transformer_blocks.0.attn1.to_out.0",
+    "transformer_blocks.0.attn2.to_q",
+    "transformer_blocks.0.attn2.to_k",
+    "transformer_blocks.0.attn2.to_v",
+    "transformer_blocks.0.attn2.to_out.0",
+    "transformer_blocks.0.ff.net.0.proj",
+    "transformer_blocks.0.ff.net.2",
+    "transformer_blocks.0.norm1",
+    "transformer_blocks.0.norm2",
+    "transformer_blocks.0.norm3",
+];
+
+/// Every ldm name (without `model.diffusion_model.`) that a tensor of a Stable Diffusion UNet can have,
+/// of blocks up to number 24 (SD 1 and 2 have 12): for names that have to be found by another form.
+pub fn unet_names() -> Vec<String> {
+    let mut modules: Vec<String> = SINGLE.iter().map(|row| row.0.into()).collect();
+    let numbered =
+        (0..=24).flat_map(|at| ["input", "output"].map(|side| format!("{side}_blocks.{at}")));
+    for block in numbered.chain(["middle_block".into()]) {
+        let parts = RESNET.iter().map(|row| row.0).chain(TRANSFORMER).chain(["op", "conv"]);
+        for name in parts {
+            modules.extend((0..3).map(|part| format!("{block}.{part}.{name}")));
+        }
+    }
+    let both = |module: String| [format!("{module}.weight"), format!("{module}.bias")];
+    modules.into_iter().flat_map(both).collect()
+}
+
 /// Within a transformer both vocabularies agree. Empty stands for the transformer itself.
 fn is_transformer(rest: &str) -> bool {
     rest.is_empty()

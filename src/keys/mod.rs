@@ -3,6 +3,8 @@
 
 pub mod adapter_names;
 pub mod clip;
+pub mod clues;
 pub mod detect;
+pub mod family;
 pub mod ldm;
 pub mod vae;

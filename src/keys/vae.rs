@@ -27,6 +27,8 @@ pub fn to_diffusers(key: &str, levels: usize) -> Option<String> {
     let path = match path {
         "conv_in" | "conv_out" | "conv_norm_out" => path.to_string(),
         "norm_out" => "conv_norm_out".into(),
+        // TAESD's, which have one name everywhere.
+        _ if path.starts_with("layers.") => path.to_string(),
         _ => mid(path).or_else(|| level(part, path, levels))?,
     };
     Some(format!("{part}.{path}.{parameter}"))

@@ -255,7 +255,8 @@ impl<'a> Parameters<'a> {
     fn bytes(&self, name: &str, shape: &[usize]) -> Option<(Dtype, Vec<u8>)> {
         let key = self.key(name);
         let mut state = self.shared.state.borrow_mut();
-        let Some(Stored { source, info, .. }) = self.shared.component.tensors.get(&key) else {
+        let Some(stored @ Stored { source, info, .. }) = self.shared.component.tensors.get(&key)
+        else {
             state.report.missing.push(format!("{key} {shape:?}"));
             return None;
         };
@@ -283,7 +284,7 @@ impl<'a> Parameters<'a> {
             total: self.shared.total,
             component: self.shared.component.name,
         });
-        Some((info.dtype, bytes))
+        Some(stored.unscaled(bytes))
     }
 }
 
@@ -315,7 +316,9 @@ fn all_finite(dtype: Dtype, bytes: &[u8]) -> bool {
     match dtype {
         Dtype::F16 => pairs(0x7C00),
         Dtype::BF16 => pairs(0x7F80),
-        Dtype::F32 | Dtype::F64 => to_f32(dtype, bytes).iter().all(|value| value.is_finite()),
+        Dtype::F32 | Dtype::F64 | Dtype::F8E4M3 | Dtype::F8E5M2 => {
+            to_f32(dtype, bytes).iter().all(|value| value.is_finite())
+        }
         _ => true,
     }
 }

@@ -1,6 +1,8 @@
 //! From a prompt to a picture. Long work is pulled: [`TextToImage::advance`] does one block of it.
 
 mod encoders;
+mod fit;
+mod inpainting;
 mod loader;
 mod prompts;
 mod stable_diffusion;

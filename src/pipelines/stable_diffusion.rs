@@ -6,6 +6,7 @@ use std::rc::Rc;
 use burn::tensor::{Device, Tensor};
 
 use super::encoders::Encoders;
+use super::fit;
 use super::loader::Loader;
 use super::prompts::Prompts;
 use super::vae::Vae;
@@ -17,7 +18,7 @@ use crate::layers::{LoadReport, Progress, Site, Storage};
 use crate::models::{CLIPTextConfig, CLIPTextModel, UNet2DConditionConfig, UNet2DConditionModel};
 use crate::schedulers::{SchedulerConfig, SchedulerKind};
 use crate::tokenizer::{ClipTokenizer, TokenizerFiles};
-use crate::weights::{Checkpoint, Source};
+use crate::weights::{Checkpoint, Family, Source};
 
 /// What loading a model found, for people.
 #[derive(Debug, Clone, serde::Serialize)]
@@ -30,6 +31,8 @@ pub struct ModelReport {
     pub ignored: Vec<String>,
     /// Things worth knowing, as sentences.
     pub notes: Vec<String>,
+    /// Which member of the family it is, from which evidence.
+    pub family: Family,
 }
 
 /// A model, ready to make pictures.
@@ -44,6 +47,8 @@ pub struct StableDiffusion {
     pub scheduler: SchedulerKind,
     /// For previews.
     pub latent_rgb: LatentRgb,
+    /// Which member of the family it is.
+    pub family: Family,
     adapters: RefCell<AdapterSet>,
     unet_sites: Vec<Site>,
     encoders: Encoders,
@@ -69,7 +74,6 @@ impl StableDiffusion {
         let mut loader =
             Loader { sources: &checkpoint.sources, device, storage, progress, reports: Vec::new() };
         // Small things first, so that a bad config is told before two gigabytes are read.
-        let tokenizer = tokenizer(checkpoint, clip_merges)?;
         let scheduler_config = SchedulerConfig::from_json(
             "scheduler_config.json",
             &checkpoint.scheduler_config.to_string(),
@@ -78,25 +82,9 @@ impl StableDiffusion {
         let scheduler = SchedulerKind::from_config(&scheduler_config)?;
         let text_config = CLIPTextConfig::parse(&checkpoint.text_encoder)?;
         let unet_config = UNet2DConditionConfig::parse(&checkpoint.unet)?;
-        if unet_config.cross_attention_dim != text_config.hidden_size {
-            return Err(Error::key(
-                &checkpoint.unet.file,
-                "cross_attention_dim",
-                format!(
-                    "is {} while the text encoder is {} wide",
-                    unet_config.cross_attention_dim, text_config.hidden_size
-                ),
-                "Use a UNet and a text encoder that belong together",
-            ));
-        }
-        if unet_config.in_channels != unet_config.out_channels {
-            return Err(Error::key(
-                &checkpoint.unet.file,
-                "in_channels",
-                format!("is {}: this is an inpainting model", unet_config.in_channels),
-                "Use a text-to-image model with 4 input channels",
-            ));
-        }
+        fit::check(checkpoint, &unet_config, &text_config)?;
+        let tokenizer =
+            tokenizer(checkpoint, clip_merges)?.at_most(text_config.max_position_embeddings);
 
         let (text_encoder, text_sites) =
             loader.load(&checkpoint.text_encoder, &[], |parameters| {
@@ -107,7 +95,7 @@ impl StableDiffusion {
         })?;
         let vae = Vae::load(&mut loader, &checkpoint.vae)?;
 
-        let mut notes = Vec::new();
+        let mut notes = checkpoint.family.notes.clone();
         for component in [&checkpoint.text_encoder, &checkpoint.unet, &checkpoint.vae] {
             if component.config_inferred {
                 notes.push(format!(
@@ -121,6 +109,7 @@ impl StableDiffusion {
             components: loader.reports,
             ignored: checkpoint.ignored.clone(),
             notes,
+            family: checkpoint.family.clone(),
         };
         let model = Self {
             unet,
@@ -128,6 +117,7 @@ impl StableDiffusion {
             scheduler_config,
             scheduler,
             latent_rgb: LatentRgb::from_config(&checkpoint.vae.config),
+            family: checkpoint.family.clone(),
             adapters: RefCell::default(),
             unet_sites,
             encoders: Encoders::new(checkpoint, device, storage, (text_encoder, text_sites), vae),
@@ -145,8 +135,7 @@ impl StableDiffusion {
 
     /// The size of picture, in pixels, that the model was trained on.
     pub fn native_size(&self) -> usize {
-        let latent = self.unet.config().sample_size.as_ref().and_then(serde_json::Value::as_u64);
-        latent.map_or(512, |size| 8 * size as usize)
+        self.family.size
     }
 
     /// Bytes of the largest tensor of a picture of this many pixels, in f32: what a GPU has to take in
@@ -292,7 +281,7 @@ fn tokenizer(checkpoint: &Checkpoint, clip_merges: Option<&[u8]>) -> Result<Clip
                 special_tokens_map: special.as_deref().map(str::as_bytes),
             })
         }
-        (None, Some(merges)) => ClipTokenizer::from_merges(merges),
+        (None, Some(merges)) => ClipTokenizer::from_merges(merges, checkpoint.family.pad_token()),
         (None, None) => Err(Error::file(
             &checkpoint.name,
             "brings no tokenizer",

@@ -4,12 +4,13 @@ use std::rc::Rc;
 
 use burn::tensor::{Tensor, TensorData};
 
-use super::{StableDiffusion, Vae};
+use super::{StableDiffusion, Vae, inpainting};
 use crate::error::{Error, Result};
 use crate::models::embeddings::timestep_embedding;
 use crate::models::unet_2d_condition::UNetPass;
 use crate::noise::TorchGenerator;
 use crate::schedulers::{Schedule, SchedulerKind};
+use crate::weights::Task;
 
 /// What to make.
 #[derive(Debug, Clone, PartialEq, serde::Deserialize)]
@@ -73,6 +74,8 @@ pub struct TextToImage {
     schedule: Schedule,
     generator: TorchGenerator,
     context: Option<Tensor<3>>,
+    /// What an inpainting UNet takes beside the latents.
+    beside: Option<Tensor<4>>,
     latents: Tensor<4>,
     previous_x0: Option<Tensor<4>>,
     decoding: Option<Tensor<4>>,
@@ -121,7 +124,7 @@ impl TextToImage {
         };
         let schedule = Schedule::new(kind, &model.scheduler_config, settings.steps)?;
 
-        let channels = model.unet.config().in_channels;
+        let channels = model.unet.config().out_channels;
         let shape = [1, channels, settings.height / 8, settings.width / 8];
         let count = shape.iter().product();
         let mut generator = TorchGenerator::new(settings.seed);
@@ -144,6 +147,7 @@ impl TextToImage {
             schedule,
             generator,
             context: None,
+            beside: None,
             latents,
             previous_x0: None,
             decoding: None,
@@ -188,6 +192,10 @@ impl TextToImage {
         match phase {
             Phase::Text => {
                 self.context = Some(self.encode_prompts()?);
+                if self.model.family.task == Task::Inpainting {
+                    let [_, _, height, width] = self.latents.dims();
+                    self.beside = Some(inpainting::of_nothing(&self.model, [height, width])?);
+                }
                 self.phase = Phase::Denoise;
             }
             Phase::Denoise => preview = self.denoise_block(),
@@ -230,7 +238,10 @@ impl TextToImage {
         let pass = match &mut self.pass {
             Some(pass) => pass,
             none => {
-                let input = self.latents.clone().mul_scalar(step.input_scale);
+                let mut input = self.latents.clone().mul_scalar(step.input_scale);
+                if let Some(beside) = &self.beside {
+                    input = Tensor::cat(vec![input, beside.clone()], 1);
+                }
                 let context = self.context.clone()?;
                 let batch = context.dims()[0];
                 let input = input.repeat_dim(0, batch);

@@ -9,11 +9,28 @@ use super::optimizer_config::OptimizerConfig;
 use super::picture::Role;
 use crate::error::{Error, Result};
 use crate::models::UNet2DConditionConfig;
+use crate::pipelines::StableDiffusion;
+use crate::weights::Task;
 
 /// Largest rank, steps, batch and the like: more is a slip of the finger.
 const MOST_RANK: usize = 256;
 const MOST_STEPS: usize = 100_000;
 const MOST_BATCH: usize = 64;
+
+/// Refuses models whose UNet takes more than latents: a run has no masks to give it.
+///
+/// # Errors
+/// For an inpainting model.
+pub fn model(model: &StableDiffusion) -> Result<()> {
+    if model.family.task == Task::TextToImage {
+        return Ok(());
+    }
+    Err(Error::setting(
+        "model",
+        "is an inpainting model, and training has no masks to give it",
+        "Train on the text-to-image model that it was made from: what comes out fits both",
+    ))
+}
 
 /// Checks every setting by itself and those that exclude each other.
 ///

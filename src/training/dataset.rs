@@ -7,6 +7,7 @@ use std::rc::Rc;
 use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
+use super::check;
 use super::config::{Config, Posterior};
 use super::picture::{Buckets, Picture, Role};
 use crate::error::{Error, Result};
@@ -181,6 +182,7 @@ impl Preparation {
         mut pictures: Vec<Picture>,
         config: &Config,
     ) -> Result<Self> {
+        check::model(&model)?;
         let count = |pictures: &[Picture], role| {
             pictures.iter().filter(|picture| picture.role == role).count()
         };

@@ -7,12 +7,14 @@ use std::rc::Rc;
 
 use serde_json::Value;
 
-use super::{Index, Source, TensorInfo, to_f32};
+use super::scales::Scales;
+use super::{Dtype, Index, Source, TensorInfo, to_f32};
 use crate::error::{Error, Result};
+use crate::keys::family::Family;
 use crate::keys::{clip, detect, vae};
 
 /// One stored tensor of a component.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Stored {
     /// Which of the checkpoint's sources it is in.
     pub source: usize,
@@ -21,6 +23,8 @@ pub struct Stored {
     /// Its type, shape and place; for a part of a fused tensor, that part's. The shape is as
     /// stored: a matrix may be a 1x1 convolution with ones at the end.
     pub info: TensorInfo,
+    /// What its numbers are to be multiplied by, where 8-bit floats were scaled.
+    pub scale: Option<f32>,
 }
 
 impl Stored {
@@ -42,12 +46,36 @@ impl Stored {
         Ok(bytes)
     }
 
-    /// The tensor's values as f32, whatever its stored type.
+    /// The tensor's values as f32, whatever its stored type, scaled where it has a scale.
     ///
     /// # Errors
     /// When the source can't be read.
     pub fn read_f32(&self, sources: &[Rc<dyn Source>]) -> Result<Vec<f32>> {
-        Ok(to_f32(self.info.dtype, &self.read(sources)?))
+        let (dtype, bytes) = self.unscaled(self.read(sources)?);
+        Ok(to_f32(dtype, &bytes))
+    }
+
+    /// Bytes as they are in the file to the type and bytes of the tensor's own numbers: f32 where it
+    /// has a scale, else unchanged.
+    pub fn unscaled(&self, bytes: Vec<u8>) -> (Dtype, Vec<u8>) {
+        let dtype = self.info.dtype;
+        let Some(scale) = self.scale else { return (dtype, bytes) };
+        let values = to_f32(dtype, &bytes).into_iter();
+        (Dtype::F32, values.flat_map(|value| (value * scale).to_le_bytes()).collect())
+    }
+
+    /// Every tensor of a file, which has this number among the checkpoint's sources.
+    pub(super) fn all<'a>(
+        index: &'a Index,
+        source: usize,
+        scales: &'a Scales,
+    ) -> impl Iterator<Item = Self> + 'a {
+        index.tensors.iter().map(move |(key, info)| Self {
+            source,
+            key: key.clone(),
+            info: info.clone(),
+            scale: scales.of(key),
+        })
     }
 }
 
@@ -79,7 +107,7 @@ impl Component {
     ) -> Result<Self> {
         let mut component = Self::new(name, source.name());
         component.config = config;
-        component.add_file(&Index::read(source)?, 0, &mut Vec::new());
+        component.add_file(&Index::read(source)?, source, 0, &mut Vec::new())?;
         Ok(component)
     }
 
@@ -94,10 +122,24 @@ impl Component {
     }
 
     /// Takes in every tensor of a file in diffusers or transformers names. What nothing knows keeps
-    /// its name, so that loading reports it as unused.
-    pub(super) fn add_file(&mut self, index: &Index, source: usize, ignored: &mut Vec<String>) {
-        for (key, info) in &index.tensors {
-            let stored = Stored { source, key: key.clone(), info: info.clone() };
+    /// its name, so that loading reports it as unused. `at` is the file's number among the sources.
+    ///
+    /// # Errors
+    /// When 8-bit weights are scaled in a way that isn't read.
+    pub(super) fn add_file(
+        &mut self,
+        index: &Index,
+        source: &dyn Source,
+        at: usize,
+        ignored: &mut Vec<String>,
+    ) -> Result<()> {
+        let scales = Scales::read(index, source)?;
+        for stored in Stored::all(index, at, &scales) {
+            let key = &stored.key;
+            if let Some(why) = Scales::reason(key) {
+                ignored.push(format!("{key}: {why}"));
+                continue;
+            }
             let name = match self.name {
                 "text_encoder" => match clip::to_diffusers(key) {
                     Some(clip::ClipName::Whole(name)) => Some(name),
@@ -112,6 +154,7 @@ impl Component {
             };
             self.add(name.unwrap_or_else(|| key.clone()), stored, ignored);
         }
+        Ok(())
     }
 
     /// Takes in one tensor; of two with the same name the first stays.
@@ -167,7 +210,11 @@ pub struct Checkpoint {
     pub tokenizer: Option<TokenizerFiles>,
     /// Tensors that are part of no component, each with the reason if there is a known one.
     pub ignored: Vec<String>,
+    /// Which member of the family it is, from which evidence.
+    pub family: Family,
 }
+
+pub(super) const WHAT_TO_BRING: &str = "Bring one .safetensors checkpoint, or a whole diffusers folder with its model_index.json and its unet, text_encoder and vae folders";
 
 impl std::fmt::Debug for Checkpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -178,101 +225,4 @@ impl std::fmt::Debug for Checkpoint {
             .field("ignored", &self.ignored.len())
             .finish_non_exhaustive()
     }
-}
-
-impl Checkpoint {
-    /// Opens a model from its files: a diffusers folder or a single safetensors file. A source's
-    /// name is its path in the folder, such as `my-model/unet/config.json`; other files among them
-    /// do no harm.
-    ///
-    /// # Errors
-    /// When it is something else, a part is missing or a header is damaged.
-    pub fn open(files: Vec<Rc<dyn Source>>) -> Result<Self> {
-        if let Some(root) = super::folder::find_root(&files) {
-            return super::folder::open(&files, &root);
-        }
-        let mut models = files.clone();
-        models.retain(|file| file.name().ends_with(".safetensors"));
-        match (models.as_slice(), files.as_slice()) {
-            // Whatever a lone file is, its header tells.
-            ([only], _) | ([], [only]) => super::single_file::open(Rc::clone(only)),
-            ([], []) => Err(Error::file("no file", "there is nothing to open", WHAT_TO_BRING)),
-            ([], [first, ..]) => Err(Error::file(
-                first.name(),
-                format!("there is no model among these {} files", files.len()),
-                WHAT_TO_BRING,
-            )),
-            ([first, ..], _) => Err(Error::file(
-                first.name(),
-                format!(
-                    "is one of {} model files, and no model_index.json says which is what",
-                    models.len()
-                ),
-                WHAT_TO_BRING,
-            )),
-        }
-    }
-
-    /// Opens a model folder or a single file on disk.
-    ///
-    /// # Errors
-    /// As [`Checkpoint::open`], and when the path can't be read.
-    #[cfg(not(target_arch = "wasm32"))]
-    pub fn open_path(path: impl AsRef<std::path::Path>) -> Result<Self> {
-        let path = path.as_ref();
-        if !path.is_dir() {
-            return Self::open(vec![Rc::new(super::FileSource::open(path)?)]);
-        }
-        let mut files = Vec::new();
-        walk(path, "", 2, &mut files)?;
-        if files.is_empty() {
-            return Err(Error::file(
-                path.display().to_string(),
-                "there is no model file in this folder",
-                WHAT_TO_BRING,
-            ));
-        }
-        let mut checkpoint = Self::open(files)?;
-        if let Some(name) = path.canonicalize().ok().as_deref().and_then(std::path::Path::file_name)
-        {
-            checkpoint.name = name.to_string_lossy().into_owned();
-        }
-        Ok(checkpoint)
-    }
-}
-
-pub(super) const WHAT_TO_BRING: &str = "Bring one .safetensors checkpoint, or a whole diffusers folder with its model_index.json and its unet, text_encoder and vae folders";
-
-/// Collects the files of a model folder under their relative paths, `depth` folders deep.
-#[cfg(not(target_arch = "wasm32"))]
-fn walk(
-    folder: &std::path::Path,
-    prefix: &str,
-    depth: usize,
-    files: &mut Vec<Rc<dyn Source>>,
-) -> Result<()> {
-    let fail = |error: std::io::Error| {
-        Error::file(
-            folder.display().to_string(),
-            format!("can't be listed: {error}"),
-            "Check the path and its permissions",
-        )
-    };
-    let mut entries = std::fs::read_dir(folder)
-        .and_then(Iterator::collect::<std::io::Result<Vec<_>>>)
-        .map_err(fail)?;
-    entries.sort_by_key(std::fs::DirEntry::file_name);
-    for entry in entries {
-        let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
-        let relative = format!("{prefix}{name}");
-        if path.is_dir() {
-            // Git's and the hub's own folders hold no model.
-            if depth > 0 && !name.starts_with('.') {
-                walk(&path, &format!("{relative}/"), depth - 1, files)?;
-            }
-        } else if super::folder::is_relevant(&name) && path.is_file() {
-            files.push(Rc::new(super::FileSource::open(&path)?.named(relative)));
-        }
-    }
-    Ok(())
 }

@@ -4,8 +4,10 @@ use std::rc::Rc;
 
 use serde_json::Value;
 
-use super::checkpoint::{Checkpoint, Component, TokenizerFiles, WHAT_TO_BRING};
-use super::{Index, Source};
+use super::checkpoint::{Component, TokenizerFiles, WHAT_TO_BRING};
+use super::draft::Draft;
+use super::json::read_json;
+use super::{Index, Source, clues};
 use crate::error::{Error, Result};
 
 /// Endings of weights that are Python pickles or another framework's.
@@ -35,7 +37,7 @@ pub(super) fn find_root(files: &[Rc<dyn Source>]) -> Option<String> {
 ///
 /// # Errors
 /// When it isn't Stable Diffusion 1 or 2, or a file is missing or damaged.
-pub(super) fn open(files: &[Rc<dyn Source>], root: &str) -> Result<Checkpoint> {
+pub(super) fn open(files: &[Rc<dyn Source>], root: &str) -> Result<Draft> {
     let folder = Folder { files, root };
     let index = folder.find("model_index.json").map(read_json).transpose()?;
     refuse(&folder, index.as_ref())?;
@@ -48,15 +50,22 @@ pub(super) fn open(files: &[Rc<dyn Source>], root: &str) -> Result<Checkpoint> {
         Some(name) if !name.is_empty() => name.to_string(),
         _ => "model".into(),
     };
-    Ok(Checkpoint {
+    let scheduler_config = folder.json("scheduler/scheduler_config.json")?;
+    let original = index.as_ref().and_then(|index| index["_name_or_path"].as_str());
+    let names = format!("{name} {}", original.unwrap_or_default());
+    let clues = clues::of_folder(&unet.file, &names, &unet.config, &scheduler_config);
+    Ok(Draft {
+        file: format!("{root}model_index.json"),
         name,
         sources,
         unet,
-        text_encoder,
-        vae,
-        scheduler_config: folder.json("scheduler/scheduler_config.json")?,
+        text_encoder: Some(text_encoder),
+        vae: Some(vae),
+        scheduler_config: Some(scheduler_config),
         tokenizer: tokenizer(&folder)?,
+        clues,
         ignored,
+        notes: Vec::new(),
     })
 }
 
@@ -95,19 +104,6 @@ impl Folder<'_> {
     }
 }
 
-fn read_json(source: &Rc<dyn Source>) -> Result<Value> {
-    let damaged = |problem: String| {
-        Error::file(
-            source.name(),
-            problem,
-            "Download the file again; a config is a small JSON file",
-        )
-    };
-    let value: Value = serde_json::from_slice(&source.read_all()?)
-        .map_err(|error| damaged(format!("isn't JSON ({error})")))?;
-    if value.is_object() { Ok(value) } else { Err(damaged("isn't a JSON object".into())) }
-}
-
 /// Refuses pipelines that are no Stable Diffusion 1 or 2, by what they are called.
 fn refuse(folder: &Folder, index: Option<&Value>) -> Result<()> {
     let class = index.and_then(|index| index["_class_name"].as_str()).unwrap_or_default();
@@ -143,7 +139,8 @@ fn component(
     if chosen.name().ends_with(".json") {
         add_sharded(folder, name, chosen, &mut component, sources, ignored)?;
     } else {
-        component.add_file(&Index::read(chosen.as_ref())?, sources.len(), ignored);
+        let index = Index::read(chosen.as_ref())?;
+        component.add_file(&index, chosen.as_ref(), sources.len(), ignored)?;
         sources.push(Rc::clone(chosen));
     }
     if component.tensors.is_empty() {
@@ -244,7 +241,7 @@ fn add_sharded(
                     )
                 })?;
                 let index = Index::read(source.as_ref())?;
-                component.add_file(&index, sources.len(), ignored);
+                component.add_file(&index, source.as_ref(), sources.len(), ignored)?;
                 sources.push(Rc::clone(source));
                 parts.push((part, index));
                 parts.len() - 1

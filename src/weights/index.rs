@@ -42,10 +42,14 @@ pub enum Dtype {
     U8,
     /// One byte a truth value.
     Bool,
+    /// Eight bits: 4 of exponent, 3 of mantissa, no infinities (`float8_e4m3fn`).
+    F8E4M3,
+    /// Eight bits: 5 of exponent, 2 of mantissa, which is the upper half of an f16.
+    F8E5M2,
 }
 
 impl Dtype {
-    const ALL: [(&'static str, Dtype, usize); 13] = [
+    const ALL: [(&'static str, Dtype, usize); 15] = [
         ("F64", Dtype::F64, 8),
         ("F32", Dtype::F32, 4),
         ("F16", Dtype::F16, 2),
@@ -59,6 +63,8 @@ impl Dtype {
         ("U16", Dtype::U16, 2),
         ("U8", Dtype::U8, 1),
         ("BOOL", Dtype::Bool, 1),
+        ("F8_E4M3", Dtype::F8E4M3, 1),
+        ("F8_E5M2", Dtype::F8E5M2, 1),
     ];
 
     /// From the name in a header, such as `F16`.
@@ -74,6 +80,12 @@ impl Dtype {
     /// Bytes per element.
     pub fn size(self) -> usize {
         self.row().2
+    }
+
+    /// Whether its elements are floating-point numbers.
+    pub fn is_float(self) -> bool {
+        use Dtype as D;
+        matches!(self, D::F64 | D::F32 | D::F16 | D::BF16 | D::F8E4M3 | D::F8E5M2)
     }
 
     fn row(self) -> (&'static str, Dtype, usize) {
@@ -175,6 +187,10 @@ impl Index {
         let mut metadata = BTreeMap::new();
         for (key, entry) in header {
             if key == "__metadata__" {
+                // A tool that has none to write writes null.
+                if entry.is_null() {
+                    continue;
+                }
                 let entries = entry.as_object().ok_or_else(|| {
                     Error::key(file, &key, "the metadata isn't a list of strings", DAMAGED)
                 })?;
@@ -258,7 +274,24 @@ pub fn to_f32(dtype: Dtype, bytes: &[u8]) -> Vec<f32> {
         Dtype::U32 => each!(u32, 4),
         Dtype::U16 => each!(u16, 2),
         Dtype::U8 | Dtype::Bool => bytes.iter().map(|&byte| f32::from(byte)).collect(),
+        Dtype::F8E4M3 => bytes.iter().map(|&byte| f8_e4m3(byte)).collect(),
+        Dtype::F8E5M2 => {
+            let wide = |&byte: &u8| half::f16::from_bits(u16::from(byte) << 8).to_f32();
+            bytes.iter().map(wide).collect()
+        }
     }
+}
+
+/// `float8_e4m3fn` (<https://arxiv.org/abs/2209.05433>, section 3): the exponent's bias is 7, and all
+/// ones are NaN.
+fn f8_e4m3(byte: u8) -> f32 {
+    let (exponent, mantissa) = (i32::from(byte >> 3 & 15), f32::from(byte & 7));
+    let magnitude = match (exponent, byte & 7) {
+        (15, 7) => f32::NAN,
+        (0, _) => mantissa / 512.0,
+        _ => (1.0 + mantissa / 8.0) * 2f32.powi(exponent - 7),
+    };
+    if byte & 0x80 == 0 { magnitude } else { -magnitude }
 }
 
 /// Files that people drop by mistake, told by their first bytes.

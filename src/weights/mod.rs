@@ -1,12 +1,20 @@
 //! Bytes to named tensors and back. Knows no model and no device.
 
+mod averaged;
 mod checkpoint;
+mod clues;
+mod draft;
 mod folder;
 mod index;
+mod json;
+mod open;
+mod parts;
 pub mod save;
+mod scales;
 mod single_file;
 mod source;
 
+pub use crate::keys::family::{Base, Defaults, Family, FewSteps, Overrides, Prediction, Task};
 pub use checkpoint::{Checkpoint, Component, Stored, TokenizerFiles};
 pub use index::{Dtype, Index, TensorInfo, to_f32};
 #[cfg(not(target_arch = "wasm32"))]

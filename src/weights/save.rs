@@ -115,6 +115,8 @@ fn stored(dtype: Dtype) -> Stored {
         Dtype::U16 => Stored::U16,
         Dtype::U8 => Stored::U8,
         Dtype::Bool => Stored::BOOL,
+        Dtype::F8E4M3 => Stored::F8_E4M3,
+        Dtype::F8E5M2 => Stored::F8_E5M2,
     }
 }
 

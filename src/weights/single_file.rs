@@ -2,60 +2,62 @@
 
 use std::rc::Rc;
 
-use super::checkpoint::{Checkpoint, Component, Stored, WHAT_TO_BRING};
-use super::{Index, Source};
+use super::averaged::Averaged;
+use super::checkpoint::{Component, Stored, WHAT_TO_BRING};
+use super::draft::Draft;
+use super::parts::{Part, cannot_infer};
+use super::scales::Scales;
+use super::{Index, Source, clues};
 use crate::error::{Error, Result};
-use crate::keys::clip::{self, ClipName};
 use crate::keys::detect::{self, FileKind};
 use crate::keys::ldm::{self, UNetLayout};
-use crate::keys::vae;
 
 const UNET: &str = "model.diffusion_model.";
-const VAE: &str = "first_stage_model.";
-const CLIP: &str = "cond_stage_model.transformer.";
-const OPEN_CLIP: &str = "cond_stage_model.model.";
 
-/// Opens a single file.
+/// Where files have the UNet: whole checkpoints, UNets alone as ComfyUI saves them, bare ones.
+const UNET_PREFIXES: [&str; 3] = [UNET, "diffusion_model.", ""];
+
+/// Opens a single file. `yaml` is the configuration that lies beside it.
 ///
 /// # Errors
 /// When it is no Stable Diffusion checkpoint, with what it is instead if that shows.
-pub(super) fn open(source: Rc<dyn Source>) -> Result<Checkpoint> {
+pub(super) fn open(source: Rc<dyn Source>, yaml: Option<&dyn Source>) -> Result<Draft> {
     let index = Index::read(source.as_ref())?;
+    let kind = detect::file_kind(index.tensors.keys().map(String::as_str));
+    refuse(&index.file, kind)?;
+    draft(source, &index, yaml)
+}
+
+/// The draft of a checkpoint, or of a UNet alone: text encoder and VAE may be missing.
+///
+/// # Errors
+/// When the UNet's blocks can't be told, or a fused tensor can't be cut.
+pub(super) fn draft(
+    source: Rc<dyn Source>,
+    index: &Index,
+    yaml: Option<&dyn Source>,
+) -> Result<Draft> {
     let file = index.file.as_str();
-    refuse(file, detect::file_kind(index.tensors.keys().map(String::as_str)))?;
-
-    let strip =
-        |prefix: &'static str| index.tensors.keys().filter_map(move |key| key.strip_prefix(prefix));
-    let layout = UNetLayout::from_ldm_keys(strip(UNET)).ok_or_else(|| {
-        Error::key(
-            file,
-            format!("{UNET}output_blocks.0.0.in_layers.0.weight"),
-            "is missing: the UNet's blocks can't be told",
-            "Check that the file holds a whole Stable Diffusion model",
-        )
-    })?;
-    let vae_levels = vae::ldm_levels(strip(VAE));
-    let open_clip = strip(OPEN_CLIP).next().is_some();
-
-    let [mut unet, mut text_encoder, mut vae] =
-        ["unet", "text_encoder", "vae"].map(|name| Component::new(name, file));
+    let (mut unet, mut text, mut vae) = (Vec::new(), Vec::new(), Vec::new());
     let mut ignored = Vec::new();
-    for (key, info) in &index.tensors {
-        let stored = Stored { source: 0, key: key.clone(), info: info.clone() };
-        // A name within a component that nothing knows stays as it is: loading reports it unused.
-        if let Some(rest) = key.strip_prefix(UNET) {
-            let name = ldm::unet_to_diffusers(rest, &layout).unwrap_or_else(|| key.clone());
-            unet.add(name, stored, &mut ignored);
-        } else if let Some(rest) = key.strip_prefix(VAE) {
-            match vae::to_diffusers(rest, vae_levels) {
-                Some(name) => vae.add(name, stored, &mut ignored),
-                None if rest.starts_with("loss.") => {
-                    ignored.push(format!("{key}: {FOR_TRAINING}"));
-                }
-                None => vae.add(key.clone(), stored, &mut ignored),
-            }
-        } else if key.starts_with(CLIP) || key.starts_with(OPEN_CLIP) {
-            add_text(&mut text_encoder, stored, file, &mut ignored)?;
+    let averaged = Averaged::of(index);
+    let has = |prefix: &str| index.tensors.keys().any(|key| key.starts_with(prefix));
+    let prefix = UNET_PREFIXES.into_iter().find(|prefix| has(prefix)).unwrap_or_default();
+    let scales = Scales::read(index, source.as_ref())?;
+    for stored in Stored::all(index, 0, &scales) {
+        let key = &stored.key;
+        let rest = match (key.strip_prefix(prefix), &averaged) {
+            (_, Some(averaged)) => averaged.name(key),
+            (rest, None) => rest.map(str::to_string),
+        };
+        if let Some(why) = Scales::reason(key) {
+            ignored.push(format!("{key}: {why}"));
+        } else if Part::TextEncoder.owns(key) {
+            text.push(stored);
+        } else if Part::Vae.owns(key) {
+            vae.push(stored);
+        } else if let Some(rest) = rest {
+            unet.push((rest, stored));
         } else {
             ignored.push(match reason(key) {
                 Some(reason) => format!("{key}: {reason}"),
@@ -63,115 +65,81 @@ pub(super) fn open(source: Rc<dyn Source>) -> Result<Checkpoint> {
             });
         }
     }
-    for (component, prefix) in [(&unet, UNET), (&text_encoder, "cond_stage_model."), (&vae, VAE)] {
-        if component.tensors.is_empty() {
-            return Err(Error::file(
-                file,
-                format!("holds no {} (no tensor starts with {prefix})", plain(component.name)),
-                "Use a full checkpoint, with UNet, text encoder and VAE in one file",
-            ));
-        }
-    }
-
-    let cannot_infer = |key: String| {
-        Error::key(
-            file,
-            key,
-            "is missing or misshapen, so the model's sizes can't be told",
-            "Check that the file holds a whole Stable Diffusion model",
-        )
+    let unet = unet_component(file, unet, &mut ignored)?;
+    let mut part = |part: Part, tensors: Vec<Stored>| {
+        let component = part.build(file, tensors, &mut ignored)?;
+        Ok((!component.tensors.is_empty()).then_some(component))
     };
-    unet.config = detect::unet_config(&unet.shapes()).map_err(cannot_infer)?;
-    vae.config = detect::vae_config(&vae.shapes()).map_err(cannot_infer)?;
-    text_encoder.config =
-        detect::clip_config(&text_encoder.shapes(), open_clip).map_err(cannot_infer)?;
-    for component in [&mut unet, &mut text_encoder, &mut vae] {
-        component.config_inferred = true;
-    }
+    let (text_encoder, vae) = (part(Part::TextEncoder, text)?, part(Part::Vae, vae)?);
     if unet.config["cross_attention_dim"] == 2048 {
         refuse(file, FileKind::OtherModel("Stable Diffusion XL"))?;
     }
 
     let name = file.rsplit('/').next().unwrap_or(file);
     let name = name.strip_suffix(".safetensors").unwrap_or(name).to_string();
-    let scheduler_config = detect::scheduler_config(predicts_v(&index));
-    Ok(Checkpoint {
+    let clues = clues::of_file(index, source.as_ref(), yaml, &unet.config)?;
+    let notes = [averaged.map(|_| AVERAGED.to_string()), left_over_adapter(index)];
+    Ok(Draft {
         name,
+        file: file.into(),
         sources: vec![source],
         unet,
         text_encoder,
         vae,
-        scheduler_config,
+        scheduler_config: None,
         tokenizer: None,
+        clues,
         ignored,
+        notes: notes.into_iter().flatten().collect(),
     })
 }
 
-fn add_text(
-    component: &mut Component,
-    stored: Stored,
+/// The UNet, from its names without prefix: ldm's, or diffusers'. A name that nothing knows stays as
+/// it is: loading reports it unused.
+fn unet_component(
     file: &str,
+    tensors: Vec<(String, Stored)>,
     ignored: &mut Vec<String>,
-) -> Result<()> {
-    let key = stored.key.clone();
-    let name = match (key.strip_prefix(CLIP), key.strip_prefix(OPEN_CLIP)) {
-        (Some(rest), _) => clip::to_diffusers(rest),
-        (_, Some(rest)) => clip::open_clip_to_diffusers(rest),
-        _ => None,
-    };
-    match name {
-        Some(ClipName::Whole(name)) => component.add(name, stored, ignored),
-        Some(ClipName::Unused(why)) => ignored.push(format!("{key}: {why}")),
-        Some(ClipName::Thirds(names)) => {
-            for (i, name) in names.into_iter().enumerate() {
-                component.add(name, third(&stored, i, file)?, ignored);
-            }
-        }
-        None => component.add(key, stored, ignored),
-    }
-    Ok(())
-}
-
-/// The `i`th of three equal parts along the first dimension.
-fn third(stored: &Stored, i: usize, file: &str) -> Result<Stored> {
-    let mut part = stored.clone();
-    match part.info.shape.first_mut() {
-        Some(rows) if *rows % 3 == 0 => *rows /= 3,
-        _ => {
-            return Err(Error::key(
+) -> Result<Component> {
+    let mut unet = Component::new("unet", file);
+    let names = || tensors.iter().map(|(name, _)| name.as_str());
+    let layout = if names().any(|name| name.starts_with("down_blocks.")) {
+        None
+    } else {
+        let layout = UNetLayout::from_ldm_keys(names()).ok_or_else(|| {
+            Error::key(
                 file,
-                &stored.key,
-                format!("has the shape {:?}, not three equal parts", stored.info.shape),
-                "Check that the file isn't damaged",
-            ));
-        }
+                format!("{UNET}output_blocks.0.0.in_layers.0.weight"),
+                "is missing: the UNet's blocks can't be told",
+                "Check that the file holds a whole Stable Diffusion model",
+            )
+        })?;
+        Some(layout)
+    };
+    for (name, stored) in tensors {
+        let known = match &layout {
+            Some(layout) => ldm::unet_to_diffusers(&name, layout),
+            None => Some(name),
+        };
+        unet.add(known.unwrap_or_else(|| stored.key.clone()), stored, ignored);
     }
-    part.info.bytes /= 3;
-    part.info.offset += part.info.bytes * i as u64;
-    Ok(part)
+    unet.config = detect::unet_config(&unet.shapes()).map_err(|key| cannot_infer(file, key))?;
+    unet.config_inferred = true;
+    Ok(unet)
 }
 
-/// Whether the header says that the model predicts v: the model spec's field, or the marker tensor
-/// that some trainers write. Names and shapes alone can't tell.
-fn predicts_v(index: &Index) -> bool {
-    let field = |name: &str| index.metadata.get(name).map(String::as_str).unwrap_or_default();
-    index.tensors.contains_key("v_pred")
-        // The specification's field, and what ComfyUI writes in its place.
-        || ["modelspec.prediction_type", "modelspec.predict_key"]
-            .iter()
-            .any(|name| matches!(field(name), "v" | "v_prediction" | "v-prediction"))
-        || field("modelspec.architecture") == "stable-diffusion-v2-768-v"
-}
+const AVERAGED: &str = "The file holds the moving average of the UNet's weights alone (model_ema), which is what is used";
 
-fn plain(component: &str) -> String {
-    match component {
-        "unet" => "UNet".into(),
-        "vae" => "VAE".into(),
-        name => name.replace('_', " "),
-    }
+/// A merge that only copied a LoRA's tensors beside the model's does nothing with them.
+fn left_over_adapter(index: &Index) -> Option<String> {
+    let count = index.tensors.keys().filter(|key| detect::is_adapter_key(key)).count();
+    (count > 0).then(|| {
+        format!(
+            "The file holds {count} tensors of a LoRA beside the model's: they were never merged and \
+             change nothing"
+        )
+    })
 }
-
-const FOR_TRAINING: &str = "is for training only";
 
 fn reason(key: &str) -> Option<&'static str> {
     const SCHEDULE: [&str; 8] = [
@@ -190,6 +158,8 @@ fn reason(key: &str) -> Option<&'static str> {
         Some("the noise schedule, computed anew")
     } else if matches!(key, "v_pred" | "ztsnr") {
         Some("a marker of how the model was trained")
+    } else if detect::is_adapter_key(key) {
+        Some("part of a LoRA that was never merged")
     } else if key.ends_with("logit_scale") || key.ends_with("text_projection") {
         Some("compares texts with pictures; Stable Diffusion doesn't use it")
     } else {

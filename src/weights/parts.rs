@@ -1,0 +1,249 @@
+//! A text encoder or a VAE: within a single file, or in a file of its own.
+
+use super::checkpoint::{Component, Stored};
+use super::scales::Scales;
+use super::{Index, Source};
+use crate::error::{Error, Result};
+use crate::keys::clip::{self, ClipName};
+use crate::keys::detect::{self, FileKind};
+use crate::keys::vae;
+
+/// What may come in a file of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    TextEncoder,
+    Vae,
+}
+
+/// Where single files, and files of a text encoder alone, have it. The empty prefix is the last.
+const TEXT_PREFIXES: [&str; 8] = [
+    "cond_stage_model.transformer.",
+    "cond_stage_model.model.",
+    // sgm's layout, with one text encoder.
+    "conditioner.embedders.0.transformer.",
+    "conditioner.embedders.0.model.",
+    "text_encoders.clip_l.transformer.",
+    "text_encoders.clip_h.transformer.",
+    "text_encoder.",
+    "",
+];
+
+const VAE_PREFIXES: [&str; 3] = ["first_stage_model.", "vae.", ""];
+
+impl Part {
+    /// The part that a file is, by its tensors' names.
+    pub(super) fn of(index: &Index) -> Option<Self> {
+        match detect::file_kind(index.tensors.keys().map(String::as_str)) {
+            FileKind::Part("a VAE") => Some(Self::Vae),
+            FileKind::Part("a text encoder") => Some(Self::TextEncoder),
+            _ => None,
+        }
+    }
+
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Self::TextEncoder => "text encoder",
+            Self::Vae => "VAE",
+        }
+    }
+
+    pub(super) fn ldm_prefix(self) -> &'static str {
+        match self {
+            Self::TextEncoder => "cond_stage_model.",
+            Self::Vae => "first_stage_model.",
+        }
+    }
+
+    pub(super) fn remedy(self) -> &'static str {
+        match self {
+            Self::TextEncoder => {
+                "Bring a file of CLIP's text encoder along with it, or use a full checkpoint, with \
+                 UNet, text encoder and VAE in one file"
+            }
+            Self::Vae => {
+                "Bring a VAE's file (such as vae-ft-mse-840000) along with it, or use a full \
+                 checkpoint, with UNet, text encoder and VAE in one file"
+            }
+        }
+    }
+
+    fn component(self) -> &'static str {
+        match self {
+            Self::TextEncoder => "text_encoder",
+            Self::Vae => "vae",
+        }
+    }
+
+    fn prefixes(self) -> &'static [&'static str] {
+        match self {
+            Self::TextEncoder => &TEXT_PREFIXES,
+            Self::Vae => &VAE_PREFIXES,
+        }
+    }
+
+    /// Whether a single file's tensor belongs to this part.
+    pub(super) fn owns(self, key: &str) -> bool {
+        let named = |prefix: &&&str| !prefix.is_empty() && key.starts_with(**prefix);
+        self.prefixes().iter().find(named).is_some()
+    }
+
+    /// Reads a file that is this part alone. `at` is the number that its source is to have.
+    ///
+    /// # Errors
+    /// When its sizes can't be told, or it belongs to another family.
+    pub(super) fn read(
+        self,
+        index: &Index,
+        source: &dyn Source,
+        at: usize,
+        ignored: &mut Vec<String>,
+    ) -> Result<Component> {
+        let scales = Scales::read(index, source)?;
+        let mut tensors = Vec::new();
+        for stored in Stored::all(index, at, &scales) {
+            match Scales::reason(&stored.key) {
+                Some(why) => ignored.push(format!("{}: {why}", stored.key)),
+                None => tensors.push(stored),
+            }
+        }
+        let component = self.build(source.name(), tensors, ignored)?;
+        if self == Self::Vae {
+            refuse_xl(source.name())?;
+        }
+        Ok(component)
+    }
+
+    /// A component from its tensors, whatever naming they have.
+    ///
+    /// # Errors
+    /// When a fused tensor can't be cut, or the sizes can't be told.
+    pub(super) fn build(
+        self,
+        file: &str,
+        tensors: Vec<Stored>,
+        ignored: &mut Vec<String>,
+    ) -> Result<Component> {
+        let prefix = self
+            .prefixes()
+            .iter()
+            .find(|prefix| tensors.iter().any(|stored| stored.key.starts_with(**prefix)));
+        let prefix = prefix.copied().unwrap_or_default();
+        let mut component = Component::new(self.component(), file);
+        let names: Vec<&str> =
+            tensors.iter().filter_map(|stored| stored.key.strip_prefix(prefix)).collect();
+        let (levels, open_clip) = (
+            vae::ldm_levels(names.iter().copied()),
+            names.iter().any(|name| name.starts_with("transformer.resblocks.")),
+        );
+        for stored in tensors {
+            let Some(rest) = stored.key.strip_prefix(prefix) else {
+                ignored.push(stored.key);
+                continue;
+            };
+            match self {
+                Self::TextEncoder => {
+                    add_text(&mut component, &stored, rest, open_clip, file, ignored)?
+                }
+                Self::Vae => add_vae(&mut component, &stored, rest, levels, ignored),
+            }
+        }
+        if component.tensors.is_empty() {
+            return Ok(component);
+        }
+        let config = match self {
+            Self::TextEncoder => detect::clip_config(&component.shapes(), open_clip),
+            Self::Vae => detect::vae_config(&component.shapes()),
+        };
+        component.config = config.map_err(|key| cannot_infer(file, key))?;
+        component.config_inferred = true;
+        Ok(component)
+    }
+}
+
+/// The error for a tensor without which a model's sizes can't be told.
+pub(super) fn cannot_infer(file: &str, key: String) -> Error {
+    Error::key(
+        file,
+        key,
+        "is missing or misshapen, so the model's sizes can't be told",
+        "Check that the file holds a whole Stable Diffusion model",
+    )
+}
+
+/// SDXL's VAE has the same tensors, and another scale: what it decodes is no picture of this family.
+fn refuse_xl(file: &str) -> Result<()> {
+    let name = file.rsplit('/').next().unwrap_or(file).to_ascii_lowercase();
+    if name.contains("sdxl") || name.contains("xl_vae") || name.contains("xl-vae") {
+        return Err(Error::file(
+            file,
+            "is a VAE of Stable Diffusion XL, by its name",
+            "Use one of Stable Diffusion 1 or 2, such as vae-ft-mse-840000",
+        ));
+    }
+    Ok(())
+}
+
+fn add_vae(
+    component: &mut Component,
+    stored: &Stored,
+    rest: &str,
+    levels: usize,
+    ignored: &mut Vec<String>,
+) {
+    match vae::to_diffusers(rest, levels) {
+        Some(name) => component.add(name, stored.clone(), ignored),
+        None if rest.starts_with("loss.") || rest.starts_with("model_ema.") => {
+            ignored.push(format!("{}: {FOR_TRAINING}", stored.key));
+        }
+        None => component.add(stored.key.clone(), stored.clone(), ignored),
+    }
+}
+
+fn add_text(
+    component: &mut Component,
+    stored: &Stored,
+    rest: &str,
+    open_clip: bool,
+    file: &str,
+    ignored: &mut Vec<String>,
+) -> Result<()> {
+    let key = stored.key.clone();
+    let name =
+        if open_clip { clip::open_clip_to_diffusers(rest) } else { clip::to_diffusers(rest) };
+    match name {
+        Some(ClipName::Whole(name)) => component.add(name, stored.clone(), ignored),
+        Some(ClipName::Unused(why)) => ignored.push(format!("{key}: {why}")),
+        Some(ClipName::Thirds(names)) => {
+            for (i, name) in names.into_iter().enumerate() {
+                component.add(name, third(stored, i, file)?, ignored);
+            }
+        }
+        // A whole CLIP has a picture's side too.
+        None if rest.starts_with("visual") || rest.starts_with("vision_model.") => {
+            ignored.push(format!("{key}: CLIP's side for pictures"));
+        }
+        None => component.add(key, stored.clone(), ignored),
+    }
+    Ok(())
+}
+
+/// The `i`th of three equal parts along the first dimension.
+fn third(stored: &Stored, i: usize, file: &str) -> Result<Stored> {
+    let mut part = stored.clone();
+    match part.info.shape.first_mut() {
+        Some(rows) if *rows % 3 == 0 => *rows /= 3,
+        _ => {
+            return Err(Error::key(
+                file,
+                &stored.key,
+                format!("has the shape {:?}, not three equal parts", stored.info.shape),
+                "Check that the file isn't damaged",
+            ));
+        }
+    }
+    part.info.bytes /= 3;
+    part.info.offset += part.info.bytes * i as u64;
+    Ok(part)
+}
+
+pub(super) const FOR_TRAINING: &str = "is for training only";
