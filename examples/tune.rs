@@ -21,8 +21,8 @@ use lorakeet::training::export::{Format, Request};
 use lorakeet::training::picture::{Picture, Role, warnings};
 use lorakeet::training::trainer::read;
 use lorakeet::training::{
-    Config, Dataset, Evaluation, LeaveOneOut, Preparation, Preset, Reference, Setup, Trainer,
-    estimate, evaluation, leave_one_out, reference,
+    Config, Dataset, Evaluation, LeaveOneOut, Offer, Preparation, Preset, Reference, Setup,
+    Trainer, evaluation, leave_one_out, reference,
 };
 use lorakeet::weights::{Checkpoint, FileSource, Source};
 
@@ -43,8 +43,10 @@ USAGE: tune --model DIR_OR_FILE --images DIR --out FILE [OPTIONS]
   --seed N              in place of the configuration's
   --out FILE            the adapter, a kohya .safetensors
   --format NAME         kohya (default), diffusers or peft (then --out is a folder)
-  --log FILE            one JSON line a step; evaluations between them, memory and time at the end
-  --state FILE          written at the end, and read at the start if it is there: goes on from there
+  --log FILE            one JSON line a step; evaluations between them, memory and time at the end; a
+                        run that goes on adds its lines
+  --state FILE          written every snapshotEvery steps and at the end, and read at the start if it is
+                        there: goes on from there
   --leave-one-out       then, for each picture, another run without it, judged on it
   --reference FILE      latents, text embeddings, first values, order, timesteps, noise and dropped
                         captions from a file like light-tuning/given.safetensors
@@ -189,9 +191,13 @@ fn run(arguments: &Arguments) -> Result<evaluation::Report> {
     model.release_encoders();
     let dataset = Rc::new(dataset);
     let counts = [Role::Train, Role::HeldOut, Role::Class].map(|role| dataset.of(role).len());
-    let predicted = estimate(&model, &config, counts)?.bytes;
-    let mut trainer = set_up(&model, config.clone(), dataset.clone(), reference, &screen)?;
-    if let Some(path) = arguments.state.as_ref().filter(|path| path.exists()) {
+    let predicted = offer(&model).estimate(&model, &config, counts)?;
+    let mut settled = config.clone();
+    predicted.settle(&mut settled);
+    let predicted = predicted.bytes;
+    let mut trainer = set_up(&model, settled, dataset.clone(), reference, &screen)?;
+    let kept = arguments.state.as_ref().filter(|path| path.exists());
+    if let Some(path) = kept {
         let state = std::fs::read(path).map_err(|error| {
             let problem = format!("can't be read: {error}");
             Error::file(path.display().to_string(), problem, "Check its permissions")
@@ -209,7 +215,13 @@ fn run(arguments: &Arguments) -> Result<evaluation::Report> {
         if trainer.checkpointed() { ", blocks are run twice to save memory" } else { "" },
     ));
     let log = match &arguments.log {
-        Some(path) => Some((path, std::fs::File::create(path).map_err(|e| unwritable(path, &e))?)),
+        Some(path) => {
+            let mut options = std::fs::OpenOptions::new();
+            // What a run before this one said stays, where this one goes on from it.
+            let options = options.create(true).write(true).append(kept.is_some());
+            let file = options.truncate(kept.is_none()).open(path);
+            Some((path, file.map_err(|e| unwritable(path, &e))?))
+        }
         None => None,
     };
     let log = RefCell::new(log);
@@ -249,12 +261,20 @@ fn run(arguments: &Arguments) -> Result<evaluation::Report> {
         if trainer.finished() || (every > 0 && trainer.step() % every == 0) || stopped.is_some() {
             last = evaluated(&mut trainer)?;
         }
+        let due = trainer.config().snapshot_every;
+        if let Some(path) = &arguments.state
+            && stopped.is_none()
+            && due > 0
+            && trainer.step() % due == 0
+        {
+            save_whole(path, &trainer.state()?)?;
+        }
         if let Some(reason) = stopped {
             return Err(Error::setting("learningRate", reason, "Try a tenth of it"));
         }
     }
     if let Some(path) = &arguments.state {
-        save(path, &trainer.state()?)?;
+        save_whole(path, &trainer.state()?)?;
     }
     let request = Request {
         format: arguments.format.unwrap_or(Format::Kohya),
@@ -392,6 +412,10 @@ fn prepare(
         let Some(folder) = folder else { continue };
         pictures.extend(read_folder(folder, role)?);
     }
+    // What can't be trained is said before anything is encoded.
+    let count = |role| pictures.iter().filter(|picture: &&Picture| picture.role == role).count();
+    let counts = [Role::Train, Role::HeldOut, Role::Class].map(count);
+    offer(model).estimate(model, config, counts)?;
     let side = config.resolution.unwrap_or(model.native_size());
     for (picture, found) in pictures.iter().zip(warnings(&pictures, side)) {
         for warning in found {
@@ -472,6 +496,28 @@ fn evaluate(trainer: &mut Trainer) -> Result<evaluation::Report> {
         evaluation.conclude(read(tensor)?);
     }
     Ok(evaluation.finish(trainer))
+}
+
+/// What there is for a run: of a GPU nobody knows.
+fn offer(model: &StableDiffusion) -> Offer {
+    let on_host = *model.device() == Device::flex();
+    Offer { free: on_host.then(available).flatten(), buffer: None }
+}
+
+/// Bytes that the system can give to a program, where it tells (Linux).
+fn available() -> Option<u64> {
+    let told = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = told.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? << 10)
+}
+
+/// As [`save`], so that the file is whole at any moment.
+fn save_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    let new = PathBuf::from(new);
+    save(&new, bytes)?;
+    std::fs::rename(&new, path).map_err(|error| unwritable(path, &error))
 }
 
 fn save(path: &Path, bytes: &[u8]) -> Result<()> {
@@ -571,10 +617,11 @@ mod tests {
         assert!(index.tensors.contains_key(&format!("{name}.lora_down.weight")));
         assert_eq!(index.metadata["ss_steps"], "2");
 
-        // The same command with one step more goes on from the state.
+        // The same command with one step more goes on from the state, and the log with it.
         let last = call(&[&files[..], &rest, &["3"]].concat()).unwrap();
-        let steps = lines(&log, "step");
-        assert_eq!((steps.len(), &steps[0]["step"]), (1, &3.into()));
+        let steps: Vec<_> = lines(&log, "step").iter().map(|line| line["step"].clone()).collect();
+        assert_eq!(steps, [1, 2, 3]);
+        assert_eq!(lines(&log, "finished").len(), 2);
         assert_eq!(last.step, 3);
         for file in [&log, &out, &state, &config] {
             std::fs::remove_file(file).unwrap();

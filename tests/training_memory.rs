@@ -3,6 +3,8 @@
 
 #[path = "support/counting.rs"]
 mod counting;
+#[path = "support/sd15.rs"]
+mod sd15;
 mod support;
 mod tiny;
 mod tuning;
@@ -11,7 +13,9 @@ use std::rc::Rc;
 use std::sync::Mutex;
 
 use lorakeet::kernels::{self, Choice};
+use lorakeet::noise::TorchGenerator;
 use lorakeet::pipelines::StableDiffusion;
+use lorakeet::training::estimate::Unet;
 use lorakeet::training::trainer::read;
 use lorakeet::training::{Config, Dataset, Trainer, estimate};
 use serde_json::{Value, json};
@@ -196,14 +200,8 @@ fn blocks_take_less_memory_and_the_estimate_is_near() {
         });
         let [mut whole, mut blocks] = both(model, &json, &dataset);
         let ((_, whole), (_, blocks)) = (pass(&mut whole), pass(&mut blocks));
-        let told = estimate::of_size(
-            model.unet.config(),
-            batch,
-            [side, side],
-            dataset.text_shape[0],
-            estimate::Trained { convolutions: false, feed_forward: true, dense: 0.0, first: 0 },
-            false,
-        );
+        let told = Unet::of(model).total(&config(json), [side; 2], dataset.text_shape[0]).unwrap();
+        let told = told.passes;
         println!(
             "{name}, batch {batch}: {:.1} MiB whole ({:.1} told), {:.1} by blocks ({:.1} told)",
             mebi(whole as f64),
@@ -220,4 +218,67 @@ fn blocks_take_less_memory_and_the_estimate_is_near() {
             );
         }
     }
+}
+
+/// SD 1.5's UNet with a tenth of its channels and a context of [`tuning::TEXT`].
+fn small_sd15() -> Rc<StableDiffusion> {
+    let [_, width] = tuning::TEXT;
+    let mut generator = TorchGenerator::new(15);
+    let rows = sd15::small(0).unet.into_iter().map(|(name, mut shape, ..)| {
+        if name.contains("attn2.to_k") || name.contains("attn2.to_v") {
+            shape[1] = width;
+        }
+        let host = tiny::draw(&name, &shape, &mut generator);
+        (name, host)
+    });
+    let config = json!({
+        "_class_name": "UNet2DConditionModel", "block_out_channels": [32, 64, 128, 128],
+        "cross_attention_dim": width, "sample_size": 32
+    });
+    tuning::load(&config, tiny::file(&rows.collect()), "epsilon")
+}
+
+/// What is told of SD 1.5's shape, by the kernels that the page runs.
+#[test]
+fn the_estimate_is_near_for_the_shape_of_sd15() {
+    let _turn = TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    kernels::choose(Choice::All);
+    let model = small_sd15();
+    let mut off = Vec::new();
+    for (kind, targets, batch, side, within) in [
+        ("lora", "linear", 2, 32, 0.15),
+        ("lora", "attention", 2, 32, 0.15),
+        ("lora", "convolution", 1, 32, 0.15),
+        ("dora", "linear", 1, 32, 0.3),
+        ("loha", "convolution", 1, 32, 0.3),
+        ("lokr", "linear", 1, 32, 0.3),
+    ] {
+        let mut dataset = tuning::dataset(&[[side, side]; 4]);
+        dataset.text_shape = [77, tuning::TEXT[1]];
+        let text = vec![0.1; 77 * tuning::TEXT[1]];
+        dataset.empty = text.clone();
+        dataset.examples.iter_mut().for_each(|example| example.text = text.clone());
+        for checkpointing in ["on", "off"] {
+            let config = config(json!({
+                "kind": kind, "targets": targets, "batch": batch, "resolution": 8 * side,
+                "learningRate": 1e-4, "checkpointing": checkpointing, "evaluateEvery": 0
+            }));
+            let mut run = trainer(&model, &config, &dataset);
+            run.run_step().unwrap();
+            let found = run.peak_bytes().unwrap();
+            let told = estimate(&model, &config, [4, 0, 0]).unwrap().bytes;
+            let ratio = told as f64 / found as f64;
+            let line = format!(
+                "{kind}, {targets}, batch {batch}, {side} x {side}, checkpointing {checkpointing}: {:.1} MiB \
+                 told, {:.1} found, {ratio:.3}",
+                told as f64 / f64::from(1 << 20),
+                found as f64 / f64::from(1 << 20)
+            );
+            println!("{line}");
+            if (ratio - 1.0).abs() > within {
+                off.push(line);
+            }
+        }
+    }
+    assert!(off.is_empty(), "{off:#?}");
 }

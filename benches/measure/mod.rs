@@ -18,7 +18,8 @@ use std::rc::Rc;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use lorakeet::pipelines::StableDiffusion;
-use lorakeet::training::{Config, Dataset, Role, Setup, Trainer, estimate, reference};
+use lorakeet::training::estimate::Unet;
+use lorakeet::training::{Config, Dataset, Role, Setup, Trainer, reference};
 use lorakeet::weights::Bytes;
 use serde_json::json;
 
@@ -198,7 +199,9 @@ pub async fn training(device: &Device, plan: &Plan) {
     let mut cases = Vec::new();
     for &(name, kind, targets) in kinds {
         let way = |checkpointing| config(kind, targets, plan.batch, checkpointing);
-        let told = estimate::graph(&model, &way("off"), &dataset).unwrap();
+        let [_, h, w] = dataset.examples[0].latents.shape;
+        let told =
+            Unet::of(&model).total(&way("off"), [h, w], dataset.text_shape[0]).unwrap().passes;
         let ways = [
             trainer(&model, way("on"), &dataset).await,
             trainer(&model, way("off"), &dataset).await,

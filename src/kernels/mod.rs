@@ -106,7 +106,8 @@ pub fn run_on(device: &Device) -> bool {
     wanted && (is_cpu(device) || cfg!(target_arch = "wasm32"))
 }
 
-fn is_cpu(device: &Device) -> bool {
+/// Whether a device is the CPU backend.
+pub fn is_cpu(device: &Device) -> bool {
     // A device with autodiff is another variant, whatever it computes on.
     matches!(device.clone().inner().as_dispatch(), DispatchDevice::Flex(_))
 }

@@ -173,6 +173,11 @@ impl Site {
         })
     }
 
+    /// Bytes that the weight takes as it is stored; 0 where its model may leave the device.
+    pub fn bytes(&self) -> u64 {
+        self.weight.as_ref().map_or(0, Weight::bytes)
+    }
+
     /// The same place with no hold on the layer's memory.
     pub fn without_weight(self) -> Self {
         Self { weight: None, ..self }

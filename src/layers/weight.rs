@@ -45,6 +45,17 @@ impl<const D: usize> Weight<D> {
         self.shape
     }
 
+    /// Bytes that it takes as it is stored.
+    pub(super) fn bytes(&self) -> u64 {
+        let numbers = self.shape.iter().map(|&length| length as u64).product::<u64>();
+        match &self.kept {
+            Kept::Whole(weight) if weight.dtype() != DType::F16 => 4 * numbers,
+            Kept::Whole(_) | Kept::Packed(_) => 2 * numbers,
+            // 32 numbers in 9 words.
+            Kept::Blocks(_) => numbers.div_ceil(32) * 36,
+        }
+    }
+
     /// The weight in f32.
     pub fn widened(&self) -> Tensor<D> {
         match &self.kept {

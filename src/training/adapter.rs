@@ -9,7 +9,7 @@ use super::config::{Config, Kind};
 use super::init::{self, LokrShape};
 use super::random::{Stream, generator};
 use super::regularisation::product_norm_squared;
-use super::targets::{block, is_target, stage};
+use super::targets::{is_chosen, stage};
 use crate::error::{Error, Result};
 use crate::layers::Site;
 
@@ -109,26 +109,21 @@ impl Adapter {
     /// # Errors
     /// When there are none.
     pub fn targets<'a>(sites: &'a [Site], config: &Config) -> Result<Vec<&'a Site>> {
-        let only = |path: &str| {
-            config.only.is_empty() || config.only.iter().any(|start| path.starts_with(start))
-        };
-        let found: Vec<&Site> = sites
-            .iter()
-            .filter(|site| {
-                block(&site.path).is_some_and(|block| config.blocks.contains(&block))
-                    && is_target(&site.path, config.targets)
-                    && only(&site.path)
-            })
-            .collect();
+        let found: Vec<&Site> = sites.iter().filter(|site| is_chosen(&site.path, config)).collect();
         if found.is_empty() {
-            return Err(Error::setting(
-                if config.only.is_empty() { "blocks" } else { "only" },
-                "no layer of the model is left to train",
-                "Choose at least one of down, mid and up, and targets that the model has there; \
-                 leave `only` empty",
-            ));
+            return Err(Self::nothing_to_train(config));
         }
         Ok(found)
+    }
+
+    /// What to say where a configuration means no layer.
+    pub(super) fn nothing_to_train(config: &Config) -> Error {
+        Error::setting(
+            if config.only.is_empty() { "blocks" } else { "only" },
+            "no layer of the model is left to train",
+            "Choose at least one of down, mid and up, and targets that the model has there; leave \
+             `only` empty",
+        )
     }
 
     /// Lays out the factors and draws their first values. `norms`: of each row of each target's
@@ -193,7 +188,7 @@ impl Adapter {
                     adapter.push(&mut module, "hada_w2_b", [rank, input], &loha.w2_b);
                 }
                 Kind::Lokr => {
-                    let shape = lokr_shape(site, config);
+                    let shape = lokr_shape(&site.shape, config);
                     let lokr = init::lokr(shape, &mut random);
                     let columns = shape.in_.1 * shape.kernel;
                     if shape.rank.is_none() {
@@ -218,17 +213,17 @@ impl Adapter {
         Ok(adapter)
     }
 
-    /// How many numbers an adapter on these layers has.
-    pub fn parameters_of(sites: &[&Site], config: &Config) -> usize {
+    /// How many numbers an adapter on layers of these shapes has.
+    pub fn parameters_of<'a>(shapes: impl Iterator<Item = &'a [usize]>, config: &Config) -> usize {
         let rank = config.rank;
-        let of_site = |site: &&Site| {
-            let [output, input] = site.matrix();
+        let of_layer = |layer: &'a [usize]| {
+            let (output, input) = (layer[0], layer[1..].iter().product::<usize>());
             match config.kind {
                 Kind::Lora => rank * (input + output),
                 Kind::Dora => rank * (input + output) + output,
                 Kind::Loha => 2 * rank * (input + output),
                 Kind::Lokr => {
-                    let shape = lokr_shape(site, config);
+                    let shape = lokr_shape(layer, config);
                     let columns = shape.in_.1 * shape.kernel;
                     let w2 = match shape.rank {
                         None => shape.out.1 * columns,
@@ -238,7 +233,7 @@ impl Adapter {
                 }
             }
         };
-        sites.iter().map(of_site).sum()
+        shapes.map(of_layer).sum()
     }
 
     fn push(&mut self, module: &mut Module, name: &'static str, shape: [usize; 2], values: &[f32]) {
@@ -317,8 +312,8 @@ pub fn row_norms(sites: &[&Site]) -> Result<Tensor<1>> {
 }
 
 /// The factors that LyCORIS would choose for a layer.
-fn lokr_shape(site: &Site, config: &Config) -> LokrShape {
-    let kernel: usize = site.shape[2..].iter().product();
-    let (output, input) = (site.shape[0], site.shape[1]);
+fn lokr_shape(layer: &[usize], config: &Config) -> LokrShape {
+    let kernel: usize = layer[2..].iter().product();
+    let (output, input) = (layer[0], layer[1]);
     LokrShape::new(output, input, kernel, config.rank, config.lokr_factor)
 }

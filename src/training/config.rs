@@ -98,7 +98,8 @@ impl Strength {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Checkpointing {
-    /// Where the graph of a whole pass would be larger than [`Config::memory_budget`].
+    /// Where a whole pass would find no room in what is free ([`super::Offer`]); where nobody tells what
+    /// is, from [`Config::memory_budget`] on.
     Auto,
     /// Always.
     On,
@@ -216,7 +217,7 @@ pub struct Config {
 
     /// Block checkpointing.
     pub checkpointing: Checkpointing,
-    /// Bytes that the graph of a pass may take before checkpointing is chosen.
+    /// Bytes that a pass may take before checkpointing is chosen, where nobody knows what is free.
     pub memory_budget: u64,
     /// Steps between two snapshots of the timeline; 0: only the last.
     pub snapshot_every: usize,

@@ -176,12 +176,14 @@ impl Preparation {
     /// Takes the pictures; those to hold out are taken evenly from the set where none are given.
     ///
     /// # Errors
-    /// When there is nothing to train on.
+    /// Names the setting that is out of range; when there is nothing to train on.
     pub fn new(
         model: Rc<StableDiffusion>,
         mut pictures: Vec<Picture>,
         config: &Config,
     ) -> Result<Self> {
+        // Before anything is encoded: a size that is out of range would take the memory.
+        check::config(config)?;
         check::model(&model)?;
         let count = |pictures: &[Picture], role| {
             pictures.iter().filter(|picture| picture.role == role).count()

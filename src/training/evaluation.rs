@@ -5,32 +5,41 @@
 //! stable loss is that of fixed timesteps and fixed noise, given as a ratio to the base model's on
 //! the very same inputs, so that two states of a run can be compared.
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::dataset::{Dataset, Example};
-use super::draws::Assembly;
-use super::pass::{self, Batch};
 use super::picture::Role;
+use super::probe::{FEW, Probe, timestep};
 use super::trainer::Trainer;
 use super::verdict::{verdict, words};
 use crate::error::Result;
-use crate::layers::Strength;
-use crate::noise::TorchGenerator;
 
 pub use super::verdict::{Evaluated, Verdict};
 
 /// Timesteps of the grid: 60, 180, .., 900 of 1000, the grid of the demo model's reference.
-const GRID: usize = 8;
-/// Seed of the grid's noise, the reference's too.
-const GRID_SEED: u64 = 99;
-/// Pictures that the drift is measured on, and seeds that the diversity is.
-const FEW: usize = 4;
+pub(super) const GRID: usize = 8;
 
-/// Losses that one evaluation asks for: one for each picture and timestep.
-pub(super) fn grid(dataset: &Dataset) -> usize {
+/// Places of the grid where each picture has so many draws: all, or one in the middle of each stretch.
+fn places(draws: usize) -> Vec<usize> {
+    let stretch = GRID / draws.clamp(1, GRID);
+    (0..GRID).skip(stretch / 2).step_by(stretch).collect()
+}
+
+/// Pictures that are judged: those trained on and those held out.
+pub(super) fn judged(dataset: &Dataset) -> usize {
     let judged = |example: &&Example| example.role != Role::Class;
-    GRID * dataset.examples.iter().filter(judged).count()
+    dataset.examples.iter().filter(judged).count()
+}
+
+/// Whether these may be the base's losses on the pictures of a data set: as many for each of them, of as
+/// many timesteps as there are ways to choose.
+pub(super) fn is_baseline(losses: &[f32], dataset: &Dataset) -> bool {
+    let draws = losses.len() / judged(dataset).max(1);
+    draws * judged(dataset) == losses.len()
+        && draws > 0
+        && GRID.is_multiple_of(draws)
+        && losses.iter().all(|loss| loss.is_finite())
 }
 
 /// A mean loss and its ratio to the base model's.
@@ -68,11 +77,15 @@ pub struct Heat {
 pub struct Report {
     /// After this many steps.
     pub step: usize,
+    /// Timesteps that each picture was measured at, of [`Self::of`].
+    pub draws: usize,
+    /// Timesteps of the whole grid.
+    pub of: usize,
     /// On the pictures trained on.
     pub train: Stable,
     /// On those held out.
     pub held_out: Option<Stable>,
-    /// The judged ratio by timestep: texture, form, composition.
+    /// The judged ratio by timestep: texture, form, composition, as far as any of theirs was measured.
     pub bands: Vec<Band>,
     /// What the adapter changes under the blank prompt (and the class prompt), in units of what the
     /// base's own errors there are: 0 is nothing.
@@ -88,11 +101,36 @@ pub struct Report {
     pub words: String,
     /// Whether no earlier state was better.
     pub best: bool,
+    /// The same of step 0, where this evaluation is the first to measure the base.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start: Option<Box<Report>>,
+}
+
+impl Report {
+    /// An adapter starts by adding nothing: it is the base model.
+    fn of_start(start: Evaluated, draws: usize) -> Self {
+        let Evaluated { step, train, held_out, drift } = start;
+        Self {
+            step,
+            draws,
+            of: GRID,
+            train,
+            held_out,
+            bands: Vec::new(),
+            drift,
+            diversity: Some(1.0),
+            heat: Vec::new(),
+            verdict: Verdict::Learning,
+            words: "The base model as it is.".into(),
+            best: true,
+            start: None,
+        }
+    }
 }
 
 enum Question {
-    /// Errors of an example at timesteps of the grid, of the base or with the adapter.
-    Loss { example: usize, from: usize, to: usize, base: bool },
+    /// Errors of an example at places of the grid, of the base or with the adapter.
+    Loss { example: usize, places: Vec<usize>, base: bool },
     /// How far prompts other than the captions have moved, in one number, and the base's own error.
     Drift { prompt: usize },
     /// How different guesses are, with and without the adapter.
@@ -103,6 +141,7 @@ enum Question {
 
 /// An evaluation under way. Who pulls it reads each tensor back and hands its numbers in.
 pub struct Evaluation {
+    places: Vec<usize>,
     questions: Vec<Question>,
     answers: Vec<Vec<f32>>,
 }
@@ -110,36 +149,43 @@ pub struct Evaluation {
 impl Evaluation {
     /// What has to be asked of the present state.
     pub fn new(trainer: &Trainer) -> Self {
-        let mut all = Self::of_losses(trainer);
-        let prompts = 1 + usize::from(trainer.dataset.class_prompt.is_some());
+        Self::with_draws(trainer, GRID)
+    }
+
+    /// The same with so many timesteps of each picture, all 8 or fewer: as many as before, where the base
+    /// has been measured.
+    pub fn with_draws(trainer: &Trainer, draws: usize) -> Self {
+        let mut all = Self::of_losses(trainer, draws);
+        let prompts = prompts(trainer);
         all.questions.extend((0..prompts).map(|prompt| Question::Drift { prompt }));
         all.questions.extend([Question::Diversity, Question::Norms]);
         all
     }
 
     /// The stable loss alone.
-    pub(super) fn of_losses(trainer: &Trainer) -> Self {
+    pub(super) fn of_losses(trainer: &Trainer, draws: usize) -> Self {
         let mut questions = Vec::new();
+        let count = judged(&trainer.dataset);
+        let before = trainer.baseline.as_ref().map(|losses| losses.len() / count.max(1));
+        let places = places(before.unwrap_or(draws));
         let chunk = trainer.config.batch.clamp(FEW, GRID);
-        let judged = |example: &&Example| example.role != Role::Class;
-        let count = trainer.dataset.examples.iter().filter(judged).count();
-        let mut losses = |base| {
-            for example in 0..count {
-                for from in (0..GRID).step_by(chunk) {
-                    questions.push(Question::Loss {
-                        example,
-                        from,
-                        to: (from + chunk).min(GRID),
-                        base,
-                    });
-                }
+        for base in [true, false] {
+            for example in (0..count).filter(|_| !base || before.is_none()) {
+                let chunks = places.chunks(chunk).map(<[usize]>::to_vec);
+                questions.extend(chunks.map(|places| Question::Loss { example, places, base }));
             }
-        };
-        if trainer.baseline.is_none() {
-            losses(true);
         }
-        losses(false);
-        Self { questions, answers: Vec::new() }
+        Self { places, questions, answers: Vec::new() }
+    }
+
+    /// Samples that it sends through the UNet.
+    pub fn samples(&self) -> usize {
+        let of = |question: &Question| match question {
+            Question::Loss { places, .. } => places.len(),
+            Question::Drift { .. } | Question::Diversity => 2 * FEW,
+            Question::Norms => 0,
+        };
+        self.questions.iter().map(of).sum()
     }
 
     /// Share that is done.
@@ -153,12 +199,9 @@ impl Evaluation {
     /// When a timestep lies outside the noise schedule.
     pub fn advance(&self, trainer: &Trainer) -> Result<Option<Tensor<1>>> {
         let Some(question) = self.questions.get(self.answers.len()) else { return Ok(None) };
-        let probe = Probe { trainer, assembly: trainer.assembly() };
+        let probe = Probe::new(trainer);
         let answer = match question {
-            Question::Loss { example, from, to, base } => {
-                let examples = probe.judged();
-                probe.loss(examples[*example], *from..*to, *base)?
-            }
+            Question::Loss { example, places, base } => probe.loss(*example, places, *base)?,
             Question::Drift { prompt } => probe.drift(*prompt)?,
             Question::Diversity => probe.diversity()?,
             Question::Norms => probe.norms()?,
@@ -194,20 +237,30 @@ impl Evaluation {
             }
         }
         let baseline = trainer.baseline.get_or_insert(base).clone();
-        let examples = trainer.dataset.examples.iter().filter(|e| e.role != Role::Class);
-        let held: Vec<bool> = examples.map(|example| example.role == Role::HeldOut).collect();
+        let held = held(trainer);
         let train =
             stable(&now, &baseline, &held, false).unwrap_or(Stable { loss: 0.0, ratio: 1.0 });
         let held_out = stable(&now, &baseline, &held, true);
+        let step = trainer.step;
+        let draws = self.places.len();
+        let start = start(trainer).filter(|_| step > 0).map(|start| {
+            trainer.history.push(start.clone());
+            Box::new(Report::of_start(start, draws))
+        });
         let steps = trainer.diffusion.timesteps();
         let any_held = held_out.is_some();
-        let bands = [(0, 3, "texture"), (3, 5, "form"), (5, GRID, "composition")]
-            .map(|(from, to, _)| Band {
+        let band = |(from, to, _): (usize, usize, &str)| -> Option<Band> {
+            let within = |place: &usize| (from..to).contains(place);
+            let columns = (0..self.places.len()).filter(|&i| within(&self.places[i]));
+            let columns: Vec<usize> = columns.collect();
+            (!columns.is_empty()).then(|| Band {
                 from: timestep(from, steps),
                 to: timestep(to - 1, steps),
-                ratio: ratio(&now, &baseline, &held, any_held, from..to),
+                ratio: ratio(&now, &baseline, &held, any_held, &columns),
             })
-            .into();
+        };
+        let bands = [(0, 3, "texture"), (3, 5, "form"), (5, GRID, "composition")];
+        let bands = bands.into_iter().filter_map(band).collect();
         let heat = trainer.adapter.modules.iter().enumerate().map(|(i, module)| {
             let own = module.product_norm_squared(&trainer.adapter.parameters);
             let squared = own.or_else(|| dense.get(i).map(|&x| f64::from(x))).unwrap_or(0.0);
@@ -222,7 +275,9 @@ impl Evaluation {
         let verdict = verdict(&trainer.history, &evaluated);
         trainer.history.push(evaluated);
         Report {
-            step: trainer.step,
+            step,
+            draws,
+            of: GRID,
             train,
             held_out,
             bands,
@@ -232,162 +287,51 @@ impl Evaluation {
             verdict,
             words: words(verdict, &trainer.history),
             best,
+            start,
         }
     }
 }
 
-struct Probe<'a> {
-    trainer: &'a Trainer,
-    assembly: Assembly<'a>,
+/// Prompts that the drift is measured under.
+pub(super) fn prompts(trainer: &Trainer) -> usize {
+    1 + usize::from(trainer.dataset.class_prompt.is_some())
 }
 
-impl Probe<'_> {
-    fn judged(&self) -> Vec<&Example> {
-        let examples = self.trainer.dataset.examples.iter();
-        examples.filter(|example| example.role != Role::Class).collect()
-    }
-
-    /// `[n]` samples of one picture, at timesteps of the grid, under one text.
-    fn batch(
-        &self,
-        clean: &[&Example],
-        grid: &[usize],
-        noise: &[Vec<f32>],
-        text: &[f32],
-    ) -> Result<Batch> {
-        let n = grid.len();
-        let (mut noisy, mut target, mut timesteps) = (Vec::new(), Vec::new(), Vec::new());
-        for (i, &place) in grid.iter().enumerate() {
-            let t = timestep(place, self.trainer.diffusion.timesteps());
-            let clean = &clean[i % clean.len()].latents.mean;
-            self.assembly.diffuse(clean, &noise[i], t, &mut noisy, &mut target)?;
-            timesteps.push(t as f64);
-        }
-        let [channels, height, width] = clean[0].latents.shape;
-        let [tokens, length] = self.trainer.dataset.text_shape;
-        let pixels = [n, channels, height, width];
-        Ok(Batch {
-            noisy: self.assembly.upload(noisy, pixels),
-            timesteps,
-            context: self.assembly.upload(text.repeat(n), [n, tokens, length]),
-            target: self.assembly.upload(target, pixels),
-            weights: self.assembly.upload(vec![1.0; n], [n, 1]),
-            thresholds: None,
-        })
-    }
-
-    /// The UNet's answer, with the adapter or without.
-    fn ask(&self, batch: &Batch, base: bool) -> Tensor<4> {
-        let Trainer { model, adapter, .. } = self.trainer;
-        if !base {
-            let leaves = adapter.leaves(&self.trainer.upload(), false);
-            adapter.attach(&leaves, &Strength::new(1.0), |_| Some(None));
-            let answer =
-                model.unet.forward(batch.noisy.clone(), &batch.timesteps, batch.context.clone());
-            adapter.detach();
-            return answer;
-        }
-        pass::base(&model.unet, adapter, batch)
-    }
-
-    fn loss(
-        &self,
-        example: &Example,
-        grid: std::ops::Range<usize>,
-        base: bool,
-    ) -> Result<Tensor<1>> {
-        let noise = grid_noise(example.latents.mean.len());
-        let places: Vec<usize> = grid.clone().collect();
-        let batch = self.batch(&[example], &places, &noise[grid], &example.text)?;
-        let n = places.len();
-        let error = (self.ask(&batch, base) - batch.target.clone()).square();
-        let count = error.shape().num_elements() / n;
-        Ok(error.reshape([n, count]).mean_dim(1).flatten(0, 1))
-    }
-
-    /// Mean squared change of the answer under a prompt that isn't a caption, and the base's mean
-    /// squared error there.
-    fn drift(&self, prompt: usize) -> Result<Tensor<1>> {
-        let dataset = &self.trainer.dataset;
-        let text = match (&dataset.class_prompt, prompt) {
-            (Some(class), 1) => class,
-            _ => &dataset.empty,
-        };
-        let all = self.judged();
-        let same = |example: &&&Example| example.latents.shape == all[0].latents.shape;
-        let clean: Vec<&Example> = all.iter().filter(same).take(FEW).copied().collect();
-        let noise = grid_noise(clean[0].latents.mean.len());
-        let batch = self.batch(&clean, &[1, 3, 5, 7], &noise, text)?;
-        let (with, without) = (self.ask(&batch, false), self.ask(&batch, true));
-        let moved = (with - without.clone()).square().mean();
-        let own = (without - batch.target.clone()).square().mean();
-        Ok(Tensor::cat(vec![moved, own], 0))
-    }
-
-    /// Mean squared distance between guesses of x0 from [`FEW`] pure noises under the first
-    /// caption, with the adapter and without. The guess at the noisy end of the schedule says which
-    /// composition a seed leads to.
-    fn diversity(&self) -> Result<Tensor<1>> {
-        let example = self.judged()[0];
-        let t = self.trainer.diffusion.timesteps() - 1;
-        let noise = grid_noise(example.latents.mean.len());
-        let [channels, height, width] = example.latents.shape;
-        let shape = [FEW, channels, height, width];
-        let mut batch = self.batch(&[example], &[7; FEW], &noise, &example.text)?;
-        batch.noisy = self.assembly.upload(noise[..FEW].concat(), shape);
-        batch.timesteps = vec![t as f64; FEW];
-        let (per_noisy, per_prediction) = self.trainer.diffusion.denoised(t)?;
-        let spread = |base| {
-            let guess = batch.noisy.clone().mul_scalar(per_noisy)
-                + self.ask(&batch, base).mul_scalar(per_prediction);
-            // The variance over seeds is half the mean squared distance of pairs.
-            (guess.clone() - guess.mean_dim(0)).square().mean()
-        };
-        Ok(Tensor::cat(vec![spread(false), spread(true)], 0))
-    }
-
-    fn norms(&self) -> Result<Tensor<1>> {
-        let leaves = self.trainer.adapter.leaves(&self.trainer.upload(), false);
-        Ok(self.trainer.adapter.dense_norms_squared(&leaves)?.unwrap_or_else(|| {
-            Tensor::from_data(TensorData::new(vec![0.0f32], [1]), self.trainer.model.device())
-        }))
-    }
+/// Of each picture that is judged, whether it is held out.
+fn held(trainer: &Trainer) -> Vec<bool> {
+    let examples = trainer.dataset.examples.iter().filter(|e| e.role != Role::Class);
+    examples.map(|example| example.role == Role::HeldOut).collect()
 }
 
-/// The `i`-th timestep of the grid.
-fn timestep(i: usize, steps: usize) -> usize {
-    (60 + 120 * i) * steps / 1000
-}
-
-/// `torch.randn(8, elements)` of the grid's seed.
-fn grid_noise(elements: usize) -> Vec<Vec<f32>> {
-    let noise = TorchGenerator::new(GRID_SEED).randn(GRID * elements);
-    noise.chunks_exact(elements.max(1)).map(<[f32]>::to_vec).collect()
+/// What an evaluation at step 0 would find: the base model, since an adapter starts by adding nothing.
+/// None where the base hasn't been measured, or there is an evaluation already.
+fn start(trainer: &Trainer) -> Option<Evaluated> {
+    let base = trainer.baseline.as_ref().filter(|_| trainer.history.is_empty())?;
+    let of = |wanted| stable(base, base, &held(trainer), wanted);
+    Some(Evaluated { step: 0, train: of(false)?, held_out: of(true), drift: 0.0 })
 }
 
 fn stable(now: &[f32], base: &[f32], held: &[bool], wanted: bool) -> Option<Stable> {
     let pictures = held.iter().filter(|&&held| held == wanted).count();
-    (pictures > 0).then(|| {
-        let rows = now.chunks_exact(GRID).zip(held);
+    let draws = now.len() / held.len().max(1);
+    (pictures > 0 && draws > 0).then(|| {
+        let rows = now.chunks_exact(draws).zip(held);
         let rows = rows.filter(|(_, held)| **held == wanted);
         let sum: f64 = rows.flat_map(|(row, _)| row).map(|&x| f64::from(x)).sum();
-        let loss = sum / (pictures * GRID) as f64;
-        Stable { loss, ratio: ratio(now, base, held, wanted, 0..GRID) }
+        let loss = sum / (pictures * draws) as f64;
+        let columns: Vec<usize> = (0..draws).collect();
+        Stable { loss, ratio: ratio(now, base, held, wanted, &columns) }
     })
 }
 
-/// Mean over timesteps of the mean loss over the base's.
-fn ratio(
-    now: &[f32],
-    base: &[f32],
-    held: &[bool],
-    wanted: bool,
-    grid: std::ops::Range<usize>,
-) -> f64 {
+/// Mean over timesteps of the mean loss over the base's; `columns` are the timesteps' places among those
+/// that were measured.
+fn ratio(now: &[f32], base: &[f32], held: &[bool], wanted: bool, columns: &[usize]) -> f64 {
+    let draws = (now.len() / held.len().max(1)).max(1);
     let at = |losses: &[f32], t: usize| -> f64 {
-        let rows = losses.chunks_exact(GRID).zip(held).filter(|(_, held)| **held == wanted);
+        let rows = losses.chunks_exact(draws).zip(held).filter(|(_, held)| **held == wanted);
         rows.map(|(row, _)| f64::from(row[t])).sum()
     };
-    let count = grid.len() as f64;
-    grid.map(|t| at(now, t) / at(base, t).max(f64::MIN_POSITIVE)).sum::<f64>() / count
+    let each = columns.iter().map(|&t| at(now, t) / at(base, t).max(f64::MIN_POSITIVE));
+    each.sum::<f64>() / columns.len() as f64
 }

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::config::Config;
 use super::dataset::{Dataset, Example};
-use super::evaluation::{Evaluation, Stable};
+use super::evaluation::{Evaluation, GRID, Stable};
 use super::picture::Role;
 use super::setup::Setup;
 use super::trainer::Trainer;
@@ -129,7 +129,7 @@ impl LeaveOneOut {
                 Work::Train(mut trainer, start) => {
                     trainer.dataset = Rc::new(self.alone());
                     trainer.baseline = None;
-                    let evaluation = Evaluation::of_losses(&trainer);
+                    let evaluation = Evaluation::of_losses(&trainer, GRID);
                     Work::Judge(trainer, start, evaluation)
                 }
                 Work::Judge(mut trainer, start, evaluation) => {

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use burn::tensor::Tensor;
 
 use super::adapter::{self, Adapter};
-use super::config::{Checkpointing, Config};
+use super::config::Config;
 use super::dataset::Dataset;
 use super::linalg::Matrix;
 use super::loss::Diffusion;
@@ -157,12 +157,7 @@ impl Setup {
                 schedule::learning_rate(growth, scale, rank, sigma, sum) / 3.0
             }
         };
-        let bytes = estimate::graph(&model, &config, &dataset)?;
-        let blocks = match config.checkpointing {
-            Checkpointing::On => true,
-            Checkpointing::Off => false,
-            Checkpointing::Auto => bytes.whole > config.memory_budget,
-        };
+        let blocks = estimate::by_blocks(&model, &config, &dataset)?;
         let count = adapter.parameters.len();
         Ok(Trainer {
             groups: adapter.groups(config.lora_plus),

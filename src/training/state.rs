@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::adapter::Piece;
-use super::evaluation::{self, Evaluated};
+use super::evaluation::{Evaluated, is_baseline};
 use super::optimizer::{Optimizer, SQUARES, Scalars};
 use super::trainer::Trainer;
 use crate::error::{Error, Result};
@@ -115,10 +115,7 @@ impl Trainer {
         )?;
         let has_baseline = index.tensors.contains_key("baseline");
         let baseline = has_baseline.then(|| values("baseline")).transpose()?;
-        let bad = |baseline: &Vec<f32>| {
-            baseline.len() != evaluation::grid(&self.dataset)
-                || baseline.iter().any(|value| !value.is_finite())
-        };
+        let bad = |baseline: &Vec<f32>| !is_baseline(baseline, &self.dataset);
         if baseline.as_ref().is_some_and(bad) {
             let problem = "is not the base model's losses on the run's pictures";
             return Err(Error::key(FILE, "baseline", problem, REMEDY));

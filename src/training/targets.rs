@@ -1,8 +1,8 @@
 //! Which layers carry the adapter, told from their paths in diffusers' names.
 
-use super::config::{Block, Targets};
+use super::config::{Block, Config, Targets};
 
-pub(super) fn block(path: &str) -> Option<Block> {
+fn block(path: &str) -> Option<Block> {
     match path.split('.').next()? {
         "down_blocks" => Some(Block::Down),
         "mid_block" => Some(Block::Mid),
@@ -23,7 +23,14 @@ pub(super) fn stage(path: &str, levels: usize) -> usize {
     }
 }
 
-pub(super) fn is_target(path: &str, targets: Targets) -> bool {
+/// Whether the settings mean this layer.
+pub(super) fn is_chosen(path: &str, config: &Config) -> bool {
+    let only = config.only.is_empty() || config.only.iter().any(|start| path.starts_with(start));
+    only && block(path).is_some_and(|block| config.blocks.contains(&block))
+        && is_target(path, config.targets)
+}
+
+fn is_target(path: &str, targets: Targets) -> bool {
     let attention = |path: &str| {
         ["to_q", "to_k", "to_v", "to_out.0"].iter().any(|end| path.ends_with(end))
             && (path.contains(".attn1.") || path.contains(".attn2."))

@@ -54,7 +54,8 @@ pub fn model_of(prediction: &str) -> Rc<StableDiffusion> {
     load(&case.config, unet.clone(), prediction)
 }
 
-fn load(config: &Value, unet: Vec<u8>, prediction: &str) -> Rc<StableDiffusion> {
+/// A UNet of this configuration, whose context is [`TEXT`] wide.
+pub fn load(config: &Value, unet: Vec<u8>, prediction: &str) -> Rc<StableDiffusion> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/web/demo-model/model");
     let demo = |name: &str| -> Rc<dyn Source> {
         tiny::source(name, std::fs::read(format!("{folder}/{name}")).unwrap())
