@@ -8,7 +8,7 @@ use super::math;
 use super::microkernel::COLUMNS;
 use super::pack::{Matrix, Packed, Source, round_up};
 use super::softmax::{self, LANES};
-use super::threads::{Split, parts, share};
+use super::threads::{Split, operations, parts, share};
 
 /// Queries at a time, and keys: a block of scores takes 96 KiB. Tests have several blocks of each.
 const QUERIES: usize = if cfg!(test) { 3 } else { 96 };
@@ -105,7 +105,8 @@ pub fn attention(q: &[f32], k: &[f32], v: &[f32], shape: Shape) -> [Vec<f32>; 2]
     let Shape { queries, keys, width, .. } = shape;
     let blocks = queries.div_ceil(QUERIES);
     // A part is some blocks of a head, which share its keys and values.
-    let groups = parts(heads * queries * keys).div_ceil(heads.max(1)).clamp(1, blocks.max(1));
+    let wanted = parts(operations(&[heads, queries, keys]));
+    let groups = wanted.div_ceil(heads.max(1)).clamp(1, blocks.max(1));
     let each = blocks.div_ceil(groups);
     let (to_keys, to_values) = (Packed::size(width, keys), Packed::size(keys, width));
     let most = Packed::size(QUERIES.min(queries), KEYS.min(keys));

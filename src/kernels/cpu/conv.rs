@@ -82,7 +82,7 @@ fn pad(x: &[f32], shape: Shape, padded: &mut Vec<f32>) {
     let [ph, pw] = padded_size(shape);
     let [top, left] = shape.before;
     padded.resize(shape.input * ph * pw, 0.0);
-    share_lines(padded, shape.input, ph * pw, |padded, first| {
+    share_lines(padded, shape.input, (ph * pw) as u64, |padded, first| {
         padded.fill(0.0);
         let channels = x[first * h * w..].chunks_exact(h * w);
         for (x, padded) in channels.zip(padded.chunks_exact_mut(ph * pw)) {
@@ -226,7 +226,7 @@ impl Part {
             .collect();
         let line = shape.output * terms.len();
         let mut turned = vec![0.0; shape.input * line];
-        share_lines(&mut turned, shape.input, line, |turned, first| {
+        share_lines(&mut turned, shape.input, line as u64, |turned, first| {
             for (i, turned) in turned.chunks_exact_mut(line.max(1)).enumerate() {
                 for (o, target) in turned.chunks_exact_mut(terms.len()).enumerate() {
                     let source = &weight[(o * shape.input + first + i) * kh * kw..][..kh * kw];
@@ -257,7 +257,7 @@ impl Part {
         let mut part = vec![0.0; shape.input * pixels];
         multiply(size, a, &b, &mut part, pixels, Start::Zero);
         let ([h, w], [down, across]) = (shape.size, self.at);
-        share_lines(gradient, shape.input, pixels, |gradient, first| {
+        share_lines(gradient, shape.input, pixels as u64, |gradient, first| {
             let parts = part[first * pixels..].chunks_exact(pixels);
             for (gradient, part) in gradient.chunks_exact_mut(h * w).zip(parts) {
                 let rows = gradient.chunks_mut(w).skip(down.r).step_by(shape.stride);

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use super::microkernel::{COLUMNS, ROWS, microkernel, tiles};
 use super::pack::{K_BLOCK, Matrix, Source, round_up};
-use super::threads::{Split, parts, share};
+use super::threads::{Split, operations, parts, share};
 
 /// Columns packed at a time: the block of B stays in the second cache.
 const COLUMN_BLOCK: usize = 256;
@@ -65,11 +65,11 @@ struct Grid {
 impl Grid {
     fn new([m, n, k]: [usize; 3]) -> Self {
         /// Products in the time of a simple operation.
-        const TOGETHER: usize = if cfg!(test) { 1 } else { 16 };
+        const TOGETHER: u64 = if cfg!(test) { 1 } else { 16 };
         /// Cut finer, packing B, or reading A, would cost more than the second thread is worth.
         const LEAST: [usize; 2] =
             if cfg!(test) { [ROWS, COLUMNS] } else { [8 * ROWS, 8 * COLUMNS] };
-        let wanted = parts(m * n * k / TOGETHER);
+        let wanted = parts(operations(&[m, n, k]) / TOGETHER);
         let columns = round_up(n.div_ceil(wanted).max(LEAST[1]), COLUMNS).min(n);
         let rows = m.div_ceil(wanted.div_ceil(n.div_ceil(columns)));
         let rows = round_up(rows.max(LEAST[0]), ROWS).min(m);
@@ -273,5 +273,35 @@ impl Block<'_> {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::cpu::threads;
+
+    /// The convolutions of SD 1.5's decoder have multiples of 2^32 products at sizes that people
+    /// use, of which 32 bits, the browser's `usize`, keep nothing.
+    #[test]
+    fn a_picture_s_convolutions_are_shared() {
+        threads::set_count(4);
+        let level = |channels: usize, side: usize| [channels, side * side, 9 * channels];
+        for (size, products) in [
+            (level(128, 512), 9 << 32),
+            (level(128, 1024), 36 << 32),
+            (level(256, 512), 36 << 32),
+            (level(512, 256), 36 << 32),
+            (level(512, 128), 9 << 32),
+            ([256, 1024 * 1024, 9 * 256], 144 << 32),
+        ] {
+            assert_eq!(operations(&size), products);
+            assert_eq!(products as u32, 0, "32 bits hold nothing of it");
+            let grid = Grid::new(size);
+            assert!(grid.parts() >= 4, "{size:?} in {} parts", grid.parts());
+        }
+        // Attention at 1024 x 1024 pixels with 16 heads, and a norm's lines.
+        assert_eq!(parts(operations(&[16, 16384, 16384])), 12);
+        assert_eq!(parts(operations(&[32, 2048 * 2048, 32])), 12);
     }
 }

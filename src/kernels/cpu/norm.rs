@@ -1,7 +1,7 @@
 //! Normalisation and activations, each in one sweep over what the cache holds.
 
 use super::math;
-use super::threads::share_lines;
+use super::threads::{operations, share_lines};
 
 /// How a line is normalised: `(x - mean) * inverse`.
 struct Moments {
@@ -62,7 +62,7 @@ pub fn group_norm(x: &[f32], weight: &[f32], bias: &[f32], shape: Groups) -> Vec
     let mut y = vec![0.0; x.len()];
     let members = shape.channels / shape.groups;
     let size = members * shape.pixels;
-    share_lines(&mut y, x.len() / size, size * OPERATIONS, |y, start| {
+    share_lines(&mut y, x.len() / size, operations(&[size, OPERATIONS]), |y, start| {
         let inputs = x[start * size..].chunks_exact(size);
         for (i, (group, x)) in y.chunks_exact_mut(size).zip(inputs).enumerate() {
             let moments = Moments::of(x, shape.epsilon);
@@ -89,7 +89,7 @@ pub fn group_norm(x: &[f32], weight: &[f32], bias: &[f32], shape: Groups) -> Vec
 pub fn group_norm_gradient(x: &[f32], weight: &[f32], bias: &[f32], g: &mut [f32], shape: Groups) {
     let members = shape.channels / shape.groups;
     let size = members * shape.pixels;
-    share_lines(g, x.len() / size, 2 * size * OPERATIONS, |g, start| {
+    share_lines(g, x.len() / size, operations(&[2, size, OPERATIONS]), |g, start| {
         let inputs = x[start * size..].chunks_exact(size);
         for (i, (x, g)) in inputs.zip(g.chunks_exact_mut(size)).enumerate() {
             let moments = Moments::of(x, shape.epsilon);
@@ -153,7 +153,8 @@ fn change(
     f: impl Fn(&mut [f32], &[f32]) + Sync,
 ) {
     let lines = values.len() / width;
-    share_lines(values, lines, (width + partner) * OPERATIONS, |values, first| {
+    let each = operations(&[width + partner, OPERATIONS]);
+    share_lines(values, lines, each, |values, first| {
         let partners = partners[first * partner..].chunks_exact(partner);
         values.chunks_exact_mut(width).zip(partners).for_each(|(line, partner)| f(line, partner));
     });

@@ -29,15 +29,21 @@ pub fn share(parts: usize, scratch: usize, work: impl Fn(usize, &mut [f32]) + Sy
 
 /// Work of less than this many simple operations isn't shared: a part would take less time than
 /// waking the threads. Tests share everything.
-const WORTH: usize = if cfg!(test) { 1 } else { 1 << 15 };
+const WORTH: u64 = if cfg!(test) { 1 } else { 1 << 15 };
+
+/// As many operations as the product of these lengths. In the browser `usize` has 32 bits, which a
+/// convolution of a picture's size exceeds.
+pub fn operations(lengths: &[usize]) -> u64 {
+    lengths.iter().map(|length| *length as u64).product()
+}
 
 /// How many parts there should be of `operations`.
-pub fn parts(operations: usize) -> usize {
+pub fn parts(operations: u64) -> usize {
     // More than threads, so that one that comes late does less.
     const PER_THREAD: usize = 3;
     match count() {
         1 => 1,
-        threads => (operations / WORTH).clamp(1, PER_THREAD * threads),
+        threads => (operations / WORTH).clamp(1, (PER_THREAD * threads) as u64) as usize,
     }
 }
 
@@ -46,14 +52,14 @@ pub fn parts(operations: usize) -> usize {
 pub fn share_lines(
     output: &mut [f32],
     lines: usize,
-    operations: usize,
+    operations: u64,
     work: impl Fn(&mut [f32], usize) + Sync,
 ) {
     if lines == 0 || output.is_empty() {
         return;
     }
     let width = output.len() / lines;
-    let each = lines.div_ceil(parts(lines * operations));
+    let each = lines.div_ceil(parts(lines as u64 * operations));
     let output = Split::new(output);
     share(lines.div_ceil(each), 0, |part, _| {
         let first = part * each;
