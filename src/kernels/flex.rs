@@ -10,7 +10,7 @@ use super::blocks;
 use super::cpu::gemm::{Start, multiply};
 use super::cpu::norm::{self, Groups};
 use super::cpu::pack::Matrix;
-use super::cpu::{attention, conv};
+use super::cpu::{attention, attention_gradients, conv};
 use super::ops::{Bias, Kernels, Packed};
 
 /// A tensor whose elements lie in order.
@@ -214,8 +214,8 @@ impl Kernels for Flex {
         let (queries, keys) = (q.shape(), k.shape());
         let all = [q, k, v, output, kept, g].map(Dense::new);
         let [q, k, v, output, logarithms, g] = all.each_ref().map(Dense::values);
-        let passed = attention::Passed { q, k, v, output, logarithms, g };
-        let [dq, dk, dv] = attention::attention_gradients(passed, shape);
+        let passed = attention_gradients::Passed { q, k, v, output, logarithms, g };
+        let [dq, dk, dv] = attention_gradients::attention_gradients(passed, shape);
         (tensor(dq, queries), tensor(dk, keys.clone()), tensor(dv, keys))
     }
 

@@ -106,6 +106,12 @@ pub fn run_on(device: &Device) -> bool {
     wanted && (is_cpu(device) || cfg!(target_arch = "wasm32"))
 }
 
+/// Frees the memory that kernels keep from one call to the next, some tens of MB at most.
+pub fn release_scratch() {
+    conv::release_scratch();
+    cpu::threads::release_scratch();
+}
+
 /// Whether a device is the CPU backend.
 pub fn is_cpu(device: &Device) -> bool {
     // A device with autodiff is another variant, whatever it computes on.

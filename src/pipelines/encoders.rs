@@ -75,6 +75,7 @@ impl Encoders {
     pub(super) fn release(&self) {
         self.text_encoder.take();
         self.vae.take();
+        crate::kernels::release_scratch();
     }
 
     /// What is there, or else loaded to where it was and with the same checks.

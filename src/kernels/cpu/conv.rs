@@ -13,6 +13,11 @@ thread_local! {
     static PADDED: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
+/// Frees the memory that is kept for pictures with their borders.
+pub fn release_scratch() {
+    PADDED.take();
+}
+
 /// Sizes of a convolution `[n, input, height, width] -> [n, output, ..]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shape {
@@ -51,7 +56,6 @@ pub fn conv2d(x: &[f32], weight: &[f32], bias: Option<&[f32]>, shape: Shape) -> 
     assert_eq!(x.len(), shape.n * shape.input * h * w);
     assert_eq!(weight.len(), shape.output * depth);
     let start = bias.map_or(Start::Zero, Start::Rows);
-    let size = [shape.output, pixels, depth];
     let a = Matrix { data: weight, row: depth, column: 1 };
     let mut y = vec![0.0; shape.n * shape.output * pixels];
     if x.is_empty() || y.is_empty() {
@@ -62,35 +66,81 @@ pub fn conv2d(x: &[f32], weight: &[f32], bias: Option<&[f32]>, shape: Shape) -> 
     let point = shape.kernel == [1, 1] && shape.stride == 1;
     if point && shape.before == [0, 0] && shape.after == [0, 0] {
         for (x, y) in images.zip(outputs) {
-            multiply(size, a, &Matrix { data: x, row: pixels, column: 1 }, y, pixels, start);
+            let x = Matrix { data: x, row: pixels, column: 1 };
+            multiply([shape.output, pixels, depth], a, &x, y, pixels, start);
         }
         return y;
     }
-    let places = Places::new(shape);
+    let bands = Bands::new(shape, shape.out()[0], shape.kernel[0], shape.stride);
+    let places = Places::new(shape, &bands);
+    let width = shape.out()[1];
     PADDED.with_borrow_mut(|padded| {
         for (x, y) in images.zip(outputs) {
-            pad(x, shape, padded);
-            multiply(size, a, &Pixels { padded, places: &places }, y, pixels, start);
+            for band in bands.iter() {
+                bands.pad(x, &band, padded);
+                let size = [shape.output, band.len() * width, depth];
+                let y = &mut y[band.start * width..];
+                multiply(size, a, &Pixels { padded, places: &places }, y, pixels, start);
+            }
         }
     });
     y
 }
 
-/// The picture with its border of zeros.
-fn pad(x: &[f32], shape: Shape, padded: &mut Vec<f32>) {
-    let [h, w] = shape.size;
-    let [ph, pw] = padded_size(shape);
-    let [top, left] = shape.before;
-    padded.resize(shape.input * ph * pw, 0.0);
-    share_lines(padded, shape.input, (ph * pw) as u64, |padded, first| {
-        padded.fill(0.0);
-        let channels = x[first * h * w..].chunks_exact(h * w);
-        for (x, padded) in channels.zip(padded.chunks_exact_mut(ph * pw)) {
-            for (line, row) in x.chunks_exact(w).enumerate() {
-                padded[(top + line) * pw + left..][..w].copy_from_slice(row);
+/// The most floats of a picture that are copied with their border at a time, if a row takes no more:
+/// 8 MiB.
+const MOST_PADDED: usize = if cfg!(test) { 64 } else { 1 << 21 };
+
+/// A picture with its border of zeros, some rows of the output at a time: its copy stays small and in
+/// the cache.
+struct Bands {
+    /// Of what is padded.
+    shape: Shape,
+    /// Rows of the output.
+    rows: usize,
+    /// Rows of the output in a band; the last may have fewer.
+    each: usize,
+    /// Rows of the padded picture that the first row of a band needs, and that each other one adds.
+    reach: usize,
+    step: usize,
+}
+
+impl Bands {
+    fn new(shape: Shape, rows: usize, reach: usize, step: usize) -> Self {
+        let row = shape.input * padded_size(shape)[1];
+        let fit = (MOST_PADDED / row.max(1)).saturating_sub(reach) / step + 1;
+        Self { shape, rows, each: fit.min(rows), reach, step }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+        let (rows, each) = (self.rows, self.each);
+        (0..rows).step_by(each.max(1)).map(move |first| first..rows.min(first + each))
+    }
+
+    /// Rows of the copy.
+    fn height(&self) -> usize {
+        self.each.saturating_sub(1) * self.step + self.reach
+    }
+
+    /// Copies what these rows of the output need of `x [input, h, w]`.
+    fn pad(&self, x: &[f32], band: &Range<usize>, padded: &mut Vec<f32>) {
+        let [h, w] = self.shape.size;
+        let (pw, height) = (padded_size(self.shape)[1], self.height());
+        let [top, left] = self.shape.before;
+        let first_row = band.start * self.step;
+        let lines = first_row.max(top)..(first_row + height).min(top + h).max(first_row.max(top));
+        padded.resize(self.shape.input * height * pw, 0.0);
+        share_lines(padded, self.shape.input, (height * pw) as u64, |padded, first| {
+            padded.fill(0.0);
+            let channels = x[first * h * w..].chunks_exact(h * w);
+            for (x, padded) in channels.zip(padded.chunks_exact_mut(height * pw)) {
+                for line in lines.clone() {
+                    let row = &x[(line - top) * w..][..w];
+                    padded[(line - first_row) * pw + left..][..w].copy_from_slice(row);
+                }
             }
-        }
-    });
+        });
+    }
 }
 
 fn padded_size(shape: Shape) -> [usize; 2] {
@@ -102,18 +152,21 @@ fn padded_size(shape: Shape) -> [usize; 2] {
 pub fn conv2d_weight_gradient(x: &[f32], g: &[f32], shape: Shape) -> Vec<f32> {
     let [h, w] = shape.size;
     let pixels = shape.out().iter().product::<usize>();
-    let Places { taps, pixels: places } = Places::new(shape);
+    let bands = Bands::new(shape, shape.out()[0], shape.kernel[0], shape.stride);
+    let Places { taps, pixels: places } = Places::new(shape, &bands);
     let turned = Places { taps: places, pixels: taps };
-    let depth = turned.pixels.len();
+    let (depth, width) = (turned.pixels.len(), shape.out()[1]);
     let mut gradient = vec![0.0; shape.output * depth];
-    let size = [shape.output, depth, pixels];
     PADDED.with_borrow_mut(|padded| {
         let images = x.chunks_exact(shape.input * h * w);
         for (x, g) in images.zip(g.chunks_exact(shape.output * pixels)) {
-            pad(x, shape, padded);
-            let a = Matrix { data: g, row: pixels, column: 1 };
-            let b = Pixels { padded, places: &turned };
-            multiply(size, a, &b, &mut gradient, depth, Start::Given);
+            for band in bands.iter() {
+                bands.pad(x, &band, padded);
+                let size = [shape.output, depth, band.len() * width];
+                let a = Matrix { data: &g[band.start * width..], row: pixels, column: 1 };
+                let b = Pixels { padded, places: &turned };
+                multiply(size, a, &b, &mut gradient, depth, Start::Given);
+            }
         }
     });
     gradient
@@ -128,13 +181,14 @@ struct Places {
 }
 
 impl Places {
-    fn new(shape: Shape) -> Self {
-        let [ph, pw] = padded_size(shape);
+    /// Of a band.
+    fn new(shape: Shape, bands: &Bands) -> Self {
+        let (pw, height) = (padded_size(shape)[1], bands.height());
         let kernel: Vec<usize> = grid(shape.kernel, pw, 1).collect();
         let taps = (0..shape.input)
-            .flat_map(|channel| kernel.iter().map(move |tap| channel * ph * pw + tap))
+            .flat_map(|channel| kernel.iter().map(move |tap| channel * height * pw + tap))
             .collect();
-        Self { taps, pixels: grid(shape.out(), pw, shape.stride).collect() }
+        Self { taps, pixels: grid([bands.each, shape.out()[1]], pw, shape.stride).collect() }
     }
 }
 
@@ -210,10 +264,10 @@ struct Part {
 }
 
 impl Part {
-    /// `border`: g, as it is padded for all parts.
-    fn new(at: [Phase; 2], weight: &[f32], shape: Shape, border: Shape) -> Self {
+    /// `border`: g, as it is padded for all parts, and its bands of rows.
+    fn new(at: [Phase; 2], weight: &[f32], shape: Shape, border: Shape, bands: &Bands) -> Self {
         let [kh, kw] = shape.kernel;
-        let [ph, pw] = padded_size(border);
+        let (pw, height) = (padded_size(border)[1], bands.height());
         let [down, across] = at;
         // Where a term lies in a channel of g, and by which tap it counts.
         let terms: Vec<[usize; 2]> = (0..down.count * across.count)
@@ -235,33 +289,34 @@ impl Part {
             }
         });
         let taps = (0..shape.output)
-            .flat_map(|o| terms.iter().map(move |[place, _]| o * ph * pw + place))
+            .flat_map(|o| terms.iter().map(move |[place, _]| o * height * pw + place))
             .collect();
-        let pixels = grid([down.length, across.length], pw, 1).collect();
+        let pixels = grid([bands.each, across.length], pw, 1).collect();
         Self { at, weight: turned, places: Places { taps, pixels } }
     }
 
     /// What flows to this part's pixels of one picture's gradient `[input, h, w]`, all of them for a
-    /// stride of 1.
-    fn run(&self, padded: &[f32], gradient: &mut [f32], shape: Shape) {
-        let (pixels, depth) = (self.places.pixels.len(), self.places.taps.len());
-        if depth == 0 {
+    /// stride of 1, in a band of the part's rows, which `padded` is for.
+    fn run(&self, padded: &[f32], band: &Range<usize>, gradient: &mut [f32], shape: Shape) {
+        let ([h, w], [down, across]) = (shape.size, self.at);
+        let rows = band.start..band.end.min(down.length);
+        let (pixels, depth) = (rows.len() * across.length, self.places.taps.len());
+        if depth == 0 || pixels == 0 {
             return;
         }
         let size = [shape.input, pixels, depth];
         let a = Matrix { data: &self.weight, row: depth, column: 1 };
         let b = Pixels { padded, places: &self.places };
         if shape.stride == 1 {
-            return multiply(size, a, &b, gradient, pixels, Start::Zero);
+            return multiply(size, a, &b, &mut gradient[rows.start * w..], h * w, Start::Zero);
         }
         let mut part = vec![0.0; shape.input * pixels];
         multiply(size, a, &b, &mut part, pixels, Start::Zero);
-        let ([h, w], [down, across]) = (shape.size, self.at);
         share_lines(gradient, shape.input, pixels as u64, |gradient, first| {
             let parts = part[first * pixels..].chunks_exact(pixels);
             for (gradient, part) in gradient.chunks_exact_mut(h * w).zip(parts) {
-                let rows = gradient.chunks_mut(w).skip(down.r).step_by(shape.stride);
-                for (row, part) in rows.zip(part.chunks_exact(across.length)) {
+                let lines = gradient.chunks_mut(w).skip(down.r).step_by(shape.stride);
+                for (row, part) in lines.skip(rows.start).zip(part.chunks_exact(across.length)) {
                     let row = row[across.r..].iter_mut().step_by(shape.stride);
                     row.zip(part).for_each(|(x, part)| *x = *part);
                 }
@@ -285,7 +340,10 @@ pub fn conv2d_input_gradient(g: &[f32], weight: &[f32], shape: Shape) -> Vec<f32
     let after = [0, 1].map(|axis| most(axis, |p| p.length + p.shift).saturating_sub(out[axis]));
     let border = Shape { input: shape.output, size: out, before, after, ..shape };
     let pairs = phases[0].iter().flat_map(|r| phases[1].iter().map(move |c| [*r, *c]));
-    let parts: Vec<Part> = pairs.map(|at| Part::new(at, weight, shape, border)).collect();
+    // A part's row j reads padded rows from j on, up to `j + before + shift`.
+    let reach = before[0] + most(0, |p| p.shift) + 1;
+    let bands = Bands::new(border, most(0, |p| p.length), reach, 1);
+    let parts: Vec<Part> = pairs.map(|at| Part::new(at, weight, shape, border, &bands)).collect();
     let mut gradient = vec![0.0; shape.n * image];
     if gradient.is_empty() || g.is_empty() {
         return gradient;
@@ -293,8 +351,10 @@ pub fn conv2d_input_gradient(g: &[f32], weight: &[f32], shape: Shape) -> Vec<f32
     PADDED.with_borrow_mut(|padded| {
         let pictures = g.chunks_exact(shape.output * out[0] * out[1]);
         for (gradient, g) in gradient.chunks_exact_mut(image).zip(pictures) {
-            pad(g, border, padded);
-            parts.iter().for_each(|part| part.run(padded, gradient, shape));
+            for band in bands.iter() {
+                bands.pad(g, &band, padded);
+                parts.iter().for_each(|part| part.run(padded, &band, gradient, shape));
+            }
         }
     });
     gradient

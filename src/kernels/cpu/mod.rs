@@ -1,6 +1,7 @@
 //! The kernels of the CPU backend in the browser: on slices of f32 that lie contiguous in memory.
 
 pub mod attention;
+pub mod attention_gradients;
 pub mod conv;
 mod exponent;
 pub mod gemm;

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::gemm::{Start, multiply};
 use super::norm::{self, Groups};
 use super::pack::Matrix;
-use super::{attention, conv, math, threads};
+use super::{attention, attention_gradients, conv, math, threads};
 
 /// The largest difference over the largest expected value.
 fn distance(ours: &[f32], expected: &[f64]) -> f64 {
@@ -256,9 +256,15 @@ fn attends(shape: attention::Shape, seed: u64) -> Result<(), TestCaseError> {
     let [wq, wk, wv] = [&q, &k, &v].map(|x| wide(x));
     let [output, logarithms] = attention::attention(&q, &k, &v, shape);
     prop_assert!(distance(&output, &forward(&wq, &wk, &wv)) < 1e-5);
-    let passed =
-        attention::Passed { q: &q, k: &k, v: &v, output: &output, logarithms: &logarithms, g: &g };
-    let [dq, dk, dv] = attention::attention_gradients(passed, shape);
+    let passed = attention_gradients::Passed {
+        q: &q,
+        k: &k,
+        v: &v,
+        output: &output,
+        logarithms: &logarithms,
+        g: &g,
+    };
+    let [dq, dk, dv] = attention_gradients::attention_gradients(passed, shape);
     // A single key's score has no slope: what is left there is rounding of either side.
     let near = |ours: &[f32], slopes: Vec<f64>| {
         slopes.iter().zip(ours).all(|(s, o)| (s - f64::from(*o)).abs() < 1e-5 + 1e-5 * s.abs())

@@ -27,6 +27,18 @@ pub fn share(parts: usize, scratch: usize, work: impl Fn(usize, &mut [f32]) + Sy
     native::share(parts, scratch, &work);
 }
 
+/// Elements of scratch memory that a thread keeps for its next work: 4 MiB. What is larger, as an
+/// autoencoder's attention asks for, is freed when its work is done.
+#[cfg(target_arch = "wasm32")]
+const KEPT: usize = 1 << 20;
+
+/// Frees the threads' scratch memory, which would otherwise wait for the next kernel. Natively there
+/// is none to wait.
+pub fn release_scratch() {
+    #[cfg(target_arch = "wasm32")]
+    wasm::keep_scratch(0);
+}
+
 /// Work of less than this many simple operations isn't shared: a part would take less time than
 /// waking the threads. Tests share everything.
 const WORTH: u64 = if cfg!(test) { 1 } else { 1 << 15 };
@@ -306,6 +318,7 @@ mod wasm {
             }
             if count() == 1 || parts <= 1 {
                 (0..parts).for_each(|part| work(part, memories[0].as_mut_slice()));
+                keep_scratch(super::KEPT);
                 return;
             }
             // The work outlives its parts: this function returns when all are done.
@@ -322,6 +335,16 @@ mod wasm {
         join(parts as i32);
         // SAFETY: all parts are done.
         unsafe { BOARD.work.get().write_volatile(None) };
+        keep_scratch(super::KEPT);
+    }
+
+    /// Frees memories of more than `most` elements. No part is left.
+    pub(super) fn keep_scratch(most: usize) {
+        // SAFETY: nobody else looks at the board.
+        let memories = unsafe { &mut *BOARD.scratch.get() };
+        for memory in memories.iter_mut().filter(|memory| memory.len() > most) {
+            *memory = Vec::new();
+        }
     }
 
     /// Waits for the parts that others have taken.
