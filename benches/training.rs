@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use burn::tensor::Device;
-use measure::{ALL, Plan, block, inference, print, training};
+use measure::{ALL, Plan, block, decode, inference, print, training};
 
 fn main() {
     // Cargo adds options of its own, such as `--bench`.
@@ -23,6 +23,10 @@ fn main() {
     }
     if wanted("native_block") {
         wait(block(&device, &plan(3)));
+    }
+    if filters.iter().any(|filter| filter.contains("decode")) {
+        // Minutes, so only when it is asked for.
+        wait(decode(&device, &plan(1), 512));
     }
     print(&format!("\n{}", machine()));
 }

@@ -6,7 +6,7 @@
 mod measure;
 
 use burn::tensor::{DType, Device};
-use measure::{ALL, Plan, block, cost, inference, kernels, strength_change, training};
+use measure::{ALL, Plan, block, cost, decode, inference, kernels, strength_change, training};
 use wasm_bindgen::JsValue;
 use wasm_bindgen_futures::JsFuture;
 use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
@@ -49,6 +49,13 @@ async fn adapter() -> String {
 async fn cpu_training() {
     lorakeet::web::prepare();
     training(&Device::flex(), &cpu(5)).await;
+}
+
+#[wasm_bindgen_test]
+#[ignore = "a benchmark"]
+async fn cpu_decode() {
+    lorakeet::web::prepare();
+    decode(&Device::flex(), &cpu(1), 256).await;
 }
 
 #[wasm_bindgen_test]

@@ -16,7 +16,7 @@ use lorakeet::adapters::{AdapterModule, HostFactors, HostTensor, Part};
 use lorakeet::error::{Error, Result};
 use lorakeet::layers::Storage;
 use lorakeet::noise::TorchGenerator;
-use lorakeet::pipelines::{ModelReport, Phase, Settings, StableDiffusion, TextToImage};
+use lorakeet::pipelines::{Limits, ModelReport, Phase, Settings, StableDiffusion, TextToImage};
 use lorakeet::training::export::Request;
 use lorakeet::training::trainer::read;
 use lorakeet::training::{Config, Dataset, Picture, Preparation, Role, Trainer};
@@ -197,7 +197,8 @@ fn pictures_and_adapters_are_as_before() {
     assert_eq!(branches(&model), 0);
 
     // In the middle of a picture.
-    let stages = model.vae().unwrap().decode_stages();
+    let Settings { width, height, .. } = few_steps();
+    let stages = model.decode_plan(width, height, Limits::default()).unwrap().pieces();
     for moment in [Phase::Denoise, Phase::Decode] {
         let mut work = TextToImage::new(model.clone(), few_steps(), None).unwrap();
         let (mut decoded, mut fraction) = (0, 0.0);

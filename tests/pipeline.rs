@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use lorakeet::image::to_rgba;
 use lorakeet::noise::TorchGenerator;
-use lorakeet::pipelines::{Phase, StableDiffusion, TextToImage};
+use lorakeet::pipelines::{Limits, Phase, StableDiffusion, TextToImage};
 use lorakeet::weights::{Bytes, Checkpoint, FileSource, Source};
 use safetensors::tensor::{Dtype, TensorView, serialize};
 use support::{
@@ -85,6 +85,7 @@ fn one_pull_is_a_small_piece_of_work_and_tells_how_far_it_came() {
     let model = Rc::new(demo_model());
     let mut settings = settings(0, "euler");
     settings.steps = 3;
+    let size = [settings.width, settings.height];
     let mut work = TextToImage::new(model.clone(), settings, None).unwrap();
     let mut phases = BTreeMap::new();
     let (mut before, mut previews) = (0.0, 0);
@@ -102,7 +103,9 @@ fn one_pull_is_a_small_piece_of_work_and_tells_how_far_it_came() {
     assert_eq!(before, 1.0);
     assert_eq!(previews, 3);
     assert_eq!(phases["Denoise"], 3 * model.unet.stages());
-    assert_eq!(phases["Decode"], model.vae().unwrap().decode_stages());
+    let plan = model.decode_plan(size[0], size[1], Limits::default()).unwrap();
+    assert!(plan.is_whole());
+    assert_eq!(phases["Decode"], plan.pieces());
     assert!(phases["Decode"] > 4, "decoding can be stopped too");
     let error = work.advance().unwrap_err().to_string();
     assert!(error.contains("finished"), "{error}");
@@ -171,7 +174,6 @@ fn other_sizes_run_and_long_prompts_say_what_was_cut() {
 
 // ---- a checkpoint in both layouts ------------------------------------------------------------------
 
-/// Random tensors that keep activations lively: unit variance after each layer, norms near 1.
 /// SD 1.5 at 512x512 needs the autoencoder's 256 channels at full size; a narrow autoencoder beside a
 /// guided UNet is another matter.
 #[test]
@@ -184,6 +186,7 @@ fn the_largest_tensor_of_a_picture_is_known_before() {
     assert_eq!(model.largest_tensor(256, 128, false), 8 << 20);
 }
 
+/// Random tensors that keep activations lively: unit variance after each layer, norms near 1.
 fn random(name: &str, shape: &[usize], generator: &mut TorchGenerator) -> Vec<u8> {
     let count: usize = shape.iter().product();
     let fan_in: usize = shape[1..].iter().product();

@@ -2,6 +2,8 @@
 //! WebGPU on whatever adapter there is (SwiftShader, where there is no GPU).
 #![cfg(target_arch = "wasm32")]
 
+#[path = "web/bands.rs"]
+mod bands;
 #[path = "support/demo.rs"]
 mod demo;
 #[path = "web/kernels.rs"]

@@ -22,12 +22,12 @@ const RANK: usize = 8;
 const BLOCK: &str = "down_blocks.0.";
 
 /// Random, evenly spread with a deviation of 1.
-fn draw<const D: usize>(dims: [usize; D], device: &Device) -> Tensor<D> {
+pub(super) fn draw<const D: usize>(dims: [usize; D], device: &Device) -> Tensor<D> {
     let numbers = numbers(dims.iter().product(), 1.7, 0.0);
     Tensor::<1>::from_floats(&numbers[..], device).reshape(dims)
 }
 
-fn numbers(count: usize, deviation: f32, middle: f32) -> Vec<f32> {
+pub(super) fn numbers(count: usize, deviation: f32, middle: f32) -> Vec<f32> {
     (0..count)
         .map(|i| (i as u32).wrapping_mul(2_654_435_761) as f32 / 2f32.powi(31) - 1.0)
         .map(|x| x * deviation + middle)

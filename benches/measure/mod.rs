@@ -6,6 +6,7 @@
 mod block;
 #[cfg(target_arch = "wasm32")]
 mod cost;
+mod decode;
 mod host;
 #[cfg(target_arch = "wasm32")]
 mod kernels;
@@ -26,6 +27,7 @@ use serde_json::json;
 pub use block::block;
 #[cfg(target_arch = "wasm32")]
 pub use cost::{cost, strength_change};
+pub use decode::decode;
 pub use host::print;
 use host::{Meter, now};
 #[cfg(target_arch = "wasm32")]

@@ -160,15 +160,15 @@ impl Kernels for Flex {
     fn kernel_conv2d_enlarged(
         x: FlexTensor,
         weight: FlexTensor,
-        packed: Packed<Self>,
+        _: Packed<Self>,
         bias: Bias<Self>,
         shape: conv::Shape,
     ) -> FlexTensor {
-        let (rows, [h, w]) = (shape.n * shape.input, [shape.size[0] / 2, shape.size[1] / 2]);
-        let x = Self::float_reshape(x, [rows, h, 1, w, 1].into());
-        let x = Self::float_expand(x, [rows, h, 2, w, 2].into());
-        let x = Self::float_reshape(x, [shape.n, shape.input, 2 * h, 2 * w].into());
-        Self::kernel_conv2d(x, weight, packed, bias, shape)
+        let (x, weight, bias) = (Dense::new(x), Dense::new(weight), self::bias(bias));
+        let bias = bias.as_ref().map(Dense::values);
+        let y = conv::conv2d_enlarged(x.values(), weight.values(), bias, shape);
+        let [h, w] = shape.out();
+        tensor(y, [shape.n, shape.output, h, w])
     }
 
     fn kernel_sum_blocks(x: FlexTensor) -> FlexTensor {

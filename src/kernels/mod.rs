@@ -128,7 +128,8 @@ fn allowed(operation: Operation) -> bool {
     FORBIDDEN.get() & 1 << operation as u8 == 0
 }
 
-fn on_cpu<const D: usize>(x: &Tensor<D>) -> bool {
+/// Whether a tensor is on the CPU backend.
+pub fn on_cpu<const D: usize>(x: &Tensor<D>) -> bool {
     is_cpu(&x.device())
 }
 
@@ -250,11 +251,6 @@ fn convolve(
         Dispatch::kernel_conv2d_known(x, weight, packed, y, shape)
     });
     Tensor::from_dispatch(y)
-}
-
-/// Whether [`conv2d_enlarged`] saves anything: the CPU's kernel enlarges as its twin does.
-pub fn serve_enlarged(x: &Tensor<4>) -> bool {
-    serve(Operation::Enlarged, x) && !on_cpu(x)
 }
 
 /// As [`conv2d`] with a weight of size 3 x 3, stride 1 and padding 1, of `x [n, in, h, w]` enlarged to

@@ -9,6 +9,15 @@ use crate::kernels;
 /// leaves room for what the backward pass makes of them.
 const MOST_SCORES: usize = 64 << 20;
 
+/// The same without a graph, on a GPU whose kernels don't take such heads: of an autoencoder's one wide
+/// head over all pixels, the scores would outgrow any buffer.
+const MOST_SCORES_AT_ONCE: usize = 16 << 20;
+
+/// How many queries' scores over so many keys exist at a time without a graph; `heads` of all sequences.
+pub fn queries_at_once(heads: usize, keys: usize) -> usize {
+    (MOST_SCORES_AT_ONCE / (4 * heads * keys).max(1)).max(1)
+}
+
 /// Multi-head scaled dot-product attention, `softmax(q k^T / sqrt(d)) v`.
 ///
 /// `q [n, lq, heads * d]`, `k` and `v [n, lk, heads * d]` `-> [n, lq, heads * d]`. With `causal`
@@ -24,9 +33,15 @@ pub fn attention(
         return kernels::attention(q, k, v, heads, causal);
     }
     let [n, length, _] = q.dims();
-    let row = 4 * n * heads * k.dims()[1];
+    let keys = k.dims()[1];
     let graph = q.is_autodiff() || k.is_autodiff() || v.is_autodiff();
-    let rows = if graph && !causal { (MOST_SCORES / row).max(1) } else { length };
+    let rows = match graph {
+        _ if causal => length,
+        true => (MOST_SCORES / (4 * n * heads * keys)).max(1),
+        // burn's attention on the CPU keeps no scores.
+        false if kernels::on_cpu(&q) => length,
+        false => queries_at_once(n * heads, keys),
+    };
     attention_by_rows(q, k, v, heads, causal, rows)
 }
 

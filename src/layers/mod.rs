@@ -14,13 +14,13 @@ mod slot;
 mod weight;
 
 pub use activation::{geglu, silu};
-pub use attention::attention;
+pub use attention::{attention, queries_at_once};
 pub use check::{Check, checks};
 pub use conv2d::{Conv2d, Conv2dConfig, enlarge};
 pub use dense::{Dense, KroneckerFactor};
 pub use dropout::Dropout;
 pub use linear::Linear;
-pub use norm::{GroupNorm, LayerNorm};
+pub use norm::{GroupNorm, LayerNorm, Moments};
 pub use parameters::{LoadReport, Parameters, Progress, Storage};
 pub use slot::{Branch, Factors, Site, Slot, Strength};
 pub use weight::Weight;

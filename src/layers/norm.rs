@@ -1,7 +1,7 @@
 use burn::tensor::module::layer_norm;
 use burn::tensor::{Tensor, activation};
 
-use super::Parameters;
+use super::{Parameters, silu};
 use crate::kernels::{self, Operation};
 
 /// Normalises groups of channels, then scales and shifts each channel.
@@ -42,6 +42,28 @@ impl GroupNorm {
         activation::silu(self.composed(x))
     }
 
+    /// As [`forward_silu`](Self::forward_silu), by statistics that are given: x is some rows of what
+    /// they are of.
+    pub fn forward_silu_by(&self, x: Tensor<4>, moments: &Moments) -> Tensor<4> {
+        let [n, groups] = moments.mean.dims();
+        let channels = x.dims()[1];
+        let each = |of_groups: Tensor<2>| {
+            let spread = [n, groups, channels / groups];
+            of_groups.reshape([n, groups, 1]).expand(spread).reshape([n, channels, 1, 1])
+        };
+        let variance = moments.squares.clone().div_scalar(moments.count);
+        let [weight, bias] = [&self.weight, &self.bias]
+            .map(|tensor| tensor.clone().cast(x.dtype()).reshape([1, channels, 1, 1]));
+        let scale = weight / each((variance + self.epsilon).sqrt());
+        let shift = bias - each(moments.mean.clone()) * scale.clone();
+        silu(x * scale + shift)
+    }
+
+    /// Groups of channels.
+    pub fn groups(&self) -> usize {
+        self.groups
+    }
+
     fn kernel(&self, x: Tensor<4>, silu: bool) -> Tensor<4> {
         let (weight, bias) = (self.weight.clone(), self.bias.clone());
         let [weight, bias] = [weight, bias].map(|tensor| tensor.cast(x.dtype()));
@@ -59,6 +81,51 @@ impl GroupNorm {
         let weight = self.weight.clone().cast(normal.dtype()).reshape([1, c, 1, 1]);
         let bias = self.bias.clone().cast(normal.dtype()).reshape([1, c, 1, 1]);
         normal.reshape([n, c, h, w]) * weight + bias
+    }
+}
+
+/// Statistics of the groups of a picture or of some of its rows, each over `count` numbers.
+#[derive(Debug, Clone)]
+pub struct Moments {
+    count: f64,
+    /// `[n, groups]`.
+    mean: Tensor<2>,
+    /// Sums of squared distances to the mean, `[n, groups]`.
+    squares: Tensor<2>,
+}
+
+impl Moments {
+    /// Of `x [n, c, h, w]`.
+    pub fn of(x: Tensor<4>, groups: usize) -> Self {
+        let [n, c, h, w] = x.dims();
+        let count = c / groups * h * w;
+        // Line by line first: few long sums would leave a GPU idle.
+        let sum = |x: Tensor<3>| {
+            let lines = x.reshape([n, c * h, w]).sum_dim(2);
+            lines.reshape([n, groups, c / groups * h]).sum_dim(2)
+        };
+        let grouped = x.reshape([n, groups, count]);
+        let mean = sum(grouped.clone()).div_scalar(count as f64);
+        let squares = sum((grouped - mean.clone()).square());
+        let [mean, squares] = [mean, squares].map(|sums| sums.reshape([n, groups]));
+        Self { count: count as f64, mean, squares }
+    }
+
+    /// Those of all rows from those of bands of rows (Chan, Golub and LeVeque, 1979).
+    ///
+    /// # Panics
+    /// Without a band.
+    pub fn merge(bands: &[Self]) -> Self {
+        let count: f64 = bands.iter().map(|band| band.count).sum();
+        let weighted = |of: &dyn Fn(&Self) -> Tensor<2>| {
+            let terms = bands.iter().map(|band| of(band).mul_scalar(band.count / count));
+            terms.reduce(|sum, term| sum + term).expect("a picture has rows")
+        };
+        let mean = weighted(&|band| band.mean.clone());
+        let between = weighted(&|band| (band.mean.clone() - mean.clone()).square());
+        let within = bands.iter().map(|band| band.squares.clone());
+        let within = within.reduce(|sum, squares| sum + squares).expect("a picture has rows");
+        Self { count, squares: within + between.mul_scalar(count), mean }
     }
 }
 

@@ -154,7 +154,7 @@ impl Weight<4> {
         bias: Option<Tensor<1>>,
         packed: &PackedWeight,
     ) -> Tensor<4> {
-        if !kernels::serve_enlarged(&x) {
+        if !kernels::serve(Operation::Enlarged, &x) {
             return self.conv2d(enlarge(x), bias, Conv2dConfig::SAME, packed);
         }
         match &self.kept {

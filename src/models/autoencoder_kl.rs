@@ -4,6 +4,7 @@ use burn::tensor::Tensor;
 use serde::Deserialize;
 
 use super::attention::Attention;
+use super::bands::Stage;
 use super::resnet::{Downsample2D, ResnetBlock2D, ResnetConfig, Upsample2D};
 use super::{parse_config, unsupported};
 use crate::error::Result;
@@ -125,8 +126,8 @@ impl AutoencoderKLConfig {
 
 /// `UNetMidBlock2D` as the VAE has it: one head over all channels.
 #[derive(Debug)]
-struct MidBlock {
-    resnets: [ResnetBlock2D; 2],
+pub(super) struct MidBlock {
+    pub(super) resnets: [ResnetBlock2D; 2],
     attention: Option<(GroupNorm, Attention)>,
 }
 
@@ -148,23 +149,36 @@ impl MidBlock {
     }
 
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let mut x = self.resnets[0].forward(x, None);
-        if let Some((norm, attention)) = &self.attention {
-            let [n, c, h, w] = x.dims();
-            let tokens = norm.forward(x.clone()).reshape([n, c, h * w]).swap_dims(1, 2);
-            x = attention.forward(tokens, None).swap_dims(1, 2).reshape([n, c, h, w]) + x;
-        }
+        let x = self.attend(self.resnets[0].forward(x, None));
         self.resnets[1].forward(x, None)
+    }
+
+    /// The layers, by the values that they make.
+    pub(super) fn stages(&self) -> Vec<Stage<'_>> {
+        let [first, second] = &self.resnets;
+        let attention = self.attention.as_ref().map(|_| Stage::Attend(self));
+        let mut stages = vec![Stage::Enter(first), Stage::Leave(first)];
+        stages.extend(attention);
+        stages.extend([Stage::Enter(second), Stage::Leave(second)]);
+        stages
+    }
+
+    /// Attention over all pixels, and the way past it.
+    pub(super) fn attend(&self, x: Tensor<4>) -> Tensor<4> {
+        let Some((norm, attention)) = &self.attention else { return x };
+        let [n, c, h, w] = x.dims();
+        let tokens = norm.forward(x.clone()).reshape([n, c, h * w]).swap_dims(1, 2);
+        attention.forward(tokens, None).swap_dims(1, 2).reshape([n, c, h, w]) + x
     }
 }
 
 #[derive(Debug)]
-struct Encoder {
-    conv_in: Conv2d,
-    down_blocks: Vec<(Vec<ResnetBlock2D>, Option<Downsample2D>)>,
-    mid_block: MidBlock,
-    conv_norm_out: GroupNorm,
-    conv_out: Conv2d,
+pub(super) struct Encoder {
+    pub(super) conv_in: Conv2d,
+    pub(super) down_blocks: Vec<(Vec<ResnetBlock2D>, Option<Downsample2D>)>,
+    pub(super) mid_block: MidBlock,
+    pub(super) conv_norm_out: GroupNorm,
+    pub(super) conv_out: Conv2d,
 }
 
 impl Encoder {
@@ -217,12 +231,12 @@ impl Encoder {
 }
 
 #[derive(Debug)]
-struct Decoder {
-    conv_in: Conv2d,
-    mid_block: MidBlock,
-    up_blocks: Vec<(Vec<ResnetBlock2D>, Option<Upsample2D>)>,
-    conv_norm_out: GroupNorm,
-    conv_out: Conv2d,
+pub(super) struct Decoder {
+    pub(super) conv_in: Conv2d,
+    pub(super) mid_block: MidBlock,
+    pub(super) up_blocks: Vec<(Vec<ResnetBlock2D>, Option<Upsample2D>)>,
+    pub(super) conv_norm_out: GroupNorm,
+    pub(super) conv_out: Conv2d,
 }
 
 impl Decoder {
@@ -280,10 +294,10 @@ impl DiagonalGaussian {
 #[derive(Debug)]
 pub struct AutoencoderKL {
     config: AutoencoderKLConfig,
-    encoder: Encoder,
-    quant_conv: Option<Conv2d>,
-    post_quant_conv: Option<Conv2d>,
-    decoder: Decoder,
+    pub(super) encoder: Encoder,
+    pub(super) quant_conv: Option<Conv2d>,
+    pub(super) post_quant_conv: Option<Conv2d>,
+    pub(super) decoder: Decoder,
 }
 
 impl AutoencoderKL {
@@ -310,10 +324,14 @@ impl AutoencoderKL {
     /// `pixels [n, 3, h, w]` in -1..1 to the posterior of their (unscaled) latents.
     pub fn encode(&self, pixels: Tensor<4>) -> DiagonalGaussian {
         let moments = self.encoder.forward(pixels);
-        let moments = match &self.quant_conv {
+        self.posterior(match &self.quant_conv {
             Some(conv) => conv.forward(moments),
             None => moments,
-        };
+        })
+    }
+
+    /// What the network gives for a picture, `[n, 2 * latent_channels, h/8, w/8]`, as the posterior.
+    pub fn posterior(&self, moments: Tensor<4>) -> DiagonalGaussian {
         let latent = self.config.latent_channels;
         DiagonalGaussian {
             mean: moments.clone().narrow(1, 0, latent),

@@ -84,7 +84,7 @@ impl AutoencoderTinyConfig {
 
 /// `AutoencoderTinyBlock`: three convolutions and a way past them.
 #[derive(Debug)]
-struct Block([Conv2d; 3]);
+pub(super) struct Block([Conv2d; 3]);
 
 impl Block {
     fn load(parameters: &Parameters, channels: usize) -> Self {
@@ -99,8 +99,9 @@ impl Block {
     }
 }
 
+/// A member of PyTorch's `Sequential`.
 #[derive(Debug)]
-enum Layer {
+pub(super) enum Layer {
     Conv(Box<Conv2d>),
     Block(Box<Block>),
     Relu,
@@ -110,7 +111,7 @@ enum Layer {
 }
 
 impl Layer {
-    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+    pub(super) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         match self {
             Self::Conv(conv) => conv.forward(x),
             Self::Block(block) => block.forward(x),
@@ -153,8 +154,23 @@ impl Sequence<'_> {
 #[derive(Debug)]
 pub struct AutoencoderTiny {
     config: AutoencoderTinyConfig,
-    encoder: Vec<Layer>,
-    decoder: Vec<Layer>,
+    pub(super) encoder: Vec<Layer>,
+    pub(super) decoder: Vec<Layer>,
+}
+
+/// Latents as the decoder takes them, from -3 to 3.
+pub(super) fn bounded(latents: Tensor<4>) -> Tensor<4> {
+    (latents / 3.0).tanh() * 3.0
+}
+
+/// From 0..1 to -1..1.
+pub(super) fn to_pixels(x: Tensor<4>) -> Tensor<4> {
+    x * 2.0 - 1.0
+}
+
+/// From -1..1 to 0..1.
+pub(super) fn from_pixels(pixels: Tensor<4>) -> Tensor<4> {
+    (pixels + 1.0) / 2.0
 }
 
 impl AutoencoderTiny {
@@ -198,7 +214,7 @@ impl AutoencoderTiny {
 
     /// `pixels [n, 3, h, w]` in -1..1 to latents `[n, latent_channels, h/8, w/8]`.
     pub fn encode(&self, pixels: Tensor<4>) -> Tensor<4> {
-        self.encoder.iter().fold((pixels + 1.0) / 2.0, |x, layer| layer.forward(x))
+        self.encoder.iter().fold(from_pixels(pixels), |x, layer| layer.forward(x))
     }
 
     /// How many times [`Self::decode_stage`] is called for one picture.
@@ -208,9 +224,9 @@ impl AutoencoderTiny {
 
     /// One stage of decoding; give stage 0 the latents and each next one what came out.
     pub fn decode_stage(&self, stage: usize, x: Tensor<4>) -> Tensor<4> {
-        let x = if stage == 0 { (x / 3.0).tanh() * 3.0 } else { x };
+        let x = if stage == 0 { bounded(x) } else { x };
         let x = self.decoder[stage].forward(x);
-        if stage + 1 == self.decoder.len() { x * 2.0 - 1.0 } else { x }
+        if stage + 1 == self.decoder.len() { to_pixels(x) } else { x }
     }
 
     /// `latents [n, latent_channels, h, w]` to pixels `[n, 3, 8h, 8w]` in about -1..1.

@@ -4,6 +4,7 @@
 pub mod attention;
 pub mod autoencoder_kl;
 pub mod autoencoder_tiny;
+pub mod bands;
 pub mod clip_text;
 pub mod embeddings;
 pub mod resnet;

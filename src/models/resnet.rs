@@ -3,7 +3,7 @@
 
 use burn::tensor::Tensor;
 
-use crate::layers::{Conv2d, Conv2dConfig, GroupNorm, Linear, Parameters, enlarge, silu};
+use crate::layers::{Conv2d, Conv2dConfig, GroupNorm, Linear, Moments, Parameters, enlarge, silu};
 
 /// Two normalised convolutions around the time embedding, and a way past them.
 #[derive(Debug)]
@@ -55,18 +55,42 @@ impl ResnetBlock2D {
 
     /// `x [n, in, h, w]`, `emb [n, width] -> [n, out, h, w]`.
     pub fn forward(&self, x: Tensor<4>, emb: Option<&Tensor<2>>) -> Tensor<4> {
-        let mut hidden = self.conv1.forward(self.norm1.forward_silu(x.clone()));
+        let mut hidden = self.enter(x.clone(), None);
         if let (Some(projection), Some(emb)) = (&self.time_emb_proj, emb) {
             let shift = projection.forward(silu(emb.clone()));
             let [n, c] = shift.dims();
             hidden = hidden + shift.reshape([n, c, 1, 1]);
         }
-        let hidden = self.conv2.forward(self.norm2.forward_silu(hidden));
+        let hidden = self.leave(hidden, None);
+        self.past(hidden, x)
+    }
+
+    /// The first normalised convolution, `x [n, in, h, w] -> [n, out, h, w]`, by given statistics of x
+    /// or by its own.
+    pub(super) fn enter(&self, x: Tensor<4>, moments: Option<&Moments>) -> Tensor<4> {
+        self.conv1.forward(normalised(&self.norm1, x, moments))
+    }
+
+    /// The second, of the hidden value.
+    pub(super) fn leave(&self, hidden: Tensor<4>, moments: Option<&Moments>) -> Tensor<4> {
+        self.conv2.forward(normalised(&self.norm2, hidden, moments))
+    }
+
+    /// The sum with x, which leads past them.
+    pub(super) fn past(&self, hidden: Tensor<4>, x: Tensor<4>) -> Tensor<4> {
         let sum = match &self.conv_shortcut {
             Some(shortcut) => shortcut.forward(x) + hidden,
             None => x + hidden,
         };
         if self.output_scale_factor == 1.0 { sum } else { sum / self.output_scale_factor }
+    }
+}
+
+/// Norm and SiLU, by given statistics or by those of x.
+pub(super) fn normalised(norm: &GroupNorm, x: Tensor<4>, moments: Option<&Moments>) -> Tensor<4> {
+    match moments {
+        Some(moments) => norm.forward_silu_by(x, moments),
+        None => norm.forward_silu(x),
     }
 }
 

@@ -9,6 +9,7 @@ mod stable_diffusion;
 mod text_to_image;
 mod vae;
 
+pub use crate::models::bands::Limits;
 pub use stable_diffusion::{ModelReport, StableDiffusion};
 pub use text_to_image::{Phase, Settings, Step, TextToImage};
-pub use vae::Vae;
+pub use vae::{Coding, DecodePlan, EncodePlan, Vae};

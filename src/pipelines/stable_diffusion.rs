@@ -9,12 +9,13 @@ use super::encoders::Encoders;
 use super::fit;
 use super::loader::Loader;
 use super::prompts::Prompts;
-use super::vae::Vae;
+use super::vae::{DecodePlan, Vae};
 use crate::adapters::{AdapterFile, AdapterModule, AdapterSet, CoverageReport, Part, file};
 use crate::error::{Error, Result};
 use crate::image::LatentRgb;
 use crate::keys::ldm::UNetLayout;
 use crate::layers::{LoadReport, Progress, Site, Storage};
+use crate::models::bands::Limits;
 use crate::models::{CLIPTextConfig, CLIPTextModel, UNet2DConditionConfig, UNet2DConditionModel};
 use crate::schedulers::{SchedulerConfig, SchedulerKind};
 use crate::tokenizer::{ClipTokenizer, TokenizerFiles};
@@ -136,6 +137,16 @@ impl StableDiffusion {
     /// The size of picture, in pixels, that the model was trained on.
     pub fn native_size(&self) -> usize {
         self.family.size
+    }
+
+    /// How a picture of this many pixels is decoded within these limits; it takes nothing that isn't
+    /// loaded.
+    ///
+    /// # Errors
+    /// When it fits in no way.
+    pub fn decode_plan(&self, width: usize, height: usize, limits: Limits) -> Result<DecodePlan> {
+        let latents = [height / 8, width / 8];
+        Vae::decode_plan_of(self.encoders.vae_component(), latents, limits)
     }
 
     /// Bytes of the largest tensor of a picture of this many pixels, in f32: what a GPU has to take in

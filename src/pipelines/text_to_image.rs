@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use burn::tensor::{Tensor, TensorData};
 
-use super::{StableDiffusion, Vae, inpainting};
+use super::{Coding, DecodePlan, StableDiffusion, Vae, inpainting};
 use crate::error::{Error, Result};
 use crate::models::embeddings::timestep_embedding;
 use crate::models::unet_2d_condition::UNetPass;
@@ -78,7 +78,8 @@ pub struct TextToImage {
     beside: Option<Tensor<4>>,
     latents: Tensor<4>,
     previous_x0: Option<Tensor<4>>,
-    decoding: Option<Tensor<4>>,
+    decode_plan: Option<DecodePlan>,
+    decoding: Option<Coding>,
     /// While it decodes: whoever releases the model's encoders in between makes it load nothing twice.
     vae: Option<Rc<Vae>>,
     pass: Option<UNetPass>,
@@ -150,6 +151,7 @@ impl TextToImage {
             beside: None,
             latents,
             previous_x0: None,
+            decode_plan: None,
             decoding: None,
             vae: None,
             pass: None,
@@ -158,6 +160,11 @@ impl TextToImage {
             phase: Phase::Text,
             truncated: Vec::new(),
         })
+    }
+
+    /// Decodes as planned, for this picture's size; otherwise within [`Limits`](super::Limits)' default.
+    pub fn set_decode_plan(&mut self, plan: DecodePlan) {
+        self.decode_plan = Some(plan);
     }
 
     /// What it was started with.
@@ -199,7 +206,7 @@ impl TextToImage {
                 self.phase = Phase::Denoise;
             }
             Phase::Denoise => preview = self.denoise_block(),
-            Phase::Decode => picture = self.decode_stage()?,
+            Phase::Decode => picture = self.decode_piece()?,
             Phase::Done => {
                 return Err(Error::setting("picture", "is finished already", "Start another one"));
             }
@@ -304,22 +311,28 @@ impl TextToImage {
         x0
     }
 
-    fn decode_stage(&mut self) -> Result<Option<Tensor<4>>> {
+    fn decode_piece(&mut self) -> Result<Option<Tensor<4>>> {
         let vae = match self.vae.take() {
             Some(vae) => vae,
             None => self.model.vae()?,
         };
-        let scaled = || self.latents.clone().div_scalar(vae.scaling_factor());
-        let input = self.decoding.take().unwrap_or_else(scaled);
-        let output = vae.decode_stage(self.stage, input);
-        self.stage += 1;
-        if self.stage == vae.decode_stages() {
+        let mut decoding = match self.decoding.take() {
+            Some(decoding) => decoding,
+            None => {
+                let [_, _, height, width] = self.latents.dims();
+                let plan = self.decode_plan.take();
+                let plan = plan.unwrap_or_else(|| vae.usual_decode_plan([height, width]));
+                let latents = self.latents.clone().div_scalar(vae.scaling_factor());
+                vae.begin_decode(&plan, latents)?
+            }
+        };
+        let picture = vae.advance(&mut decoding);
+        if picture.is_some() {
             self.phase = Phase::Done;
-            return Ok(Some(output));
+        } else {
+            (self.decoding, self.vae) = (Some(decoding), Some(vae));
         }
-        self.decoding = Some(output);
-        self.vae = Some(vae);
-        Ok(None)
+        Ok(picture)
     }
 
     /// Decoding is counted as two denoising steps, which is about what it takes at any size.
@@ -331,10 +344,7 @@ impl TextToImage {
             Phase::Denoise => {
                 self.step as f64 + self.stage as f64 / self.model.unet.stages() as f64
             }
-            Phase::Decode => {
-                let stages = self.vae.as_ref().map_or(1, |vae| vae.decode_stages());
-                steps + DECODE * self.stage as f64 / stages as f64
-            }
+            Phase::Decode => steps + DECODE * self.decoding.as_ref().map_or(0.0, Coding::done),
             Phase::Done => steps + DECODE,
         };
         done / (steps + DECODE)

@@ -11,7 +11,7 @@ use super::check;
 use super::config::{Config, Posterior};
 use super::picture::{Buckets, Picture, Role};
 use crate::error::{Error, Result};
-use crate::pipelines::{StableDiffusion, Vae};
+use crate::pipelines::StableDiffusion;
 use crate::weights::save::{Named, Precision, write};
 use crate::weights::{Bytes, Index};
 
@@ -290,21 +290,13 @@ impl Preparation {
     fn posterior(&self, pixels: Tensor<4>) -> Result<Vec<Tensor<1>>> {
         let vae = self.model.vae()?;
         let scale = vae.scaling_factor();
-        Ok(match &*vae {
-            Vae::Kl(kl) => {
-                let posterior = kl.encode(pixels);
-                let deviation = (posterior.logvar * 0.5).exp();
-                vec![
-                    posterior.mean.mul_scalar(scale).flatten(0, 3),
-                    deviation.mul_scalar(scale).flatten(0, 3),
-                ]
-            }
+        let (mean, logvar) = vae.encode(pixels);
+        let deviation = match logvar {
+            Some(logvar) => (logvar * 0.5).exp(),
             // TAESD has no deviation.
-            Vae::Tiny(tiny) => {
-                let latents: Tensor<1> = tiny.encode(pixels).mul_scalar(scale).flatten(0, 3);
-                vec![latents.clone(), latents.mul_scalar(0.0)]
-            }
-        })
+            None => mean.clone().mul_scalar(0.0),
+        };
+        Ok([mean, deviation].map(|part| part.mul_scalar(scale).flatten(0, 3)).into())
     }
 
     /// Takes the numbers of what [`Self::advance`] gave last.

@@ -3,7 +3,7 @@
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use half::f16;
-use lorakeet::kernels::{self, Blocks, PackedHalves, PackedWeight, gpu};
+use lorakeet::kernels::{self, Blocks, Operation, PackedHalves, PackedWeight, gpu};
 use lorakeet::layers::{Storage, checks, enlarge};
 use wasm_bindgen_test::{console_log, wasm_bindgen_test};
 
@@ -91,7 +91,7 @@ fn enlarging_cases(draw: &mut Draw, device: &Device) -> Vec<Case> {
             let (x, bias) = (x[0].clone().reshape([n, input, h, w]), bias.clone());
             let y = match &packed {
                 Some(packed) => kernels::conv2d_enlarged_halves(x, packed, bias),
-                None if kernels::serve_enlarged(&x) => {
+                None if kernels::serve(Operation::Enlarged, &x) => {
                     kernels::conv2d_enlarged(x, weight.clone(), Some(&kept), bias)
                 }
                 None => kernels::conv2d(enlarge(x), weight.clone(), None, bias, 1, (1, 1)),

@@ -50,10 +50,26 @@ impl Shape {
 
 /// `x [n, input, h, w]`, `weight [output, input, kh, kw]`, `bias [output] -> [n, output, h', w']`.
 pub fn conv2d(x: &[f32], weight: &[f32], bias: Option<&[f32]>, shape: Shape) -> Vec<f32> {
-    let [h, w] = shape.size;
+    convolve(x, weight, bias, shape, 1)
+}
+
+/// As [`conv2d`] of `x [n, input, h / 2, w / 2]` enlarged to `shape`'s size: each pixel twice in both
+/// directions.
+pub fn conv2d_enlarged(x: &[f32], weight: &[f32], bias: Option<&[f32]>, shape: Shape) -> Vec<f32> {
+    convolve(x, weight, bias, shape, 2)
+}
+
+fn convolve(
+    x: &[f32],
+    weight: &[f32],
+    bias: Option<&[f32]>,
+    shape: Shape,
+    enlarge: usize,
+) -> Vec<f32> {
+    let image = shape.input * (shape.size[0] / enlarge) * (shape.size[1] / enlarge);
     let pixels = shape.out().iter().product::<usize>();
     let depth = shape.input * shape.kernel[0] * shape.kernel[1];
-    assert_eq!(x.len(), shape.n * shape.input * h * w);
+    assert_eq!(x.len(), shape.n * image);
     assert_eq!(weight.len(), shape.output * depth);
     let start = bias.map_or(Start::Zero, Start::Rows);
     let a = Matrix { data: weight, row: depth, column: 1 };
@@ -61,7 +77,7 @@ pub fn conv2d(x: &[f32], weight: &[f32], bias: Option<&[f32]>, shape: Shape) -> 
     if x.is_empty() || y.is_empty() {
         return y;
     }
-    let images = x.chunks_exact(shape.input * h * w);
+    let images = x.chunks_exact(image);
     let outputs = y.chunks_exact_mut(shape.output * pixels);
     let point = shape.kernel == [1, 1] && shape.stride == 1;
     if point && shape.before == [0, 0] && shape.after == [0, 0] {
@@ -71,7 +87,7 @@ pub fn conv2d(x: &[f32], weight: &[f32], bias: Option<&[f32]>, shape: Shape) -> 
         }
         return y;
     }
-    let bands = Bands::new(shape, shape.out()[0], shape.kernel[0], shape.stride);
+    let bands = Bands { enlarge, ..Bands::of(shape) };
     let places = Places::new(shape, &bands);
     let width = shape.out()[1];
     PADDED.with_borrow_mut(|padded| {
@@ -103,13 +119,20 @@ struct Bands {
     /// Rows of the padded picture that the first row of a band needs, and that each other one adds.
     reach: usize,
     step: usize,
+    /// How often each pixel is to be there in either direction.
+    enlarge: usize,
 }
 
 impl Bands {
+    /// For a convolution.
+    fn of(shape: Shape) -> Self {
+        Self::new(shape, shape.out()[0], shape.kernel[0], shape.stride)
+    }
+
     fn new(shape: Shape, rows: usize, reach: usize, step: usize) -> Self {
         let row = shape.input * padded_size(shape)[1];
         let fit = (MOST_PADDED / row.max(1)).saturating_sub(reach) / step + 1;
-        Self { shape, rows, each: fit.min(rows), reach, step }
+        Self { shape, rows, each: fit.min(rows), reach, step, enlarge: 1 }
     }
 
     fn iter(&self) -> impl Iterator<Item = Range<usize>> + use<> {
@@ -122,7 +145,8 @@ impl Bands {
         self.each.saturating_sub(1) * self.step + self.reach
     }
 
-    /// Copies what these rows of the output need of `x [input, h, w]`.
+    /// Copies what these rows of the output need of `x [input, h, w]`, or of the x that is enlarged to
+    /// that.
     fn pad(&self, x: &[f32], band: &Range<usize>, padded: &mut Vec<f32>) {
         let [h, w] = self.shape.size;
         let (pw, height) = (padded_size(self.shape)[1], self.height());
@@ -132,11 +156,18 @@ impl Bands {
         padded.resize(self.shape.input * height * pw, 0.0);
         share_lines(padded, self.shape.input, (height * pw) as u64, |padded, first| {
             padded.fill(0.0);
-            let channels = x[first * h * w..].chunks_exact(h * w);
+            let (h, columns) = (h / self.enlarge, w / self.enlarge);
+            let channels = x[first * h * columns..].chunks_exact(h * columns);
             for (x, padded) in channels.zip(padded.chunks_exact_mut(height * pw)) {
                 for line in lines.clone() {
-                    let row = &x[(line - top) * w..][..w];
-                    padded[(line - first_row) * pw + left..][..w].copy_from_slice(row);
+                    let row = &x[(line - top) / self.enlarge * columns..][..columns];
+                    let into = &mut padded[(line - first_row) * pw + left..][..w];
+                    if self.enlarge == 1 {
+                        into.copy_from_slice(row);
+                    } else {
+                        let into = into.chunks_exact_mut(2).zip(row);
+                        into.for_each(|(into, value)| into.fill(*value));
+                    }
                 }
             }
         });
@@ -152,7 +183,7 @@ fn padded_size(shape: Shape) -> [usize; 2] {
 pub fn conv2d_weight_gradient(x: &[f32], g: &[f32], shape: Shape) -> Vec<f32> {
     let [h, w] = shape.size;
     let pixels = shape.out().iter().product::<usize>();
-    let bands = Bands::new(shape, shape.out()[0], shape.kernel[0], shape.stride);
+    let bands = Bands::of(shape);
     let Places { taps, pixels: places } = Places::new(shape, &bands);
     let turned = Places { taps: places, pixels: taps };
     let (depth, width) = (turned.pixels.len(), shape.out()[1]);
