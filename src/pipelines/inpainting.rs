@@ -5,7 +5,7 @@
 
 use burn::tensor::Tensor;
 
-use super::{StableDiffusion, Vae};
+use super::StableDiffusion;
 use crate::error::Result;
 
 /// `[1, 1 + latents, height, width]`: the mask, then the masked picture, scaled as latents are.
@@ -20,10 +20,7 @@ pub(super) fn of_nothing(
     // Pixels run from -1 to 1: grey is 0.
     let grey = Tensor::zeros([1, 3, 8 * height, 8 * width], device);
     let vae = model.vae()?;
-    let latents = match &*vae {
-        Vae::Kl(kl) => kl.encode(grey).mean,
-        Vae::Tiny(tiny) => tiny.encode(grey),
-    };
+    let (latents, _) = vae.encode(grey);
     let mask = Tensor::ones([1, 1, height, width], device);
     Ok(Tensor::cat(vec![mask, latents.mul_scalar(vae.scaling_factor())], 1))
 }
