@@ -139,14 +139,20 @@ impl Vae {
     pub fn encode(&self, pixels: Tensor<4>) -> (Tensor<4>, Option<Tensor<4>>) {
         let [_, _, height, width] = pixels.dims();
         let plan = self.encoder_program([height, width]).usual_plan();
-        let mut walk = plan.walk(pixels);
+        self.posterior(self.finish(Coding::begin(&plan, pixels, Half::Encoder)))
+    }
+
+    /// Decodes unscaled latents `[1, 4, h, w]` in one go, within the default limits where that can be.
+    pub fn decode(&self, latents: Tensor<4>) -> Tensor<4> {
+        let [_, _, height, width] = latents.dims();
+        let plan = self.usual_decode_plan([height, width]);
+        self.finish(Coding::begin(&plan, latents, Half::Decoder))
+    }
+
+    fn finish(&self, mut coding: Coding) -> Tensor<4> {
         loop {
-            let encoded = match self {
-                Self::Kl(vae) => walk.advance(&vae.encoder_stages()),
-                Self::Tiny(vae) => walk.advance(&vae.encoder_stages()),
-            };
-            if let Some(encoded) = encoded {
-                return self.posterior(encoded);
+            if let Some(output) = self.advance(&mut coding) {
+                return output;
             }
         }
     }
@@ -202,7 +208,12 @@ impl Coding {
                 "Plan for what is given",
             ));
         }
-        Ok(Self { walk: plan.walk(input), plan: plan.clone(), pieces: 0, half })
+        Ok(Self::begin(plan, input, half))
+    }
+
+    /// The plan is for this input.
+    fn begin(plan: &Plan, input: Tensor<4>, half: Half) -> Self {
+        Self { walk: plan.walk(input), plan: plan.clone(), pieces: 0, half }
     }
 
     /// The part of its work that is done, 0 to 1.

@@ -71,8 +71,7 @@ pub fn text(model: &StableDiffusion) -> Tensor<2> {
 pub fn decoded(model: &StableDiffusion) -> Tensor<4> {
     let vae = model.vae().unwrap();
     let latents = tensor("input.latents", [1, 4, 64, 64], 1.0, model.device());
-    let picture = (0..vae.decode_stages()).fold(latents, |x, stage| vae.decode_stage(stage, x));
-    let columns = picture.reshape([3, 512, 64, 8]).narrow(3, 4, 1);
+    let columns = vae.decode(latents).reshape([3, 512, 64, 8]).narrow(3, 4, 1);
     columns.reshape([3, 64, 8, 64]).narrow(2, 4, 1)
 }
 
