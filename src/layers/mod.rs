@@ -13,6 +13,7 @@ mod parameters;
 mod slot;
 mod weight;
 
+pub use crate::kernels::release_scratch;
 pub use activation::{geglu, silu};
 pub use attention::{attention, queries_at_once};
 pub use check::{Check, checks};

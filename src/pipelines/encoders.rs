@@ -10,7 +10,7 @@ use burn::tensor::Device;
 use super::loader::Loader;
 use super::vae::Vae;
 use crate::error::Result;
-use crate::layers::{Parameters, Site, Storage};
+use crate::layers::{Parameters, Site, Storage, release_scratch};
 use crate::models::{CLIPTextConfig, CLIPTextModel};
 use crate::weights::{Checkpoint, Component, Source};
 
@@ -75,7 +75,7 @@ impl Encoders {
     pub(super) fn release(&self) {
         self.text_encoder.take();
         self.vae.take();
-        crate::kernels::release_scratch();
+        release_scratch();
     }
 
     /// What is there, or else loaded to where it was and with the same checks.
