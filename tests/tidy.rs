@@ -148,8 +148,6 @@ fn names_and_numbers_know_no_tensor() {
 fn files_stay_readable() {
     let reasons: BTreeMap<&str, &str> = [
         ("src/models/unet_2d_condition.rs", "the config's checks and the network side by side"),
-        ("src/web/engine.rs", "everything that JavaScript calls, in one place"),
-        ("src/web/training.rs", "everything that JavaScript calls to train, in one place"),
         (
             "web/train/trainer.js",
             "the states of a run and what leads from one to another, in one place",

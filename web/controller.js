@@ -170,7 +170,7 @@ export class Controller {
       try {
         const onProgress = (progress) => this.#ui.progress.bytes(progress);
         const files = await getFiles({ signal: abort.signal, onProgress });
-        const { report, adapters } = await this.#engine.loadModel(files, { signal: abort.signal, onProgress });
+        const { report, adapters } = await this.#engine.loadModel(files, {}, { signal: abort.signal, onProgress });
         this.#model = { key, title, isDemo, report };
         this.#modelChanged();
         await this.#train.modelChanged({ ...this.#model, backend: this.#backend });

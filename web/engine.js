@@ -16,7 +16,7 @@ export class Engine extends EventTarget {
   #worker = null;
   #lastId = 0;
   #pending = new Map();
-  /** @type {?import("./protocol.js").ModelFile[]} */
+  /** @type {?{files: import("./protocol.js").ModelFile[], options: import("./protocol.js").ModelOptions}} */
   #model = null;
   /** @type {Map<string, Held>} */
   #adapters = new Map();
@@ -62,13 +62,14 @@ export class Engine extends EventTarget {
   /**
    * Loads a model; the old one stays until the new one is there, and stays if the load fails or is aborted.
    * @param {import("./protocol.js").ModelFile[]} files
+   * @param {import("./protocol.js").ModelOptions} options
    * @returns {Promise<{report: import("./protocol.js").ModelReport, adapters: {handle: string, report?: object, error?: Error}[]}>}
    *   `adapters`: how each adapter that was loaded fits the new model; those with an error are gone
    */
-  async loadModel(files, { signal, onProgress } = {}) {
+  async loadModel(files, options, { signal, onProgress } = {}) {
     return this.#killable(signal, async () => {
-      const report = await this.#request(Action.loadModel, { files }, { onProgress });
-      this.#model = files;
+      const report = await this.#request(Action.loadModel, { files, options }, { onProgress });
+      this.#model = { files, options };
       return { report, adapters: await this.#attachAll() };
     });
   }
@@ -186,7 +187,7 @@ export class Engine extends EventTarget {
       this.restart();
       await this.open();
       if (!this.#model) return { report: null, adapters: [] };
-      const report = await this.#request(Action.loadModel, { files: this.#model }, { onProgress });
+      const report = await this.#request(Action.loadModel, this.#model, { onProgress });
       return { report, adapters: await this.#attachAll() };
     } finally {
       this.#recovering = false;

@@ -14,6 +14,7 @@
 
 /**
  * @typedef {{path: string, blob: Blob}} ModelFile        path inside the model's folder
+ * @typedef {{weights?: "f32"|"f16"|"q8"}} ModelOptions    what isn't said is told from the files, or chosen for the device
  * @typedef {{width: number, height: number, rgba: Uint8ClampedArray}} Pixels
  *
  * @typedef {object} Capability
@@ -135,7 +136,7 @@ export const Action = Object.freeze({
   open: "open",
   /** { urls: {path, url}[] } -> { files: ModelFile[] }; progress { done, total, what } */
   fetchFiles: "fetchFiles",
-  /** { files: ModelFile[] } -> ModelReport; progress { done, total, what } */
+  /** { files: ModelFile[], options: ModelOptions } -> ModelReport; progress { done, total, what } */
   loadModel: "loadModel",
   /** { name, blob, config } -> { id, report: CoverageReport } */
   addAdapter: "addAdapter",

@@ -27,9 +27,9 @@ const actions = {
     return { files: await fetchFiles(urls, report) };
   },
 
-  [Action.loadModel]({ files }, report) {
+  [Action.loadModel]({ files, options }, report) {
     const tick = throttle(report);
-    return engine.loadModel(files, (done, total, what) => tick({ done, total, what }));
+    return engine.loadModel(files, options, (done, total, what) => tick({ done, total, what }));
   },
 
   [Action.addAdapter]: ({ name, blob, config }) => engine.addAdapter(name, blob, config ?? null),

@@ -7,7 +7,7 @@ use wasm_bindgen::prelude::*;
 use web_sys::Blob;
 
 use super::blob::BlobSource;
-use super::engine::{JsResult, open_device, read};
+use super::session::{JsResult, open_device, read};
 use crate::error::Error;
 use crate::layers::{Parameters, Storage};
 use crate::models::unet_2d_blocks::DownBlock2D;

@@ -2,18 +2,17 @@
 //! class, [`Engine`], and [`Bench`] to measure with; `web/protocol.js` documents the messages that
 //! carry the engine's values on.
 
-mod adapter;
 mod bench;
 mod blob;
-mod engine;
 mod entropy;
+mod gpu;
 mod microkernels;
-mod training;
+mod session;
 
-pub use adapter::software_adapter;
 pub use bench::Bench;
-pub use engine::Engine;
+pub use gpu::software_adapter;
 pub use microkernels::{thread_material, thread_work, threads_ready};
+pub use session::Engine;
 
 use std::sync::Once;
 

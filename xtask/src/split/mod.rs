@@ -50,7 +50,7 @@ const GPU: [&str; 16] = [
 /// What a linker names the function that calls all constructors. It runs before the part can be there.
 const CONSTRUCTORS: &str = "__wasm_call_ctors";
 
-/// JavaScript's function that brings the part (src/web/engine.rs).
+/// JavaScript's function that brings the part (src/web/session/device.rs).
 const LOAD: &str = "lorakeetGpuPart";
 
 /// Cuts the built page's module; says in its glue that there is a part.

@@ -6,7 +6,7 @@ use serde::Serialize;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 
-use super::engine::{JsResult, read};
+use super::session::{JsResult, read};
 use crate::kernels::{self, cpu::microkernel};
 use crate::layers::checks;
 

@@ -1,0 +1,154 @@
+//! Pictures, as JavaScript asks for them.
+
+use js_sys::Date;
+use wasm_bindgen::prelude::*;
+
+use super::device::{OpenDevice, read, wait};
+use super::events::Drawn;
+use super::mode::Mode;
+use super::values::{apart, to_js};
+use super::{Engine, JsResult};
+use crate::error::Error;
+use crate::image::to_rgba;
+use crate::pipelines::{Phase, Settings, StableDiffusion, TextToImage};
+
+/// A denoising step longer than this is waited for block by block (milliseconds): otherwise the
+/// GPU's queue would go on long after Stop.
+const SLOW_STEP: f64 = 500.0;
+
+/// A picture in the making.
+pub(super) struct Job {
+    work: TextToImage,
+    /// The adapter in training, attached for this picture alone.
+    borrowed: Option<u64>,
+    started: f64,
+    step_started: f64,
+    slow: bool,
+}
+
+impl Job {
+    /// Takes off what was attached for this picture alone.
+    pub(super) fn give_back(&self, model: &StableDiffusion) {
+        if let Some(id) = self.borrowed {
+            // It can only be gone already.
+            let _ = model.remove_adapter(id);
+        }
+    }
+}
+
+#[wasm_bindgen]
+impl Engine {
+    /// Starts a picture; see [`Settings`] for the fields. The seed may be a string, since
+    /// JavaScript's numbers end at 2^53.
+    ///
+    /// # Errors
+    /// Names the setting that is out of range.
+    pub fn start(&mut self, settings: JsValue) -> JsResult<()> {
+        self.stop();
+        let job = self.new_job(&settings, None)?;
+        self.mode.draw(job);
+        Ok(())
+    }
+
+    /// Drops the picture in the making.
+    pub fn stop(&mut self) {
+        self.mode.stop();
+    }
+
+    /// Does the next block of work: `{kind: "progress", phase, step, steps, fraction, preview}` or
+    /// `{kind: "done", width, height, rgba, seconds, truncated}`.
+    ///
+    /// # Errors
+    /// When nothing was started or the device failed; the picture is dropped then.
+    pub async fn pull(&mut self) -> JsResult<JsValue> {
+        let event = advance(&self.device, &mut self.mode).await;
+        if !matches!(event, Ok(Drawn::Progress { .. })) {
+            self.stop();
+        }
+        to_js(&event?)
+    }
+}
+
+async fn advance(device: &OpenDevice, mode: &mut Mode) -> JsResult<Drawn> {
+    let (model, job, run) = mode.drawing()?;
+    let step = job.work.advance()?;
+    if step.phase == Phase::Denoise && step.preview.is_none() && job.slow {
+        wait(&device.device).await?;
+    }
+    if let Some(picture) = step.picture {
+        let [_, _, height, width] = picture.dims();
+        let pixels = to_rgba(&read(picture).await?, width, height);
+        if let (Some(run), Some(_)) = (run, job.borrowed) {
+            run.pictured(read(job.work.latents()).await?);
+        }
+        return Ok(Drawn::Done {
+            picture: pixels.into(),
+            seconds: (Date::now() - job.started) / 1000.0,
+            truncated: job.work.truncated().to_vec(),
+        });
+    }
+    let mut preview = None;
+    if let Some(x0) = step.preview {
+        let [_, _, height, width] = x0.dims();
+        let latents = read(x0).await?;
+        preview = Some(model.diffusion.latent_rgb.preview(&latents, width, height).into());
+        let now = Date::now();
+        job.slow = device.gpu && now - job.step_started > SLOW_STEP;
+        job.step_started = now;
+    }
+    Ok(Drawn::Progress {
+        phase: step.phase.into(),
+        step: step.step,
+        steps: step.steps,
+        fraction: step.fraction,
+        preview,
+    })
+}
+
+impl Engine {
+    /// A picture to be made; `borrowed` goes off the model when it is done or dropped.
+    pub(super) fn new_job(&self, settings: &JsValue, borrowed: Option<u64>) -> JsResult<Job> {
+        let settings = settings_of(settings)?;
+        let model = &self.mode.model()?.diffusion;
+        fits_buffer(model, &settings, self.device.largest_buffer)?;
+        let work = TextToImage::new(model.clone(), settings, None)?;
+        let now = Date::now();
+        Ok(Job { work, borrowed, started: now, step_started: now, slow: false })
+    }
+}
+
+fn settings_of(settings: &JsValue) -> JsResult<Settings> {
+    let (seed, rest) = apart(settings, "seed")?;
+    let seed = match (seed.as_string(), seed.as_f64()) {
+        (Some(text), _) => text.trim().parse::<u64>().ok(),
+        (None, Some(number)) if number >= 0.0 && number.fract() == 0.0 => Some(number as u64),
+        _ => None,
+    };
+    let seed = seed.ok_or_else(|| {
+        Error::setting("seed", "is not a whole number of at least 0", "Use digits alone")
+    })?;
+    js_sys::Reflect::set(&rest, &"seed".into(), &0.into())
+        .map_err(|_| super::values::unreadable("seed"))?;
+    let settings: Settings = serde_wasm_bindgen::from_value(rest).map_err(|error| {
+        Error::setting("settings", error.to_string(), "Check the values in the form")
+    })?;
+    Ok(Settings { seed, ..settings })
+}
+
+/// Refuses a picture whose largest tensor no buffer of the device takes.
+fn fits_buffer(model: &StableDiffusion, settings: &Settings, most: Option<u64>) -> JsResult<()> {
+    let (width, height) = (settings.width, settings.height);
+    let needed = model.largest_tensor(width, height, settings.guidance > 1.0);
+    let Some(most) = most.filter(|&most| needed > most) else { return Ok(()) };
+    let mebi = |bytes: u64| bytes.div_ceil(1 << 20);
+    Err(Error::setting(
+        "size",
+        format!(
+            "{width}x{height} takes a buffer of {} MiB, and this GPU one of at most {} MiB",
+            mebi(needed),
+            most >> 20
+        ),
+        "Choose a smaller picture, or add ?backend=cpu to the page's address",
+    )
+    .into())
+}

@@ -1,0 +1,214 @@
+//! What JavaScript gets for a call. `web/protocol.js` documents the same for the page.
+
+use js_sys::{Uint8Array, Uint8ClampedArray};
+use serde::Serialize;
+
+use crate::adapters::CoverageReport;
+use crate::image::Rgba;
+use crate::layers::LoadReport;
+use crate::pipelines::Phase;
+use crate::training::{Estimate, StepReport, evaluation, leave_one_out};
+
+/// A model, as the page shows it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Loaded {
+    pub(super) name: String,
+    pub(super) components: Vec<Component>,
+    /// Keys that nothing has a place for.
+    pub(super) unused: Vec<String>,
+    pub(super) notes: Vec<String>,
+    /// The model's own scheduler.
+    pub(super) scheduler: &'static str,
+    pub(super) schedulers: Vec<Scheduler>,
+    pub(super) native: Size,
+    pub(super) prediction_type: String,
+}
+
+/// What one component brought.
+#[derive(Serialize)]
+pub(super) struct Component {
+    name: String,
+    tensors: usize,
+    parameters: u64,
+    bytes: u64,
+}
+
+impl From<LoadReport> for Component {
+    fn from(report: LoadReport) -> Self {
+        Self {
+            name: report.component.replace('_', " "),
+            tensors: report.used,
+            parameters: report.parameters,
+            bytes: report.bytes,
+        }
+    }
+}
+
+/// One to choose.
+#[derive(Serialize)]
+pub(super) struct Scheduler {
+    pub(super) id: &'static str,
+    pub(super) label: &'static str,
+}
+
+/// In pixels.
+#[derive(Serialize)]
+pub(super) struct Size {
+    pub(super) width: usize,
+    pub(super) height: usize,
+}
+
+/// An adapter that was attached.
+#[derive(Serialize)]
+pub(super) struct Added<'a> {
+    pub(super) id: u64,
+    pub(super) report: &'a CoverageReport,
+}
+
+/// A picture, for a canvas.
+#[derive(Serialize)]
+pub(super) struct Pixels {
+    width: usize,
+    height: usize,
+    #[serde(with = "serde_wasm_bindgen::preserve")]
+    rgba: Uint8ClampedArray,
+}
+
+impl From<Rgba> for Pixels {
+    fn from(picture: Rgba) -> Self {
+        let rgba = Uint8ClampedArray::from(picture.bytes.as_slice());
+        Self { width: picture.width, height: picture.height, rgba }
+    }
+}
+
+/// A file, for the page to keep.
+#[derive(Serialize)]
+pub(super) struct File {
+    pub(super) name: String,
+    #[serde(with = "serde_wasm_bindgen::preserve")]
+    pub(super) bytes: Uint8Array,
+}
+
+/// Several of them.
+#[derive(Serialize)]
+pub(super) struct Files {
+    pub(super) files: Vec<File>,
+}
+
+/// What a pull did for a picture.
+#[derive(Serialize)]
+#[serde(tag = "kind", rename_all = "camelCase")]
+pub(super) enum Drawn {
+    /// It is under way.
+    Progress { phase: PhaseName, step: usize, steps: usize, fraction: f64, preview: Option<Pixels> },
+    /// It is there.
+    Done {
+        #[serde(flatten)]
+        picture: Pixels,
+        seconds: f64,
+        truncated: Vec<String>,
+    },
+}
+
+/// What a pull worked on.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) enum PhaseName {
+    /// The prompts.
+    Text,
+    /// The latents.
+    Denoise,
+    /// The picture.
+    Decode,
+}
+
+impl From<Phase> for PhaseName {
+    fn from(phase: Phase) -> Self {
+        match phase {
+            Phase::Text => Self::Text,
+            Phase::Denoise => Self::Denoise,
+            Phase::Decode | Phase::Done => Self::Decode,
+        }
+    }
+}
+
+/// What is to be known of a picture before it is trained on.
+#[derive(Serialize)]
+pub(super) struct Inspected<'a> {
+    pub(super) name: &'a str,
+    pub(super) warnings: Vec<String>,
+}
+
+/// What a pull did for a run's pictures.
+#[derive(Serialize)]
+#[serde(tag = "kind", rename_all = "camelCase")]
+pub(super) enum Prepared {
+    /// One is ready.
+    Progress { done: usize, total: usize, what: String },
+    /// All are.
+    Ready { summary: Estimate },
+}
+
+/// Two steps, timed.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Measured {
+    pub(super) seconds_per_step: f64,
+    /// As it was told.
+    pub(super) bytes: u64,
+    pub(super) peak_bytes: Option<u64>,
+}
+
+/// One optimiser step.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Stepped {
+    pub(super) kind: &'static str,
+    #[serde(flatten)]
+    pub(super) report: StepReport,
+    pub(super) seconds: f64,
+    pub(super) peak_bytes: Option<u64>,
+    pub(super) finished: bool,
+    pub(super) due: Due,
+    pub(super) thumbnail: Option<Pixels>,
+}
+
+/// What is to be done before the next step.
+#[derive(Serialize)]
+pub(super) struct Due {
+    pub(super) evaluation: bool,
+    pub(super) snapshot: bool,
+    pub(super) preview: bool,
+}
+
+/// What a pull did for an evaluation.
+#[derive(Serialize)]
+#[serde(tag = "kind", rename_all = "camelCase")]
+pub(super) enum Evaluated {
+    /// It is under way.
+    Progress { fraction: f64 },
+    /// It is there.
+    Evaluation {
+        #[serde(flatten)]
+        report: evaluation::Report,
+        copying: Option<Copying>,
+    },
+}
+
+/// A training picture that the last one drawn resembles most.
+#[derive(Serialize)]
+pub(super) struct Copying {
+    pub(super) name: String,
+    pub(super) similarity: f64,
+}
+
+/// What a pull did for pictures that are left out in turn.
+#[derive(Serialize)]
+#[serde(tag = "kind", rename_all = "camelCase")]
+pub(super) enum LeftOut {
+    /// It is under way.
+    Progress(leave_one_out::Progress),
+    /// All are judged.
+    LeaveOneOut(leave_one_out::Report),
+}

@@ -1,0 +1,49 @@
+//! What JavaScript calls: one class, [`Engine`], with a device and what it is at ([`mode::Mode`]).
+//! `web/protocol.js` documents the messages that carry its values on.
+
+mod device;
+mod draw;
+mod events;
+mod load;
+mod mode;
+mod run;
+mod train;
+mod values;
+
+use wasm_bindgen::prelude::*;
+
+use device::OpenDevice;
+use mode::Mode;
+
+pub(super) use device::{open_device, read};
+
+pub(super) type JsResult<T> = Result<T, JsError>;
+
+/// A device, and at most one model on it, with its adapters, a picture in the making and a run.
+#[wasm_bindgen]
+pub struct Engine {
+    device: OpenDevice,
+    mode: Mode,
+}
+
+#[wasm_bindgen]
+impl Engine {
+    /// Opens a device: `webgpu` or `cpu`. With `kernels` `off` it computes with burn's own
+    /// operations only, to tell what the kernels gain, or whether one is at fault.
+    ///
+    /// # Errors
+    /// When there is no such device.
+    pub async fn open(backend: String, kernels: Option<String>) -> JsResult<Engine> {
+        let device = OpenDevice::open(&backend, kernels.as_deref()).await?;
+        Ok(Self { device, mode: Mode::Empty })
+    }
+
+    /// Which kernels run: `{kind, refused, milliseconds}`, `kind` being null where none do, `refused`
+    /// the names of those that computed wrongly here and are not used.
+    ///
+    /// # Errors
+    /// None that JavaScript could cause.
+    pub fn kernels(&self) -> JsResult<JsValue> {
+        values::to_js(&self.device.kernels)
+    }
+}
