@@ -13,7 +13,10 @@ use lorakeet::pipelines::{Limits, Vae};
 use support::{demo_model, values};
 
 /// What the kernels keep of their own: convolutions copy some rows with their border.
-const SCRATCH: usize = 10 << 20;
+const KEPT: usize = 9 << 20;
+
+/// What they take while they run: a thread's packed panels, and where pixels lie.
+const RUNNING: usize = 2 << 20;
 
 /// Decodes or encodes within a part of what the whole picture takes; bytes planned, and taken.
 fn measure(vae: &Vae, input: &Tensor<4>, decode: bool, percent: u64) -> [usize; 2] {
@@ -62,11 +65,13 @@ fn plans_are_kept() {
         let numbers: Vec<f32> = (0..count).map(|i| (i as f32 * 0.7313).sin()).collect();
         Tensor::<1>::from_floats(&numbers[..], &device).reshape(shape)
     };
-    let (latents, pixels) = (draw([1, 4, 64, 56]), draw([1, 3, 448, 384]));
-    for (decode, input) in [(true, &latents), (false, &pixels)] {
-        for percent in [100, 70, 50, 35] {
+    let (latents, pixels) = (draw([1, 4, 32, 24]), draw([1, 3, 256, 192]));
+    // What the kernels keep is there then.
+    measure(&vae, &pixels, false, 100);
+    for (decode, input, percents) in [(true, &latents, [100, 50]), (false, &pixels, [100, 60])] {
+        for percent in percents {
             let [planned, taken] = measure(&vae, input, decode, percent);
-            assert!(taken <= planned + SCRATCH, "{taken} bytes of {planned}");
+            assert!(taken <= planned + RUNNING, "{taken} bytes of {planned}");
             assert!(planned * 4 <= taken * 5, "{planned} bytes planned for {taken}");
         }
     }
@@ -74,5 +79,5 @@ fn plans_are_kept() {
     let held = counting::held();
     kernels::release_scratch();
     let freed = held - counting::held();
-    assert!(freed > 1 << 20 && freed <= SCRATCH, "{freed} bytes");
+    assert!(freed > 1 << 20 && freed <= KEPT, "{freed} bytes");
 }
