@@ -29,8 +29,11 @@ USAGE: text_to_image --model DIR_OR_FILE --prompt TEXT [OPTIONS]
   --seed N              0 by default; the noise is that of PyTorch's CPU generator
   --steps N             20 by default
   --guidance X          7.5 by default; 1 means none
-  --scheduler NAME      ddim, euler, euler_a, dpmpp_2m, dpmpp_2m_karras, lcm, ddpm;
-                        the model's own by default
+  --scheduler NAME      ddim, euler, euler_a, heun, dpmpp_2m, dpmpp_2m_karras, dpmpp_2m_sde,
+                        dpmpp_2m_sde_karras, dpmpp_2s, dpm2, dpm2_a, unipc, deis, lms, pndm, lcm, tcd,
+                        ddpm; the model's own by default
+  --spacing NAME        leading, trailing or linspace timesteps; the model's own by default
+  --eta X               how stochastic tcd is, 0 to 1; 0.3 by default
   --size WxH            pixels, multiples of 8; the model's own by default
   --noise FILE          initial noise from a safetensors file (its first [1, 4, h, w] tensor)
   --out FILE            the picture, picture.png by default
@@ -49,6 +52,8 @@ struct Arguments {
     steps: Option<usize>,
     guidance: Option<f64>,
     scheduler: Option<String>,
+    spacing: Option<String>,
+    eta: Option<f64>,
     size: Option<(usize, usize)>,
     noise: Option<String>,
     out: Option<String>,
@@ -96,6 +101,8 @@ fn parse(arguments: &[String]) -> Result<Arguments> {
                 parsed.guidance = Some(value.parse().map_err(|_| bad("is not a number"))?);
             }
             "--scheduler" => parsed.scheduler = Some(value),
+            "--spacing" => parsed.spacing = Some(value),
+            "--eta" => parsed.eta = Some(value.parse().map_err(|_| bad("is not a number"))?),
             "--size" => {
                 let size = value
                     .split_once('x')
@@ -185,6 +192,10 @@ fn run(arguments: &Arguments) -> Result<()> {
         let adapters = model.adapters();
         if let Some(attached) = adapters.iter().find(|attached| attached.id == id) {
             progress(format!("{}: {}\n", attached.name, attached.report.summary));
+            if let Some(advice) = &attached.report.advice {
+                let steps = &advice.settings;
+                progress(format!("{}: made for {steps} ({})\n", advice.name, advice.why));
+            }
         }
     }
 
@@ -197,6 +208,8 @@ fn run(arguments: &Arguments) -> Result<()> {
         guidance: arguments.guidance.unwrap_or(7.5),
         seed: arguments.seed,
         scheduler: arguments.scheduler.clone(),
+        spacing: arguments.spacing.clone(),
+        eta: arguments.eta,
         width,
         height,
     };

@@ -187,6 +187,8 @@ fn settings(run: &Run) -> Settings {
         guidance: run.guidance,
         seed: CASES.seed,
         scheduler: Some(run.scheduler.clone()),
+        spacing: None,
+        eta: None,
         width: 64,
         height: 64,
     }

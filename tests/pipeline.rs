@@ -59,6 +59,21 @@ fn every_reference_run_is_met_from_the_seed_and_from_the_noise() {
     }
 }
 
+/// The other schedulers, the noise of the stochastic ones included
+/// (`fixtures/demo-model/recipe/schedulers.py`).
+#[test]
+fn every_scheduler_ends_where_diffusers_does() {
+    let model = Rc::new(demo_model());
+    let reference = fixture("demo-model/reference/schedulers.safetensors");
+    assert_eq!(reference.keys().count(), 15);
+    for name in reference.keys() {
+        let settings = serde_json::from_str(reference.metadata(name)).unwrap();
+        let error = distance(&latents(&model, settings, None), &reference.values(name));
+        println!("{name}: {error:.1e}");
+        assert!(error < TOLERANCE, "{name}: {error:e}");
+    }
+}
+
 #[test]
 fn the_picture_is_diffusers_picture() {
     let model = Rc::new(demo_model());

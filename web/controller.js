@@ -109,6 +109,7 @@ export class Controller {
     on(adapters, "released", () => this.#rest && this.#remake());
     on(adapters, "remove", ({ handle }) => this.removeAdapter(handle));
     on(adapters, "trigger", ({ word }) => form.appendToPrompt(word));
+    on(adapters, "advice", ({ settings }) => this.#takeAdvice(settings));
     on(adapters, "demo", ({ adapter }) => this.addDemoAdapter(adapter));
 
     on(drop, "files", ({ files, role }) => this.openFiles(files, role));
@@ -280,6 +281,12 @@ export class Controller {
       }
       this.#strengthMoved();
     });
+  }
+
+  /** Sets the form as an adapter wants it; the picture on show is drawn anew. */
+  #takeAdvice(settings) {
+    this.#ui.form.apply(settings);
+    if (this.#shown) this.#remake();
   }
 
   #adaptersRefitted(outcome, reason) {

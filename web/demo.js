@@ -54,6 +54,8 @@ export function previewSettings(report, isDemo, { prompt, seed, resolution }) {
     guidance: isDemo ? 4 : 7.5,
     seed,
     scheduler: schedulers.some(({ id }) => id === "dpmpp_2m") ? "dpmpp_2m" : scheduler,
+    spacing: "",
+    eta: null,
     width: resolution ?? native.width,
     height: resolution ?? native.height,
   };
@@ -71,6 +73,8 @@ export function defaultSettings(report, isDemo) {
     steps: 20,
     guidance: isDemo ? 4 : 7.5,
     scheduler: report.scheduler,
+    spacing: "",
+    eta: 0.3,
     width: report.native.width,
     height: report.native.height,
   };

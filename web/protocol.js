@@ -56,6 +56,17 @@
  * @property {string[]} trigger_words
  * @property {[string, string][]} unused   key and reason
  * @property {string[]} notes
+ * @property {?Advice} advice             the settings to draw with, where it is made for few steps
+ *
+ * @typedef {object} Advice
+ * @property {string} name                 what the adapter is
+ * @property {number} steps
+ * @property {number} guidance
+ * @property {string} scheduler            id
+ * @property {?string} spacing             how the timesteps lie; null: as the model's scheduler says
+ * @property {?number} eta                 TCD's
+ * @property {string} settings             all of these in one line
+ * @property {string} why
  *
  * @typedef {object} Settings
  * @property {string} prompt
@@ -64,6 +75,8 @@
  * @property {number} guidance
  * @property {string} seed                 decimal, up to 64 bits
  * @property {string} scheduler
+ * @property {string} spacing              how the timesteps lie; empty: as the model's scheduler says
+ * @property {?number} eta                 TCD's; null with other schedulers
  * @property {number} width
  * @property {number} height
  *

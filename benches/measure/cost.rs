@@ -191,6 +191,8 @@ fn settings(prompt: String, size: usize) -> Settings {
         guidance: 4.0,
         seed: 11,
         scheduler: None,
+        spacing: None,
+        eta: None,
         width: size,
         height: size,
     }

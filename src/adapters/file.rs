@@ -9,6 +9,7 @@ use super::CoverageReport;
 use super::module::{AdapterModule, Kind};
 use super::reader::Reader;
 use super::settings::Settings;
+use super::speed;
 use crate::error::{Error, Result};
 use crate::keys::adapter_names::{self, ModuleNames, Naming, Role};
 use crate::keys::detect::{self, FileKind};
@@ -124,6 +125,7 @@ pub fn read(
     if read.iter().all(AdapterModule::is_zero) {
         report.notes.push("All its up weights are zero: it changes nothing.".into());
     }
+    report.advice = speed::advice(source, &index.metadata, &read)?;
     let report = report.finish(&index.metadata);
     Ok(AdapterFile { name: file.into(), modules: read, report })
 }

@@ -9,9 +9,11 @@ pub mod report;
 pub mod save;
 mod set;
 mod settings;
+mod speed;
 mod verify;
 
 pub use file::{AdapterFile, Part};
 pub use module::{AdapterModule, HostFactors, HostKroneckerFactor, HostTensor, Kind};
 pub use report::CoverageReport;
 pub use set::{AdapterSet, Attached};
+pub use speed::Advice;

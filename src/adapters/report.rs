@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::speed::Advice;
+
 /// How an adapter's file fits the model. Serialised for the page.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct CoverageReport {
@@ -34,6 +36,8 @@ pub struct CoverageReport {
     pub unused: Vec<(String, String)>,
     /// Things worth knowing, as sentences.
     pub notes: Vec<String>,
+    /// The settings to draw with, where the adapter is made for few steps.
+    pub advice: Option<Advice>,
 }
 
 impl CoverageReport {

@@ -5,6 +5,7 @@ mod fit;
 mod inpainting;
 mod loader;
 mod prompts;
+mod sampler;
 mod stable_diffusion;
 mod text_to_image;
 mod vae;

@@ -97,6 +97,7 @@ impl StableDiffusion {
         let vae = Vae::load(&mut loader, &checkpoint.vae)?;
 
         let mut notes = checkpoint.family.notes.clone();
+        notes.extend(scheduler.note);
         for component in [&checkpoint.text_encoder, &checkpoint.unet, &checkpoint.vae] {
             if component.config_inferred {
                 notes.push(format!(
@@ -116,7 +117,7 @@ impl StableDiffusion {
             unet,
             tokenizer,
             scheduler_config,
-            scheduler,
+            scheduler: scheduler.kind,
             latent_rgb: LatentRgb::from_config(&checkpoint.vae.config),
             family: checkpoint.family.clone(),
             adapters: RefCell::default(),

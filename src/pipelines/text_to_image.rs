@@ -4,12 +4,13 @@ use std::rc::Rc;
 
 use burn::tensor::{Tensor, TensorData};
 
+use super::sampler::Sampler;
 use super::{Coding, DecodePlan, StableDiffusion, Vae, inpainting};
 use crate::error::{Error, Result};
 use crate::models::embeddings::timestep_embedding;
 use crate::models::unet_2d_condition::UNetPass;
 use crate::noise::TorchGenerator;
-use crate::schedulers::{Schedule, SchedulerKind};
+use crate::schedulers::{Schedule, SchedulerConfig, SchedulerKind};
 use crate::weights::Task;
 
 /// What to make.
@@ -30,10 +31,38 @@ pub struct Settings {
     /// A scheduler's name, or none for the model's own.
     #[serde(default)]
     pub scheduler: Option<String>,
+    /// How the timesteps lie: `leading`, `trailing` or `linspace`; none, or nothing in it: as the
+    /// model's scheduler config says.
+    #[serde(default)]
+    pub spacing: Option<String>,
+    /// How stochastic TCD's steps are, 0 to 1; other schedulers don't read it.
+    #[serde(default)]
+    pub eta: Option<f64>,
     /// Pixels, a multiple of 8.
     pub width: usize,
     /// Pixels, a multiple of 8.
     pub height: usize,
+}
+
+impl Settings {
+    /// The model's scheduler config with what is set here in place of its own.
+    fn scheduler_config(&self, own: &SchedulerConfig) -> Result<SchedulerConfig> {
+        let mut config = own.clone();
+        if let Some(spacing) = self.spacing.as_deref().filter(|spacing| !spacing.is_empty()) {
+            if !["leading", "trailing", "linspace"].contains(&spacing) {
+                let problem = format!("there is no timestep spacing `{spacing}`");
+                return Err(Error::setting("spacing", problem, "Use leading, trailing or linspace"));
+            }
+            config.timestep_spacing = Some(spacing.into());
+        }
+        if let Some(eta) = self.eta {
+            if !(0.0..=1.0).contains(&eta) {
+                return Err(Error::setting("eta", format!("{eta} is not within 0..1"), "Use 0.3"));
+            }
+            config.eta = Some(eta);
+        }
+        Ok(config)
+    }
 }
 
 /// What kind of work comes next.
@@ -76,14 +105,14 @@ pub struct TextToImage {
     context: Option<Tensor<3>>,
     /// What an inpainting UNet takes beside the latents.
     beside: Option<Tensor<4>>,
-    latents: Tensor<4>,
-    previous_x0: Option<Tensor<4>>,
+    sampler: Sampler,
     decode_plan: Option<DecodePlan>,
     decoding: Option<Coding>,
     /// While it decodes: whoever releases the model's encoders in between makes it load nothing twice.
     vae: Option<Rc<Vae>>,
     pass: Option<UNetPass>,
-    step: usize,
+    /// Model calls done.
+    call: usize,
     stage: usize,
     phase: Phase,
     truncated: Vec<String>,
@@ -123,7 +152,8 @@ impl TextToImage {
             Some(name) => name.parse::<SchedulerKind>()?,
             None => model.scheduler,
         };
-        let schedule = Schedule::new(kind, &model.scheduler_config, settings.steps)?;
+        let config = settings.scheduler_config(&model.scheduler_config)?;
+        let schedule = Schedule::new(kind, &config, settings.steps)?;
 
         let channels = model.unet.config().out_channels;
         let shape = [1, channels, settings.height / 8, settings.width / 8];
@@ -149,13 +179,12 @@ impl TextToImage {
             generator,
             context: None,
             beside: None,
-            latents,
-            previous_x0: None,
+            sampler: Sampler::new(latents),
             decode_plan: None,
             decoding: None,
             vae: None,
             pass: None,
-            step: 0,
+            call: 0,
             stage: 0,
             phase: Phase::Text,
             truncated: Vec::new(),
@@ -174,7 +203,7 @@ impl TextToImage {
 
     /// The latents so far, as the UNet has them: final once the phase is [`Phase::Decode`].
     pub fn latents(&self) -> Tensor<4> {
-        self.latents.clone()
+        self.sampler.sample()
     }
 
     /// The phase that the next pull works on.
@@ -200,7 +229,7 @@ impl TextToImage {
             Phase::Text => {
                 self.context = Some(self.encode_prompts()?);
                 if self.model.family.task == Task::Inpainting {
-                    let [_, _, height, width] = self.latents.dims();
+                    let [_, _, height, width] = self.latents().dims();
                     self.beside = Some(inpainting::of_nothing(&self.model, [height, width])?);
                 }
                 self.phase = Phase::Denoise;
@@ -212,8 +241,9 @@ impl TextToImage {
             }
         }
         let fraction = self.fraction();
-        let steps = self.schedule.steps.len();
-        Ok(Step { phase, step: self.step, steps, fraction, preview, picture })
+        let step = self.schedule.steps_within(self.call);
+        let steps = self.schedule.steps_within(self.schedule.calls.len());
+        Ok(Step { phase, step, steps, fraction, preview, picture })
     }
 
     fn guided(&self) -> bool {
@@ -241,11 +271,11 @@ impl TextToImage {
     fn denoise_block(&mut self) -> Option<Tensor<4>> {
         let model = self.model.clone();
         let unet = &model.unet;
-        let step = self.schedule.steps[self.step];
+        let call = self.schedule.calls[self.call];
         let pass = match &mut self.pass {
             Some(pass) => pass,
             none => {
-                let mut input = self.latents.clone().mul_scalar(step.input_scale);
+                let mut input = self.sampler.sample().mul_scalar(call.input_scale);
                 if let Some(beside) = &self.beside {
                     input = Tensor::cat(vec![input, beside.clone()], 1);
                 }
@@ -257,7 +287,7 @@ impl TextToImage {
                     let scale = (self.settings.guidance - 1.0) * 1000.0;
                     timestep_embedding(&[scale], width, false, 1.0, model.device())
                 });
-                none.insert(unet.begin(input, &[step.timestep], context, condition))
+                none.insert(unet.begin(input, &[call.timestep], context, condition))
             }
         };
         self.stage += 1;
@@ -272,43 +302,13 @@ impl TextToImage {
         } else {
             output
         };
-        let x0 = self.apply(&step, noise_prediction);
-        self.step += 1;
-        if self.step == self.schedule.steps.len() {
+        let x0 = self.sampler.apply(&call, noise_prediction, &mut self.generator);
+        self.call += 1;
+        if self.call == self.schedule.calls.len() {
             self.phase = Phase::Decode;
-            self.previous_x0 = None;
+            self.sampler = Sampler::new(self.sampler.sample());
         }
-        Some(x0)
-    }
-
-    /// One scheduler step: a linear map (see [`crate::schedulers::Step`]). Returns x0.
-    fn apply(&mut self, step: &crate::schedulers::Step, output: Tensor<4>) -> Tensor<4> {
-        let sample = self.latents.clone();
-        let mut x0 = sample.clone().mul_scalar(step.x0_from_sample)
-            + output.clone().mul_scalar(step.x0_from_model);
-        if let Some(range) = step.clip {
-            x0 = x0.clamp(-range, range);
-        }
-        let mut next = sample.mul_scalar(step.from_sample);
-        let mut add = |tensor: Tensor<4>, coefficient: f64| {
-            if coefficient != 0.0 {
-                next = next.clone() + tensor.mul_scalar(coefficient);
-            }
-        };
-        add(output, step.from_model);
-        add(x0.clone(), step.from_x0);
-        if let Some(previous) = self.previous_x0.take() {
-            add(previous, step.from_previous_x0);
-        }
-        if step.from_noise != 0.0 {
-            let shape = x0.dims();
-            let noise = self.generator.randn(shape.iter().product());
-            let noise = Tensor::from_data(TensorData::new(noise, shape), self.model.device());
-            add(noise, step.from_noise);
-        }
-        self.latents = next;
-        self.previous_x0 = Some(x0.clone());
-        x0
+        call.ends_step.then_some(x0)
     }
 
     fn decode_piece(&mut self) -> Result<Option<Tensor<4>>> {
@@ -319,10 +319,10 @@ impl TextToImage {
         let mut decoding = match self.decoding.take() {
             Some(decoding) => decoding,
             None => {
-                let [_, _, height, width] = self.latents.dims();
+                let [_, _, height, width] = self.sampler.sample().dims();
                 let plan = self.decode_plan.take();
                 let plan = plan.unwrap_or_else(|| vae.usual_decode_plan([height, width]));
-                let latents = self.latents.clone().div_scalar(vae.scaling_factor());
+                let latents = self.sampler.sample().div_scalar(vae.scaling_factor());
                 vae.begin_decode(&plan, latents)?
             }
         };
@@ -335,18 +335,18 @@ impl TextToImage {
         Ok(picture)
     }
 
-    /// Decoding is counted as two denoising steps, which is about what it takes at any size.
+    /// Decoding is counted as two model calls, which is about what it takes at any size.
     fn fraction(&self) -> f64 {
         const DECODE: f64 = 2.0;
-        let steps = self.schedule.steps.len() as f64;
+        let calls = self.schedule.calls.len() as f64;
         let done = match self.phase {
             Phase::Text => 0.0,
             Phase::Denoise => {
-                self.step as f64 + self.stage as f64 / self.model.unet.stages() as f64
+                self.call as f64 + self.stage as f64 / self.model.unet.stages() as f64
             }
-            Phase::Decode => steps + DECODE * self.decoding.as_ref().map_or(0.0, Coding::done),
-            Phase::Done => steps + DECODE,
+            Phase::Decode => calls + DECODE * self.decoding.as_ref().map_or(0.0, Coding::done),
+            Phase::Done => calls + DECODE,
         };
-        done / (steps + DECODE)
+        done / (calls + DECODE)
     }
 }

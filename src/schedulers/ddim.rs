@@ -1,55 +1,51 @@
 //! DDIM with eta 0: <https://arxiv.org/abs/2010.02502>, `scheduling_ddim.py`.
 
-use super::config::{Prediction, Settings, Spacing};
-use super::{NoiseSchedule, Step, timesteps};
+use super::base::{Base, Defaults, Spacing};
+use super::call::{Call, Mix, noise_seen};
+use super::{Plan, SchedulerConfig, timesteps};
 use crate::error::Result;
 
-/// The timesteps that DDIM and DDPM share.
-pub(super) fn spaced_timesteps(settings: &Settings, n: usize) -> Vec<usize> {
-    let train = settings.num_train_timesteps;
-    match settings.spacing {
+pub(super) const DEFAULTS: Defaults = Defaults::PRODUCTS;
+
+/// The timesteps that DDIM, DDPM and PNDM share, descending.
+pub(super) fn spaced_timesteps(base: &Base, n: usize) -> Vec<usize> {
+    let train = base.train();
+    match base.spacing {
         Spacing::Linspace => {
             let points = timesteps::linspace((train - 1) as f64, n);
             points.into_iter().rev().map(|t| t.round_ties_even() as usize).collect()
         }
-        Spacing::Leading => timesteps::leading(train / n, n, settings.steps_offset),
+        Spacing::Leading => timesteps::leading(train / n, n, base.steps_offset),
         Spacing::Trailing => timesteps::trailing(train, train, n),
     }
 }
 
-/// The `n` steps.
-pub(super) fn steps(settings: &Settings, noise: &NoiseSchedule, n: usize) -> Result<Vec<Step>> {
-    let stride = settings.num_train_timesteps / n;
-    spaced_timesteps(settings, n)
-        .into_iter()
-        .map(|t| {
-            let abar = noise.abar(t)?;
-            let abar_previous = match t.checked_sub(stride) {
-                Some(previous) => noise.abar(previous)?,
-                None if settings.set_alpha_to_one => 1.0,
-                None => noise.abar(0)?,
-            };
-            let (signal, spread) = (abar.sqrt(), (1.0 - abar).sqrt());
-            // "direction pointing to x_t", formula (12)
-            let direction = (1.0 - abar_previous).sqrt();
-            // The noise as the model sees it, from the unclipped x0.
-            let (noise_from_sample, noise_from_model) = match settings.prediction {
-                Prediction::Epsilon => (0.0, 1.0),
-                Prediction::Velocity => (spread, signal),
-                Prediction::Sample => (1.0 / spread, -signal / spread),
-            };
-            Ok(Step {
-                from_sample: direction * noise_from_sample,
-                from_model: direction * noise_from_model,
-                from_x0: abar_previous.sqrt(),
-                ..Step::variance_preserving(
-                    t as f64,
-                    settings.prediction,
-                    signal,
-                    spread,
-                    settings.clip,
-                )
-            })
+/// The alpha product where a run ends: that of before the first timestep.
+pub(super) fn final_product(base: &Base, config: &SchedulerConfig, default: bool) -> Result<f64> {
+    if config.set_alpha_to_one.unwrap_or(default) { Ok(1.0) } else { base.noise.abar(0) }
+}
+
+pub(super) fn plan(config: &SchedulerConfig, n: usize) -> Result<Plan> {
+    let base = Base::resolve(config, &DEFAULTS)?;
+    config.refuse(&["thresholding"])?;
+    let clip = config.clip(true)?;
+    let final_product = final_product(&base, config, true)?;
+    let stride = base.train() / n;
+    let call = |t: usize| {
+        let abar = base.noise.abar(t)?;
+        let abar_previous = match t.checked_sub(stride) {
+            Some(previous) => base.noise.abar(previous)?,
+            None => final_product,
+        };
+        let (signal, spread) = (abar.sqrt(), (1.0 - abar).sqrt());
+        // "direction pointing to x_t", formula (12), from the unclipped x0
+        let direction = noise_seen(base.prediction, signal, spread) * (1.0 - abar_previous).sqrt();
+        Ok(Call {
+            clip,
+            next: Mix::X0 * abar_previous.sqrt() + direction,
+            ..Call::variance_preserving(t as f64, base.prediction, signal, spread)
         })
-        .collect()
+    };
+    let calls = spaced_timesteps(&base, n).into_iter().map(call).collect::<Result<_>>()?;
+    Ok(Plan { init_noise_sigma: 1.0, calls })
 }

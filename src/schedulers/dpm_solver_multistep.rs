@@ -1,104 +1,80 @@
-//! DPM-Solver++ 2M: <https://arxiv.org/abs/2211.01095>, `scheduling_dpmsolver_multistep.py`.
+//! DPM-Solver++ 2M and its kin: <https://arxiv.org/abs/2211.01095>,
+//! `scheduling_dpmsolver_multistep.py`.
 
-use super::config::{BetaSchedule, Settings, Spacing};
-use super::{NoiseSchedule, Step, sigmas, timesteps, too_many};
+use super::base::{Base, Defaults};
+use super::call::{Call, Mix};
+use super::config::{unsupported, within};
+use super::dpm_solver::{self, Algorithm};
+use super::ladder::{self, SolverOptions};
+use super::sigmas::Layout;
+use super::{Plan, SchedulerConfig};
 use crate::error::Result;
 
-/// The timesteps and noise levels (one more: the final one).
-fn levels(settings: &Settings, noise: &NoiseSchedule, n: usize) -> Result<(Vec<usize>, Vec<f64>)> {
-    let train = settings.num_train_timesteps;
-    let table = noise.sigmas();
-    let log_table: Vec<f32> = table.iter().map(|s| s.ln()).collect();
-    let final_level = if settings.final_sigma_zero { 0.0 } else { f64::from(table[0]) };
+pub(super) const DEFAULTS: Defaults = Defaults::LEVELS;
 
-    let (timesteps, mut levels): (Vec<usize>, Vec<f64>) = if settings.karras && train > 1 {
-        let levels = sigmas::karras(f64::from(table[0]), f64::from(table[train - 1]), n);
-        let rounds = settings.beta_schedule != BetaSchedule::SquaredcosCapV2;
-        let timesteps = levels.iter().map(|&sigma| {
-            let t = sigmas::sigma_to_t(sigma, &log_table);
-            (if rounds { t.round_ties_even() } else { t }) as usize
-        });
-        (timesteps.collect(), levels)
+/// `sde` and `karras` are what makes one class of diffusers four kinds: they hold whatever the
+/// config says.
+pub(super) fn plan(config: &SchedulerConfig, n: usize, sde: bool, karras: bool) -> Result<Plan> {
+    let base = Base::resolve(config, &DEFAULTS)?;
+    config.refuse(&["thresholding", "use_flow_sigmas"])?;
+    let algorithm = Algorithm { sde, ..Algorithm::resolve(config)? };
+    let heun = dpm_solver::is_heun(config)?;
+    let order = within(
+        "solver_order",
+        config.solver_order.unwrap_or(2),
+        1..=3,
+        "Use 2 for guided pictures",
+    )?;
+    if order == 3 && sde && !algorithm.data {
+        return Err(unsupported("solver_order", "3 has no sde-dpmsolver", "Use 2"));
+    }
+    let layout = if karras {
+        Layout::Karras
     } else {
-        // Timesteps whose half log-SNR lies below `lambda_min_clipped` are left out.
-        let clipped = noise
-            .alphas_cumprod
-            .iter()
-            .filter(|&&abar| {
-                let abar = abar as f32;
-                let lambda = abar.sqrt().ln() - (1.0 - abar).sqrt().ln();
-                f64::from(lambda) < settings.lambda_min_clipped
-            })
-            .count();
-        let last = train - clipped;
-        let timesteps = match settings.spacing {
-            Spacing::Linspace => {
-                let points = timesteps::linspace(last.saturating_sub(1) as f64, n + 1);
-                points.into_iter().skip(1).rev().map(|t| t.round_ties_even() as usize).collect()
-            }
-            Spacing::Leading => {
-                let ratio = last / (n + 1);
-                if ratio == 0 {
-                    return Err(too_many(n, last.saturating_sub(1)));
-                }
-                let mut points = timesteps::leading(ratio, n + 1, settings.steps_offset);
-                points.truncate(n);
-                points
-            }
-            Spacing::Trailing => timesteps::trailing(last, train, n),
-        };
-        let levels = timesteps.iter().map(|&t| sigmas::interpolate(t as f64, &table)).collect();
-        (timesteps, levels)
+        let others = SchedulerConfig { use_karras_sigmas: None, ..config.clone() };
+        Layout::resolve(&others, true)?
     };
-    levels.push(final_level);
-    Ok((timesteps, levels.into_iter().map(|sigma| f64::from(sigma as f32)).collect()))
-}
-
-/// The `n` steps.
-pub(super) fn steps(settings: &Settings, noise: &NoiseSchedule, n: usize) -> Result<Vec<Step>> {
-    let (timesteps, levels) = levels(settings, noise, n)?;
-    let count = timesteps.len();
+    let options = SolverOptions {
+        keeps_cosine_timesteps: true,
+        ..dpm_solver::ladder_options(config, layout)?
+    };
+    let ladder = ladder::of_solver(&base, config, options, n)?;
+    let levels = ladder.preserving();
+    let count = ladder.timesteps.len();
     // "Improve numerical stability for small number of steps"
-    let euler_at_final = settings.euler_at_final
-        || (settings.lower_order_final && count < 15)
-        || settings.final_sigma_zero;
+    let lowers = config.lower_order_final.unwrap_or(true) && count < 15;
+    let euler_at_final =
+        lowers || config.euler_at_final.unwrap_or(false) || config.ends_at_zero()?;
 
-    let list = (0..count).map(|i| {
+    let calls = ladder.timesteps.iter().enumerate().map(|(i, &t)| {
         let (from, to) = (levels[i], levels[i + 1]);
-        // A level `sigma` is a sample `alpha * x0 + alpha * sigma * noise`, lambda = -ln(sigma).
-        let alpha_from = 1.0 / (from * from + 1.0).sqrt();
-        let alpha_to = 1.0 / (to * to + 1.0).sqrt();
-        let step = Step::variance_preserving(
-            timesteps[i] as f64,
-            settings.prediction,
-            alpha_from,
-            alpha_from * from,
-            None,
-        );
-        let from_sample = (alpha_to * to) / (alpha_from * from);
-        // exp(-h) - 1 with h = lambda_to - lambda_from
-        let expm1 = to / from - 1.0;
-        let first = -alpha_to * expm1;
-
-        let earlier = match i.checked_sub(1) {
-            Some(before) if settings.solver_order > 1 && !(i + 1 == count && euler_at_final) => {
-                Some(levels[before])
+        let now = algorithm.quantity(base.prediction, from);
+        let weights = algorithm.weights(from, to);
+        let lowered = match count - i {
+            1 if euler_at_final => 1,
+            2 if lowers => 2,
+            _ => order,
+        };
+        let h = to.lambda() - from.lambda();
+        let back = |k: usize| (levels[i + 1 - k].lambda() - levels[i - k].lambda()) / h;
+        // Weights of the differences are infinite where there is no step.
+        let mut next = Mix::SAMPLE * weights.decay + now * weights.value;
+        match order.min(lowered).min(i + 1).min(dpm_solver::most_orders(&levels, i)) {
+            1 => {}
+            2 => {
+                let difference = (now + Mix::kept(0) * -1.0) * (1.0 / back(1));
+                next = next + difference * if heun { weights.slope } else { 0.5 * weights.value };
             }
-            _ => None,
-        };
-        // Rounding can give two equal levels at many steps; diffusers divides by zero there.
-        let Some(before) = earlier.filter(|&before| before != from && to != from) else {
-            return Step { from_sample, from_x0: first, ..step };
-        };
-        let h = (from / to).ln();
-        let ratio = (before / from).ln() / h;
-        let second = if settings.heun { alpha_to * (expm1 / h + 1.0) } else { 0.5 * first };
-        Step {
-            from_sample,
-            from_x0: first + second / ratio,
-            from_previous_x0: -second / ratio,
-            ..step
+            _ => {
+                let (r0, r1) = (back(1), back(2));
+                let near = (now + Mix::kept(0) * -1.0) * (1.0 / r0);
+                let far = (Mix::kept(0) + Mix::kept(1) * -1.0) * (1.0 / r1);
+                let bend = (near + far * -1.0) * (1.0 / (r0 + r1));
+                next = next + (near + bend * r0) * weights.slope + bend * weights.curve;
+            }
         }
+        let start = Call::variance_preserving(t, base.prediction, from.signal, from.spread);
+        Call { next: next + Mix::NOISE * weights.noise, keep: Some(now), ..start }
     });
-    Ok(list.collect())
+    Ok(Plan { init_noise_sigma: 1.0, calls: calls.collect() })
 }

@@ -1,247 +1,106 @@
-//! Schedulers as numbers: a [`Schedule`] is a list of [`Step`]s, each a linear map with f64
-//! coefficients that the pipeline applies to its tensors. Nothing here knows a tensor or a device.
+//! Schedulers as numbers: a [`Schedule`] is a list of [`Call`]s of the model, each with linear maps
+//! whose f64 coefficients the pipeline applies to its tensors. Nothing here knows a tensor or a
+//! device.
 //!
 //! The numbers reproduce diffusers' `scheduling_*.py`: its tables are f32 (betas, cumulative
 //! products, sigmas), so ours are rounded to f32 at the same places, and everything derived from
 //! them is f64.
 
+mod base;
+mod call;
 mod config;
 mod ddim;
 mod ddpm;
+mod deis_multistep;
+mod dpm_solver;
 mod dpm_solver_multistep;
+mod dpm_solver_singlestep;
 mod euler_ancestral_discrete;
 mod euler_discrete;
+mod heun_discrete;
+mod k_dpm_2_discrete;
+mod kind;
+mod ladder;
 mod lcm;
+mod lms_discrete;
 mod noise_schedule;
+mod pndm;
 mod sigmas;
+mod tcd;
 mod timesteps;
-
-use std::fmt;
-use std::str::FromStr;
+mod unipc_multistep;
 
 use crate::error::{Error, Result};
 
+pub use call::{Call, Mix};
 pub use config::SchedulerConfig;
+pub use kind::{ModelScheduler, SchedulerKind};
 pub use noise_schedule::NoiseSchedule;
 
-use config::{Prediction, Settings};
+use base::Defaults;
 
-/// The samplers to choose from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum SchedulerKind {
-    /// DDIM with eta 0 (diffusers `DDIMScheduler`).
-    Ddim,
-    /// Euler (`EulerDiscreteScheduler`).
-    EulerDiscrete,
-    /// Euler ancestral: adds noise in each step (`EulerAncestralDiscreteScheduler`).
-    EulerAncestralDiscrete,
-    /// DPM-Solver++ 2M (`DPMSolverMultistepScheduler`).
-    DpmSolverMultistep,
-    /// DPM-Solver++ 2M on Karras sigmas (the same class with `use_karras_sigmas`).
-    DpmSolverMultistepKarras,
-    /// Latent consistency models: 1 to 8 steps (`LCMScheduler`).
-    Lcm,
-    /// DDPM: adds noise in each step, wants many (`DDPMScheduler`).
-    Ddpm,
+/// What a kind makes of a config and a number of steps.
+struct Plan {
+    init_noise_sigma: f64,
+    calls: Vec<Call>,
 }
 
-impl SchedulerKind {
-    /// Every kind, in the order in which a person sees them.
-    pub const ALL: [Self; 7] = [
-        Self::Ddim,
-        Self::EulerDiscrete,
-        Self::EulerAncestralDiscrete,
-        Self::DpmSolverMultistep,
-        Self::DpmSolverMultistepKarras,
-        Self::Lcm,
-        Self::Ddpm,
-    ];
-
-    /// The name on the command line and in the page's form: `ddim`, `euler`, `euler_a`,
-    /// `dpmpp_2m`, `dpmpp_2m_karras`, `lcm`, `ddpm`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Ddim => "ddim",
-            Self::EulerDiscrete => "euler",
-            Self::EulerAncestralDiscrete => "euler_a",
-            Self::DpmSolverMultistep => "dpmpp_2m",
-            Self::DpmSolverMultistepKarras => "dpmpp_2m_karras",
-            Self::Lcm => "lcm",
-            Self::Ddpm => "ddpm",
-        }
-    }
-
-    /// The name for people.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Ddim => "DDIM",
-            Self::EulerDiscrete => "Euler",
-            Self::EulerAncestralDiscrete => "Euler ancestral",
-            Self::DpmSolverMultistep => "DPM++ 2M",
-            Self::DpmSolverMultistepKarras => "DPM++ 2M Karras",
-            Self::Lcm => "LCM",
-            Self::Ddpm => "DDPM",
-        }
-    }
-
-    /// The kind that a model's `scheduler_config.json` asks for with `_class_name`.
-    ///
-    /// A class that we don't have gives the nearest of ours, with the same noise schedule:
-    /// `PNDMScheduler` (SD 1.5's default) and `DDIMParallelScheduler` DDIM, the other ODE solvers
-    /// in sigma space (`LMSDiscreteScheduler`, `HeunDiscreteScheduler`, `KDPM2DiscreteScheduler`)
-    /// Euler, the other multistep solvers (`UniPCMultistepScheduler`, `DEISMultistepScheduler`,
-    /// `DPMSolverSinglestepScheduler`) DPM++ 2M, with Karras sigmas where the config asks for
-    /// them, the stochastic ones Euler ancestral, `TCDScheduler` LCM. A config without
-    /// `_class_name` gives DDIM.
-    ///
-    /// # Errors
-    /// A class for another kind of model (flow matching and the like).
-    pub fn from_config(config: &SchedulerConfig) -> Result<Self> {
-        let Some(class) = config.class_name.as_deref() else {
-            return Ok(Self::Ddim);
-        };
-        Ok(match class {
-            "DDIMScheduler" | "DDIMParallelScheduler" | "PNDMScheduler" => Self::Ddim,
-            "EulerDiscreteScheduler"
-            | "LMSDiscreteScheduler"
-            | "HeunDiscreteScheduler"
-            | "KDPM2DiscreteScheduler" => Self::EulerDiscrete,
-            "EulerAncestralDiscreteScheduler"
-            | "KDPM2AncestralDiscreteScheduler"
-            | "DPMSolverSDEScheduler" => Self::EulerAncestralDiscrete,
-            "DPMSolverMultistepScheduler"
-            | "DPMSolverSinglestepScheduler"
-            | "DEISMultistepScheduler"
-            | "UniPCMultistepScheduler" => match config.use_karras_sigmas {
-                Some(true) => Self::DpmSolverMultistepKarras,
-                _ => Self::DpmSolverMultistep,
-            },
-            "LCMScheduler" | "TCDScheduler" => Self::Lcm,
-            "DDPMScheduler" | "DDPMParallelScheduler" => Self::Ddpm,
-            other => {
-                return Err(config::unsupported(
-                    "_class_name",
-                    format!("`{other}` is not a scheduler for Stable Diffusion that we know"),
-                    "Choose one of our schedulers in the settings, if this is a Stable Diffusion \
-                     model at all",
-                ));
-            }
-        })
-    }
-}
-
-impl fmt::Display for SchedulerKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for SchedulerKind {
-    type Err = Error;
-
-    /// Parses [`SchedulerKind::name`].
-    fn from_str(name: &str) -> Result<Self> {
-        Self::ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(|| {
-            Error::setting(
-                "scheduler",
-                format!("there is no scheduler `{name}`"),
-                format!("Use one of {}", Self::ALL.map(Self::name).join(", ")),
-            )
-        })
-    }
-}
-
-/// One sampling step as a linear map, for any tensor shape:
-///
-/// ```text
-/// model = UNet(sample * input_scale, timestep)
-/// x0    = sample * x0_from_sample + model * x0_from_model        (clamped to ±clip, if any)
-/// next  = sample * from_sample + model * from_model + x0 * from_x0
-///       + previous_x0 * from_previous_x0 + noise * from_noise
-/// ```
-///
-/// `x0` is the model's guess of the finished latents, good for a preview; `previous_x0` is that of
-/// the step before; `noise` is fresh and unit normal. A term whose coefficient is 0 is not needed.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Step {
-    /// What the UNet gets as its timestep.
-    pub timestep: f64,
-    /// Factor on the sample before it goes into the UNet.
-    pub input_scale: f64,
-    /// `x0` per sample.
-    pub x0_from_sample: f64,
-    /// `x0` per UNet output.
-    pub x0_from_model: f64,
-    /// Clamp `x0` to this range either side of 0.
-    pub clip: Option<f64>,
-    /// Next sample per sample.
-    pub from_sample: f64,
-    /// Next sample per UNet output.
-    pub from_model: f64,
-    /// Next sample per `x0`.
-    pub from_x0: f64,
-    /// Next sample per `x0` of the step before; 0 in a first step.
-    pub from_previous_x0: f64,
-    /// Next sample per unit normal noise; 0 where the sampler draws none.
-    pub from_noise: f64,
-}
-
-impl Step {
-    /// A step at `timestep` whose `x0` is what the prediction type says for a variance-preserving
-    /// sample `sqrt_abar * x0 + sqrt_beta * noise`; it goes nowhere yet (`from_*` are 0).
-    fn variance_preserving(
-        timestep: f64,
-        prediction: Prediction,
-        sqrt_abar: f64,
-        sqrt_beta: f64,
-        clip: Option<f64>,
-    ) -> Self {
-        let (x0_from_sample, x0_from_model) = match prediction {
-            Prediction::Epsilon => (1.0 / sqrt_abar, -sqrt_beta / sqrt_abar),
-            Prediction::Velocity => (sqrt_abar, -sqrt_beta),
-            Prediction::Sample => (0.0, 1.0),
-        };
-        Self {
-            timestep,
-            input_scale: 1.0,
-            x0_from_sample,
-            x0_from_model,
-            clip,
-            from_sample: 0.0,
-            from_model: 0.0,
-            from_x0: 0.0,
-            from_previous_x0: 0.0,
-            from_noise: 0.0,
-        }
-    }
-
-    fn is_finite(&self) -> bool {
-        [
-            self.timestep,
-            self.input_scale,
-            self.x0_from_sample,
-            self.x0_from_model,
-            self.from_sample,
-            self.from_model,
-            self.from_x0,
-            self.from_previous_x0,
-            self.from_noise,
-        ]
-        .iter()
-        .all(|x| x.is_finite())
-    }
-}
-
-/// All steps of one run.
+/// All calls of one run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Schedule {
     /// The sampler.
     pub kind: SchedulerKind,
     /// Factor on the unit normal noise that a run starts from.
     pub init_noise_sigma: f64,
-    /// The steps, first to last. As many as asked for; DPM++ 2M with `trailing` spacing and a
-    /// finite `lambda_min_clipped` has fewer, as in diffusers.
-    pub steps: Vec<Step>,
+    /// The calls, first to last; one or more.
+    pub calls: Vec<Call>,
+}
+
+impl SchedulerKind {
+    fn defaults(self) -> &'static Defaults {
+        match self {
+            Self::Ddim => &ddim::DEFAULTS,
+            Self::EulerDiscrete => &euler_discrete::DEFAULTS,
+            Self::EulerAncestralDiscrete => &euler_ancestral_discrete::DEFAULTS,
+            Self::HeunDiscrete => &heun_discrete::DEFAULTS,
+            Self::KDpm2Discrete | Self::KDpm2AncestralDiscrete => &k_dpm_2_discrete::DEFAULTS,
+            Self::LmsDiscrete => &lms_discrete::DEFAULTS,
+            Self::DpmSolverMultistep
+            | Self::DpmSolverMultistepKarras
+            | Self::DpmSolverMultistepSde
+            | Self::DpmSolverMultistepSdeKarras => &dpm_solver_multistep::DEFAULTS,
+            Self::DpmSolverSinglestep => &dpm_solver_singlestep::DEFAULTS,
+            Self::UniPcMultistep => &unipc_multistep::DEFAULTS,
+            Self::DeisMultistep => &deis_multistep::DEFAULTS,
+            Self::Pndm => &pndm::DEFAULTS,
+            Self::Lcm => &lcm::DEFAULTS,
+            Self::Tcd => &tcd::DEFAULTS,
+            Self::Ddpm => &ddpm::DEFAULTS,
+        }
+    }
+
+    fn plan(self, config: &SchedulerConfig, n: usize) -> Result<Plan> {
+        match self {
+            Self::Ddim => ddim::plan(config, n),
+            Self::EulerDiscrete => euler_discrete::plan(config, n),
+            Self::EulerAncestralDiscrete => euler_ancestral_discrete::plan(config, n),
+            Self::HeunDiscrete => heun_discrete::plan(config, n),
+            Self::KDpm2Discrete => k_dpm_2_discrete::plan(config, n, false),
+            Self::KDpm2AncestralDiscrete => k_dpm_2_discrete::plan(config, n, true),
+            Self::LmsDiscrete => lms_discrete::plan(config, n),
+            Self::DpmSolverMultistep => dpm_solver_multistep::plan(config, n, false, false),
+            Self::DpmSolverMultistepKarras => dpm_solver_multistep::plan(config, n, false, true),
+            Self::DpmSolverMultistepSde => dpm_solver_multistep::plan(config, n, true, false),
+            Self::DpmSolverMultistepSdeKarras => dpm_solver_multistep::plan(config, n, true, true),
+            Self::DpmSolverSinglestep => dpm_solver_singlestep::plan(config, n),
+            Self::UniPcMultistep => unipc_multistep::plan(config, n),
+            Self::DeisMultistep => deis_multistep::plan(config, n),
+            Self::Pndm => pndm::plan(config, n),
+            Self::Lcm => lcm::plan(config, n),
+            Self::Tcd => tcd::plan(config, n),
+            Self::Ddpm => ddpm::plan(config, n),
+        }
+    }
 }
 
 impl Schedule {
@@ -263,24 +122,12 @@ impl Schedule {
                 "Use 1 to 1000 steps",
             ));
         }
-        let settings = Settings::resolve(config, kind)?;
-        if steps > settings.num_train_timesteps {
-            return Err(too_many(steps, settings.num_train_timesteps));
+        let train = NoiseSchedule::new(kind, config)?.alphas_cumprod.len();
+        if steps > train {
+            return Err(too_many(steps, train));
         }
-        let noise = NoiseSchedule::from_settings(&settings)?;
-        let (init_noise_sigma, list) = match kind {
-            SchedulerKind::Ddim => (1.0, ddim::steps(&settings, &noise, steps)?),
-            SchedulerKind::EulerDiscrete => euler_discrete::steps(&settings, &noise, steps)?,
-            SchedulerKind::EulerAncestralDiscrete => {
-                euler_ancestral_discrete::steps(&settings, &noise, steps)?
-            }
-            SchedulerKind::DpmSolverMultistep | SchedulerKind::DpmSolverMultistepKarras => {
-                (1.0, dpm_solver_multistep::steps(&settings, &noise, steps)?)
-            }
-            SchedulerKind::Lcm => (1.0, lcm::steps(&settings, &noise, steps)?),
-            SchedulerKind::Ddpm => (1.0, ddpm::steps(&settings, &noise, steps)?),
-        };
-        if let Some(bad) = list.iter().find(|step| !step.is_finite()) {
+        let Plan { init_noise_sigma, calls } = kind.plan(config, steps)?;
+        if let Some(bad) = calls.iter().find(|call| !call.is_finite()) {
             return Err(config::unsupported(
                 "prediction_type",
                 format!(
@@ -292,7 +139,14 @@ impl Schedule {
                 "Choose another scheduler or number of steps, or use a model with v-prediction",
             ));
         }
-        Ok(Self { kind, init_noise_sigma, steps: list })
+        Ok(Self { kind, init_noise_sigma, calls })
+    }
+
+    /// Of the first `calls` calls, the steps that end, as a person counts them. All together they
+    /// are as many as asked for; DPM++ 2M with `trailing` spacing and a finite `lambda_min_clipped`
+    /// has fewer, as in diffusers.
+    pub fn steps_within(&self, calls: usize) -> usize {
+        self.calls.iter().take(calls).filter(|call| call.ends_step).count()
     }
 }
 

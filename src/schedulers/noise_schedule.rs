@@ -1,6 +1,7 @@
 //! The forward process: how much signal and how much noise a training timestep has.
 
-use super::config::{BetaSchedule, Settings, unsupported};
+use super::base::{BetaSchedule, Defaults};
+use super::config::{unsupported, within, word};
 use super::{SchedulerConfig, SchedulerKind};
 use crate::error::{Error, Result};
 
@@ -19,23 +20,26 @@ impl NoiseSchedule {
     /// # Errors
     /// A field of the config with a value that we don't know, by name.
     pub fn new(kind: SchedulerKind, config: &SchedulerConfig) -> Result<Self> {
-        Self::from_settings(&Settings::resolve(config, kind)?)
+        Self::resolve(config, kind.defaults())
     }
 
-    pub(super) fn from_settings(settings: &Settings) -> Result<Self> {
-        let mut betas = betas(settings)?;
+    /// `rescale_betas_zero_snr` holds for every kind, since it tells how the model was trained:
+    /// PNDM, LMS, Heun, DPM2 and DEIS don't read it in diffusers.
+    pub(super) fn resolve(config: &SchedulerConfig, defaults: &Defaults) -> Result<Self> {
+        let mut betas = betas(config, defaults)?;
         if let Some(t) = betas.iter().position(|beta| !(0.0..1.0).contains(beta)) {
             return Err(unsupported(
-                if settings.trained_betas.is_some() { "trained_betas" } else { "beta_end" },
+                if config.trained_betas.is_some() { "trained_betas" } else { "beta_end" },
                 format!("beta at timestep {t} is {}, not within 0..1", betas[t]),
                 "Stable Diffusion has beta_start 0.00085 and beta_end 0.012",
             ));
         }
-        if settings.zero_snr {
+        let zero_snr = config.rescale_betas_zero_snr.unwrap_or(false);
+        if zero_snr {
             rescale_zero_terminal_snr(&mut betas);
         }
         let mut table = cumulative_products(&betas);
-        if settings.zero_snr && settings.finite_sigmas {
+        if zero_snr && defaults.finite_sigmas {
             // "Close to 0 without being 0 so first sigma is not inf" (scheduling_euler_discrete.py)
             if let Some(last) = table.last_mut() {
                 *last = 2f32.powi(-24);
@@ -81,10 +85,14 @@ impl NoiseSchedule {
 }
 
 /// The betas of `scheduling_*.py`, f32.
-fn betas(settings: &Settings) -> Result<Vec<f32>> {
-    let n = settings.num_train_timesteps;
-    let (start, end) = (settings.beta_start, settings.beta_end);
-    if let Some(trained) = &settings.trained_betas {
+fn betas(config: &SchedulerConfig, defaults: &Defaults) -> Result<Vec<f32>> {
+    let n = within(
+        "num_train_timesteps",
+        config.num_train_timesteps.unwrap_or(1000),
+        1..=100_000,
+        "Stable Diffusion has 1000",
+    )?;
+    if let Some(trained) = &config.trained_betas {
         if trained.len() != n {
             return Err(unsupported(
                 "trained_betas",
@@ -94,7 +102,18 @@ fn betas(settings: &Settings) -> Result<Vec<f32>> {
         }
         return Ok(trained.iter().map(|&beta| beta as f32).collect());
     }
-    Ok(match settings.beta_schedule {
+    let start = config.beta_start.unwrap_or(defaults.beta_start);
+    let end = config.beta_end.unwrap_or(defaults.beta_end);
+    let known = [
+        ("linear", BetaSchedule::Linear),
+        ("scaled_linear", BetaSchedule::ScaledLinear),
+        ("squaredcos_cap_v2", BetaSchedule::SquaredcosCapV2),
+    ];
+    let schedule = match &config.beta_schedule {
+        None => defaults.beta_schedule,
+        given => word("beta_schedule", given, &known)?,
+    };
+    Ok(match schedule {
         BetaSchedule::Linear => linspace(start, end, n),
         BetaSchedule::ScaledLinear => {
             linspace(start.sqrt(), end.sqrt(), n).into_iter().map(|x| x * x).collect()

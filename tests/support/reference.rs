@@ -24,6 +24,10 @@ impl Tensors {
         self.1.tensors.contains_key(key)
     }
 
+    pub fn metadata(&self, key: &str) -> &str {
+        &self.1.metadata[key]
+    }
+
     pub fn shape(&self, key: &str) -> Vec<usize> {
         self.1.info(key).unwrap().shape.clone()
     }
@@ -54,6 +58,8 @@ pub fn settings(row: usize, scheduler: &str) -> Settings {
         guidance: 4.0,
         seed: [11, 12][row],
         scheduler: Some(scheduler.into()),
+        spacing: None,
+        eta: None,
         width: 128,
         height: 128,
     }

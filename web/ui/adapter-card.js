@@ -3,7 +3,7 @@
 const LIMIT = 2;
 const UNUSED_SHOWN = 200;
 
-/** Events: "strength", "released" (a slider, after its last "strength"), "remove" {handle}, "trigger" {word}. */
+/** Events: "strength", "released" (a slider, after its last "strength"), "remove" {handle}, "trigger" {word}, "advice" {settings}. */
 export class AdapterCard extends EventTarget {
   #report;
   #unet = 1;
@@ -34,6 +34,10 @@ export class AdapterCard extends EventTarget {
       input.addEventListener("change", () => this.#write());
     }
     range.addEventListener("dblclick", () => this.#set(1, 1));
+    this.#find(".advice button").addEventListener("click", () => {
+      const { steps, guidance, scheduler, spacing, eta } = this.#report.advice;
+      this.#emit("advice", { settings: { steps, guidance, scheduler, spacing: spacing ?? "", eta } });
+    });
 
     const unet = this.#find(".unet");
     const textEncoder = this.#find(".text-encoder");
@@ -97,6 +101,14 @@ export class AdapterCard extends EventTarget {
       return chip;
     }));
 
+    const { advice } = report;
+    const box = this.#find(".advice");
+    box.hidden = !advice;
+    if (advice) {
+      box.querySelector("p").textContent = `${advice.name}: made for few steps.`;
+      box.querySelector("button").textContent = `Use its settings: ${advice.settings}`;
+    }
+
     this.#find(".unet").disabled = report.unet_modules === 0;
     this.#find(".text-encoder").disabled = report.text_encoder_modules === 0;
     const facts = [
@@ -105,6 +117,7 @@ export class AdapterCard extends EventTarget {
       ["Modules", `${report.modules_used} of ${report.modules_in_file}: UNet ${report.unet_modules}, text encoder ${report.text_encoder_modules}`],
       ["Trained on", report.base_model],
       ["File", `${(this.size / 1e6).toFixed(1)} MB`],
+      ["Settings", advice && `${advice.settings}: ${advice.why}`],
       ...(report.notes ?? []).map((note) => ["Note", note]),
     ];
     this.#find(".facts").replaceChildren(...facts.filter(([, value]) => value).flatMap(([term, value]) => {
@@ -115,9 +128,9 @@ export class AdapterCard extends EventTarget {
       return [dt, dd];
     }));
 
-    const box = this.#find(".unused");
-    box.hidden = unused.length === 0;
-    box.querySelector("p").textContent = unused.length === 1 ? "One key is not used:" : `${unused.length} keys are not used:`;
+    const rest = this.#find(".unused");
+    rest.hidden = unused.length === 0;
+    rest.querySelector("p").textContent = unused.length === 1 ? "One key is not used:" : `${unused.length} keys are not used:`;
     const items = unused.slice(0, UNUSED_SHOWN).map(([key, reason]) => {
       const item = document.createElement("li");
       const code = document.createElement("code");
@@ -130,7 +143,7 @@ export class AdapterCard extends EventTarget {
       more.textContent = `and ${unused.length - UNUSED_SHOWN} more`;
       items.push(more);
     }
-    box.querySelector("ul").replaceChildren(...items);
+    rest.querySelector("ul").replaceChildren(...items);
   }
 
   #set(unet, textEncoder, typedIn = null) {

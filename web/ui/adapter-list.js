@@ -2,7 +2,7 @@
 
 import { AdapterCard } from "./adapter-card.js";
 
-/** Events: "strength", "released" (a slider, after its last "strength"), "remove" {handle}, "trigger" {word}, "demo" {adapter}. */
+/** Events: "strength", "released" (a slider, after its last "strength"), "remove" {handle}, "trigger" {word}, "advice" {settings}, "demo" {adapter}. */
 export class AdapterList extends EventTarget {
   #list = document.querySelector("#adapters");
   #demo = document.querySelector("#demo-adapters");
@@ -39,7 +39,7 @@ export class AdapterList extends EventTarget {
   /** @param {{handle: string, name: string, size: number, report: import("../protocol.js").CoverageReport}} adapter */
   add(adapter) {
     const card = new AdapterCard(adapter);
-    for (const type of ["strength", "released", "remove", "trigger"]) {
+    for (const type of ["strength", "released", "remove", "trigger", "advice"]) {
       card.addEventListener(type, ({ detail }) => this.#emit(type, detail));
     }
     this.#cards.set(adapter.handle, card);

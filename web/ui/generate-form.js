@@ -11,6 +11,7 @@ export class GenerateForm extends EventTarget {
   #lock = document.querySelector("#seed-lock");
   #settings = document.querySelector("#settings");
   #chips = document.querySelector("#prompt-chips");
+  #eta = document.querySelector("#eta-field");
   #running = false;
 
   constructor() {
@@ -53,6 +54,7 @@ export class GenerateForm extends EventTarget {
     for (const name of NUMBERS) settings[name] = Number(settings[name]);
     settings.prompt = settings.prompt.trim();
     settings.negativePrompt = settings.negativePrompt.trim();
+    settings.eta = settings.scheduler === "tcd" ? Number(settings.eta) : null; // nobody else reads it
     return settings;
   }
 
@@ -60,9 +62,15 @@ export class GenerateForm extends EventTarget {
   write(settings) {
     for (const [name, value] of Object.entries(settings)) {
       const control = this.#form.elements.namedItem(name);
-      if (control) control.value = value;
+      if (control && value !== null) control.value = value;
     }
     this.#summarise();
+  }
+
+  /** The same, as if a person had typed it. */
+  apply(settings) {
+    this.write(settings);
+    this.#changed();
   }
 
   /** Whether every field is good; shows the first that is not. */
@@ -126,7 +134,8 @@ export class GenerateForm extends EventTarget {
   }
 
   #summarise() {
-    const { steps, guidance, width, height } = this.read();
+    const { steps, guidance, scheduler, width, height } = this.read();
+    this.#eta.hidden = scheduler !== "tcd";
     document.querySelector("#settings-summary").textContent = `${steps} steps · guidance ${guidance} · ${width}×${height}`;
   }
 
