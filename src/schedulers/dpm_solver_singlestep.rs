@@ -15,7 +15,7 @@ pub(super) const DEFAULTS: Defaults = Defaults::LEVELS;
 /// The order of each of `n` steps (`get_order_list`): groups of 1 up to `order`. The last is lowered
 /// where the config says so, and where the run ends at level 0.
 fn orders(order: usize, n: usize, lower_order_final: bool, ends_at_zero: bool) -> Vec<usize> {
-    let lowers = ends_at_zero || (lower_order_final && n % order == 0);
+    let lowers = ends_at_zero || (lower_order_final && n.is_multiple_of(order));
     (0..n).map(|i| if lowers && i + 1 == n { 1 } else { i % order + 1 }).collect()
 }
 
