@@ -51,7 +51,11 @@ impl Settings {
         if let Some(spacing) = self.spacing.as_deref().filter(|spacing| !spacing.is_empty()) {
             if !["leading", "trailing", "linspace"].contains(&spacing) {
                 let problem = format!("there is no timestep spacing `{spacing}`");
-                return Err(Error::setting("spacing", problem, "Use leading, trailing or linspace"));
+                return Err(Error::setting(
+                    "spacing",
+                    problem,
+                    "Use leading, trailing or linspace",
+                ));
             }
             config.timestep_spacing = Some(spacing.into());
         }
