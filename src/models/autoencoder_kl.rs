@@ -70,18 +70,6 @@ impl Default for AutoencoderKLConfig {
 }
 
 impl AutoencoderKLConfig {
-    /// Values of the largest tensor that decoding latents of `[.., height, width]` makes: the input of
-    /// the outermost level, which has the channels of the one before at the picture's own size.
-    pub fn largest_decoded(&self, height: usize, width: usize) -> usize {
-        let channels = &self.block_out_channels;
-        let outer = |level: usize| {
-            let scale = 1 << (channels.len() - 1 - level);
-            let wide = channels.get(level + 1).max(channels.get(level)).copied().unwrap_or(0);
-            wide * scale * scale * height * width
-        };
-        (0..channels.len()).map(outer).max().unwrap_or(0)
-    }
-
     /// Reads and checks a component's config.
     ///
     /// # Errors

@@ -151,13 +151,14 @@ impl StableDiffusion {
     }
 
     /// Bytes of the largest tensor of a picture of this many pixels, in f32: what a GPU has to take in
-    /// one buffer. The autoencoder's at the picture's own size, or the UNet's, whose gated
+    /// one buffer. The autoencoder's, as it decodes where no plan is set, or the UNet's, whose gated
     /// feed-forward layers are eight times as wide as its outermost level.
     pub fn largest_tensor(&self, width: usize, height: usize, guided: bool) -> u64 {
         let latents = [height / 8, width / 8];
         let channels = self.unet.config().block_out_channels.first().copied().unwrap_or(0);
         let unet = (1 + usize::from(guided)) * 8 * channels * latents[0] * latents[1];
-        4 * unet.max(Vae::largest_decoded(self.encoders.vae_component(), latents)) as u64
+        let decoded = Vae::largest_decoded(self.encoders.vae_component(), latents);
+        decoded.max(4 * unet as u64)
     }
 
     /// The attached adapters.

@@ -38,17 +38,10 @@ impl Vae {
         }
     }
 
-    /// Values of the largest tensor that decoding latents of `[.., height, width]` makes, by the
-    /// component's config.
-    pub(super) fn largest_decoded(component: &Component, [height, width]: [usize; 2]) -> usize {
-        if component.config["_class_name"] == "AutoencoderTiny" {
-            let channels = AutoencoderTinyConfig::parse(component).map_or(0, |config| {
-                config.decoder_block_out_channels.into_iter().max().unwrap_or(0)
-            });
-            return channels * 64 * height * width;
-        }
-        AutoencoderKLConfig::parse(component)
-            .map_or(0, |config| config.largest_decoded(height, width))
+    /// Bytes of the largest tensor that decoding latents of `[height, width]` makes where no plan is
+    /// given, by the component's config.
+    pub(super) fn largest_decoded(component: &Component, latents: [usize; 2]) -> u64 {
+        Self::decoder(component, latents).map_or(0, |program| program.usual_plan().largest)
     }
 
     /// The decoder of latents of `[height, width]`, by the component's config.
