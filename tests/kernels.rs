@@ -1,8 +1,8 @@
 //! Kernels and their twins: layers with `Choice::All` and with `Choice::None` give the same values
 //! and the same gradients, alone on shapes that proptest draws, and in the whole UNet.
 
-use burn::tensor::{Device, Distribution, Tensor};
-use lorakeet::kernels::{self, Choice};
+use burn::tensor::{DType, Device, Distribution, Tensor};
+use lorakeet::kernels::{self, Blocks, Choice};
 use lorakeet::layers::{attention, enlarge, geglu, silu};
 use proptest::prelude::*;
 
@@ -47,6 +47,12 @@ fn both_ways<const D: usize, const E: usize>(
     let ((on, on_gradients), (off, off_gradients)) = (run(Choice::All), run(Choice::None));
     let pairs = on_gradients.into_iter().zip(off_gradients);
     pairs.map(|(a, b)| distance(a, b)).fold(distance(on, off), f32::max)
+}
+
+/// A weight in halves, and another in 8-bit blocks.
+fn stored<const D: usize>(shape: [usize; D], device: &Device) -> (Tensor<D>, Blocks) {
+    let values = draw(shape, device).into_data().try_into_vec::<f32>().expect("numbers");
+    (draw(shape, device).cast(DType::F16), Blocks::new(&values, &shape, device))
 }
 
 proptest! {
@@ -123,6 +129,48 @@ proptest! {
         let ((y, gradient), (expected, of_twin)) = (run(true), run(false));
         prop_assert!(distance(y, expected) < 1e-5);
         prop_assert!(distance(gradient, of_twin) < 1e-5);
+    }
+
+    /// Read as they are stored, or widened for burn's operations; and either way what the weight in f32
+    /// gives.
+    #[test]
+    fn stored_linear_layers_and_their_twins(rows in 1usize..20, blocks in 1usize..4, output in 1usize..20, bias: bool) {
+        let device = Device::flex();
+        let x = draw([rows, 32 * blocks], &device);
+        let bias = bias.then(|| draw([output], &device));
+        let (narrow, in_blocks) = stored([output, 32 * blocks], &device);
+        let all = both_ways(vec![x.clone()], |x| kernels::linear(x[0].clone(), narrow.clone(), bias.clone()));
+        prop_assert!(all < 1e-5, "{all}");
+        let all = both_ways(vec![x.clone()], |x| kernels::linear_blocks(x[0].clone(), &in_blocks, bias.clone()));
+        prop_assert!(all < 1e-5, "{all}");
+        let wide = |weight| kernels::linear(x.clone(), weight, bias.clone());
+        let off = distance(wide(narrow.clone()), wide(narrow.cast(DType::F32)));
+        prop_assert!(off < 1e-5, "{off}");
+        let off = distance(kernels::linear_blocks(x.clone(), &in_blocks, bias.clone()), wide(in_blocks.widened()));
+        prop_assert!(off < 1e-5, "{off}");
+    }
+
+    #[test]
+    fn stored_convolutions_and_their_twins(n in 1usize..3, h in 2usize..6, w in 2usize..6, stride in 1usize..3, point: bool, enlarged: bool) {
+        let device = Device::flex();
+        let (kernel, stride) = if point { (1, 1) } else if enlarged { (3, 1) } else { (3, stride) };
+        let (padding, enlarged) = (((kernel - 1) / 2, (kernel - 1) / 2), enlarged && !point);
+        let shape = [32, 32, kernel, kernel];
+        let (narrow, in_blocks) = stored(shape, &device);
+        let x = draw([n, 32, h, w], &device);
+        let bias = Some(draw([32], &device));
+        let all = both_ways(vec![x.clone()], |x| kernels::conv2d(x[0].clone(), narrow.clone(), None, bias.clone(), stride, padding));
+        prop_assert!(all < 1e-5, "{all}");
+        let convolve = |x: Tensor<4>| kernels::conv2d_blocks(x, &in_blocks, bias.clone(), stride, padding, enlarged);
+        let all = both_ways(vec![x.clone()], |x| convolve(x[0].clone()));
+        prop_assert!(all < 1e-5, "{all}");
+        let wide = |x, weight| kernels::conv2d(x, weight, None, bias.clone(), stride, padding);
+        let off = distance(wide(x.clone(), narrow.clone()), wide(x.clone(), narrow.cast(DType::F32)));
+        prop_assert!(off < 1e-5, "{off}");
+        let weight = in_blocks.widened().reshape(shape);
+        let expected = wide(if enlarged { enlarge(x.clone()) } else { x.clone() }, weight);
+        let off = distance(convolve(x), expected);
+        prop_assert!(off < 1e-5, "{off}");
     }
 
     #[test]

@@ -100,7 +100,9 @@ fn stored_cases(device: &Device) -> Vec<Case> {
     let (size, sides) = ([256, 1280, 1280], [1, 320, 32]);
     let [m, n, k] = size;
     let weight = halves([n, k], device);
-    let blocks = Blocks::new(&numbers(n * k), [n, k], device);
+    let blocks = Blocks::new(&numbers(n * k), &[n, k], device);
+    let narrow = [sides[1], sides[1], 3, 3];
+    let square_blocks = Blocks::new(&numbers(narrow.iter().product()), &narrow, device);
     let packed = PackedHalves::new(halves([sides[1], sides[1], 3, 3], device));
     let [_, channels, side] = sides;
     let square = [1, channels, side, side];
@@ -114,6 +116,11 @@ fn stored_cases(device: &Device) -> Vec<Case> {
         }),
         stored(conv("", sides, device), "3x3 320 to 320, 32x32, halves", move |x| {
             let y = kernels::conv2d_halves(x.reshape(square), &packed, None, 1, (1, 1));
+            y.reshape([1, channels, side * side])
+        }),
+        stored(conv("", sides, device), "3x3 320 to 320, 32x32, 8-bit", move |x| {
+            let x = x.reshape(square);
+            let y = kernels::conv2d_blocks(x, &square_blocks, None, 1, (1, 1), false);
             y.reshape([1, channels, side * side])
         }),
     ]

@@ -10,7 +10,8 @@ use super::cpu::{attention, conv};
 use super::ops::{Bias, Kernels, Packed};
 use super::steps::{
     GegluStep, GroupNormStep, LayerNormStep, LinearAdaptedStep, LinearBlocksStep, LinearOntoStep,
-    LinearStep, ProductStep, SiluStep, Tracked, attended, convolved, enlarged, needed, run,
+    LinearStep, ProductStep, SiluStep, Tracked, attended, convolved, convolved_blocks, enlarged,
+    needed, run,
 };
 
 /// What has no backward pass of its own.
@@ -115,7 +116,7 @@ impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
         Tracked::<B, C>::new(B::kernel_widen(weight.into_primitive()))
     }
 
-    fn kernel_widen_blocks(words: IntTensor<B>, size: [usize; 2]) -> Tracked<B, C> {
+    fn kernel_widen_blocks(words: IntTensor<B>, size: [usize; 3]) -> Tracked<B, C> {
         Tracked::<B, C>::new(B::kernel_widen_blocks(words, size))
     }
 
@@ -179,6 +180,28 @@ impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
         shape: conv::Shape,
     ) -> Tracked<B, C> {
         enlarged::<B, C>(x, weight, passes(packed).1, y.into_primitive(), shape)
+    }
+
+    fn kernel_conv2d_blocks(
+        x: Tracked<B, C>,
+        words: IntTensor<B>,
+        bias: Bias<Self>,
+        shape: conv::Shape,
+        enlarged: bool,
+    ) -> Tracked<B, C> {
+        let (bias, on) = (constant(bias), x.primitive().clone());
+        let y = B::kernel_conv2d_blocks(on, words.clone(), bias, shape, enlarged);
+        convolved_blocks::<B, C>(x, words, y, shape, enlarged)
+    }
+
+    fn kernel_conv2d_blocks_known(
+        x: Tracked<B, C>,
+        words: IntTensor<B>,
+        y: Tracked<B, C>,
+        shape: conv::Shape,
+        enlarged: bool,
+    ) -> Tracked<B, C> {
+        convolved_blocks::<B, C>(x, words, y.into_primitive(), shape, enlarged)
     }
 
     fn kernel_conv2d_pack(weight: Tracked<B, C>, gradient: bool) -> Tracked<B, C> {
@@ -261,6 +284,9 @@ impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
     first_order! {
         kernel_product_blocks(Tracked<B, C>, IntTensor<B>, [usize; 2]) -> Tracked<B, C>;
         kernel_sum_blocks(Tracked<B, C>) -> Tracked<B, C>;
+        kernel_conv2d_blocks_input_gradient(
+            Tracked<B, C>, IntTensor<B>, conv::Shape
+        ) -> Tracked<B, C>;
         kernel_conv2d_input_gradient(
             Tracked<B, C>, Tracked<B, C>, Packed<Self>, conv::Shape
         ) -> Tracked<B, C>;

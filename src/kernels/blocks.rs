@@ -8,33 +8,66 @@
 pub const BLOCK: usize = 32;
 
 /// Words of a block.
-const WORDS: usize = 1 + BLOCK / 4;
+pub const WORDS: usize = 1 + BLOCK / 4;
 
-/// The words of whole blocks of numbers.
-pub fn encode(values: &[f32]) -> Vec<u32> {
-    assert!(values.len().is_multiple_of(BLOCK), "{} numbers", values.len());
-    let mut words = Vec::with_capacity(values.len() / BLOCK * WORDS);
-    for block in values.chunks_exact(BLOCK) {
-        let most = block.iter().fold(0f32, |most, value| most.max(value.abs()));
+/// The words of whole blocks of numbers, and the sum of squares of what rounding changed. `fill` writes
+/// a block's numbers, given which one it is.
+pub fn encode(blocks: usize, mut fill: impl FnMut(usize, &mut [f32; BLOCK])) -> (Vec<u32>, f64) {
+    let mut words = Vec::with_capacity(blocks * WORDS);
+    let (mut values, mut error) = ([0f32; BLOCK], 0.0);
+    for block in 0..blocks {
+        fill(block, &mut values);
+        let most = values.iter().fold(0f32, |most, value| most.max(value.abs()));
+        // A block of zeros, or of what is next to zero, has no direction.
+        let inverse = 127.0 / most;
+        let (inverse, most) = if inverse.is_finite() { (inverse, most) } else { (0.0, 0.0) };
         words.push(most.to_bits());
-        // A block of zeros has no direction; anything will do to divide by.
-        let step = if most == 0.0 { 1.0 } else { most / 127.0 };
-        for four in block.chunks_exact(4) {
-            let bytes = [0, 1, 2, 3].map(|i| (four[i] / step).round() as i8 as u8);
-            words.push(u32::from_le_bytes(bytes));
-        }
+        let rounded = values.map(|value| (value * inverse).round_ties_even());
+        let bytes = rounded.map(|value| value as i8);
+        words.extend(
+            bytes
+                .as_chunks::<4>()
+                .0
+                .iter()
+                .map(|four| u32::from_le_bytes(four.map(i8::cast_unsigned))),
+        );
+        let squares =
+            values.iter().zip(rounded).map(|(value, q)| (value - q * (most / 127.0)).powi(2));
+        error += f64::from(squares.sum::<f32>());
     }
-    words
+    (words, error)
 }
 
-/// The numbers of such words.
-pub fn decode(words: &[u32]) -> Vec<f32> {
-    let blocks = words.chunks_exact(WORDS).flat_map(|block| {
-        let most = f32::from_bits(block[0]);
-        let bytes = block[1..].iter().flat_map(|word| word.to_le_bytes());
-        bytes.map(move |byte| f32::from(byte as i8) / 127.0 * most)
-    });
-    blocks.collect()
+/// How many numbers there are.
+pub fn numbers(words: &[u32]) -> usize {
+    words.len() / WORDS * BLOCK
+}
+
+/// What the integers of a block are multiplied by.
+fn step(words: &[u32]) -> f32 {
+    f32::from_bits(words[0]) / 127.0
+}
+
+/// One of the numbers.
+pub fn number(words: &[u32], index: usize) -> f32 {
+    let words = &words[index / BLOCK * WORDS..][..WORDS];
+    let q = words[1 + index % BLOCK / 4].to_le_bytes()[index % 4] as i8;
+    f32::from(q) * step(words)
+}
+
+/// The numbers from `first` on.
+pub fn read(words: &[u32], first: usize, into: &mut [f32]) {
+    let (mut at, mut rest) = (first, into);
+    while !rest.is_empty() {
+        let within = at % BLOCK;
+        let (now, later) = rest.split_at_mut((BLOCK - within).min(rest.len()));
+        let words = &words[at / BLOCK * WORDS..][..WORDS];
+        let (step, bytes): (_, &[i8]) = (step(words), bytemuck::cast_slice(&words[1..]));
+        let bytes = &bytes[within..][..now.len()];
+        now.iter_mut().zip(bytes).for_each(|(number, q)| *number = f32::from(*q) * step);
+        at += now.len();
+        rest = later;
+    }
 }
 
 #[cfg(test)]
@@ -44,15 +77,37 @@ mod tests {
     #[test]
     fn numbers_come_back_within_half_a_step() {
         let values: Vec<f32> = (0..256).map(|i| (i as f32 * 1.7).sin() * (i / 32) as f32).collect();
-        let words = encode(&values);
-        assert_eq!(words.len(), 8 * 9);
-        assert_eq!(decode(&words[..9]), [0.0; 32]);
-        for (block, back) in values.chunks(32).zip(decode(&words).chunks(32)) {
+        let fill = |block: usize, into: &mut [f32; BLOCK]| {
+            into.copy_from_slice(&values[BLOCK * block..][..BLOCK]);
+        };
+        let (words, error) = encode(8, fill);
+        assert_eq!((words.len(), numbers(&words)), (8 * 9, 256));
+        let mut back = [0f32; 256];
+        read(&words, 0, &mut back);
+        assert_eq!(back[..32], [0.0; 32]);
+        for (block, back) in values.chunks(32).zip(back.chunks(32)) {
             let most = block.iter().fold(0f32, |most, value| most.max(value.abs()));
             let off = block.iter().zip(back).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
             assert!(off <= most / 253.9, "{off} of {most}");
-            // The largest one is exact.
-            assert!(back.iter().any(|value| value.abs() == most));
+            // The largest one stays.
+            assert!(back.iter().any(|value| (value.abs() - most).abs() <= 1e-7 * most));
         }
+        let squares = values.iter().zip(back).map(|(a, b)| f64::from(a - b).powi(2));
+        assert!((squares.sum::<f64>() / error - 1.0).abs() < 1e-5);
+        // From anywhere on, and one by one.
+        for (first, count) in [(0, 1), (31, 2), (17, 100), (40, 216)] {
+            let mut some = vec![0f32; count];
+            read(&words, first, &mut some);
+            assert_eq!(some, back[first..][..count]);
+        }
+        assert!((0..256).all(|i| number(&words, i) == back[i]));
+    }
+
+    #[test]
+    fn what_is_next_to_zero_is_zero() {
+        let (words, _) = encode(1, |_, into| *into = [1e-44; BLOCK]);
+        let mut back = [1f32; BLOCK];
+        read(&words, 0, &mut back);
+        assert_eq!(back, [0.0; BLOCK]);
     }
 }

@@ -6,22 +6,23 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::{FloatDType, Shape, TensorData};
 
-use super::blocks;
+use super::constant::Constant;
 use super::cpu::gemm::{Start, multiply};
 use super::cpu::norm::{self, Groups};
 use super::cpu::pack::Matrix;
+use super::cpu::weights::Weights;
 use super::cpu::{attention, attention_gradients, conv};
 use super::ops::{Bias, Kernels, Packed};
 
 /// A tensor whose elements lie in order.
-struct Dense(FlexTensor);
+pub(super) struct Dense(pub(super) FlexTensor);
 
 impl Dense {
-    fn new(tensor: FlexTensor) -> Self {
+    pub(super) fn new(tensor: FlexTensor) -> Self {
         Self(tensor.to_contiguous())
     }
 
-    fn values(&self) -> &[f32] {
+    pub(super) fn values(&self) -> &[f32] {
         let layout = self.0.layout();
         &self.0.storage::<f32>()[layout.start_offset()..][..layout.num_elements()]
     }
@@ -32,23 +33,23 @@ impl Dense {
     }
 }
 
-fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
+pub(super) fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
     FlexTensor::from_data(TensorData::new(values, shape.into()))
 }
 
 /// A matrix as it lies, where its strides let a [`Matrix`] say so.
-fn matrix(tensor: FlexTensor) -> FlexTensor {
+pub(super) fn matrix(tensor: FlexTensor) -> FlexTensor {
     let backwards = tensor.layout().strides().iter().any(|stride| *stride < 0);
     if backwards { tensor.to_contiguous() } else { tensor }
 }
 
-fn view(tensor: &FlexTensor) -> Matrix<'_> {
+pub(super) fn view(tensor: &FlexTensor) -> Matrix<'_> {
     let layout = tensor.layout();
     let [row, column] = [0, 1].map(|i| layout.strides()[i] as usize);
     Matrix { data: &tensor.storage::<f32>()[layout.start_offset()..], row, column }
 }
 
-fn bias(bias: Bias<Flex>) -> Option<Dense> {
+pub(super) fn bias(bias: Bias<Flex>) -> Option<Dense> {
     match bias {
         Bias::Absent => None,
         Bias::Each(tensor) => Some(Dense::new(tensor)),
@@ -57,6 +58,9 @@ fn bias(bias: Bias<Flex>) -> Option<Dense> {
 
 impl Kernels for Flex {
     fn kernel_linear(x: FlexTensor, weight: FlexTensor, bias: Bias<Self>) -> FlexTensor {
+        if let Some(weight) = Constant::halves(&weight) {
+            return weight.linear(x, self::bias(bias));
+        }
         let (x, weight, bias) = (matrix(x), matrix(weight), self::bias(bias));
         let ([m, k], [n, _]) = (x.shape().dims::<2>(), weight.shape().dims::<2>());
         let transposed = view(&weight);
@@ -85,6 +89,9 @@ impl Kernels for Flex {
     }
 
     fn kernel_product(a: FlexTensor, b: FlexTensor) -> FlexTensor {
+        if let Some(weight) = Constant::halves(&b) {
+            return weight.product(a);
+        }
         let (a, b) = (matrix(a), matrix(b));
         let ([m, k], [_, n]) = (a.shape().dims::<2>(), b.shape().dims::<2>());
         // A tall left side whose rows don't lie side by side, such as the gradient in a weight of low
@@ -102,9 +109,8 @@ impl Kernels for Flex {
         Self::float_cast(weight, FloatDType::F32)
     }
 
-    fn kernel_widen_blocks(words: FlexTensor, size: [usize; 2]) -> FlexTensor {
-        let words: &[u32] = bytemuck::cast_slice(words.storage::<i32>());
-        tensor(blocks::decode(words), size)
+    fn kernel_widen_blocks(words: FlexTensor, [out, input, taps]: [usize; 3]) -> FlexTensor {
+        Constant::blocks(words, [out, input * taps]).widened()
     }
 
     fn kernel_linear_blocks(
@@ -113,11 +119,11 @@ impl Kernels for Flex {
         size: [usize; 2],
         bias: Bias<Self>,
     ) -> FlexTensor {
-        Self::kernel_linear(x, Self::kernel_widen_blocks(words, size), bias)
+        Constant::blocks(words, size).linear(x, self::bias(bias))
     }
 
     fn kernel_product_blocks(a: FlexTensor, words: FlexTensor, size: [usize; 2]) -> FlexTensor {
-        Self::kernel_product(a, Self::kernel_widen_blocks(words, size))
+        Constant::blocks(words, size).product(a)
     }
 
     fn kernel_conv2d(
@@ -127,10 +133,32 @@ impl Kernels for Flex {
         bias: Bias<Self>,
         shape: conv::Shape,
     ) -> FlexTensor {
+        if let Some(weight) = Constant::halves(&weight) {
+            return weight.conv2d(x, self::bias(bias), shape, false);
+        }
         let (x, weight, bias) = (Dense::new(x), Dense::new(weight), self::bias(bias));
-        let y = conv::conv2d(x.values(), weight.values(), bias.as_ref().map(Dense::values), shape);
+        let weights = Weights::Full(weight.values());
+        let y = conv::conv2d(x.values(), weights, bias.as_ref().map(Dense::values), shape);
         let [h, w] = shape.out();
         tensor(y, [shape.n, shape.output, h, w])
+    }
+
+    fn kernel_conv2d_blocks(
+        x: FlexTensor,
+        words: FlexTensor,
+        bias: Bias<Self>,
+        shape: conv::Shape,
+        enlarged: bool,
+    ) -> FlexTensor {
+        Constant::blocks(words, shape.weight()).conv2d(x, self::bias(bias), shape, enlarged)
+    }
+
+    fn kernel_conv2d_blocks_input_gradient(
+        g: FlexTensor,
+        words: FlexTensor,
+        shape: conv::Shape,
+    ) -> FlexTensor {
+        Constant::blocks(words, shape.weight()).conv2d_input_gradient(g, shape)
     }
 
     // One order serves all passes: what is packed is the weight as it is.
@@ -152,8 +180,12 @@ impl Kernels for Flex {
         _: Packed<Self>,
         shape: conv::Shape,
     ) -> FlexTensor {
+        if let Some(weight) = Constant::halves(&weight) {
+            return weight.conv2d_input_gradient(g, shape);
+        }
         let (g, weight) = (Dense::new(g), Dense::new(weight));
-        let gradient = conv::conv2d_input_gradient(g.values(), weight.values(), shape);
+        let weights = Weights::Full(weight.values());
+        let gradient = conv::conv2d_input_gradient(g.values(), weights, shape);
         tensor(gradient, [shape.n, shape.input, shape.size[0], shape.size[1]])
     }
 
@@ -164,9 +196,12 @@ impl Kernels for Flex {
         bias: Bias<Self>,
         shape: conv::Shape,
     ) -> FlexTensor {
+        if let Some(weight) = Constant::halves(&weight) {
+            return weight.conv2d(x, self::bias(bias), shape, true);
+        }
         let (x, weight, bias) = (Dense::new(x), Dense::new(weight), self::bias(bias));
         let bias = bias.as_ref().map(Dense::values);
-        let y = conv::conv2d_enlarged(x.values(), weight.values(), bias, shape);
+        let y = conv::conv2d_enlarged(x.values(), Weights::Full(weight.values()), bias, shape);
         let [h, w] = shape.out();
         tensor(y, [shape.n, shape.output, h, w])
     }

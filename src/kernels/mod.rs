@@ -13,6 +13,7 @@ use burn::tensor::{DType, Device, Tensor};
 
 mod autodiff;
 mod blocks;
+mod constant;
 pub mod cpu;
 mod flex;
 pub mod gpu;
@@ -25,7 +26,8 @@ use cpu::norm::Groups;
 use cpu::{attention as attend, conv};
 use ops::{Bias, Kernels, Packed};
 pub use stored::{
-    Blocks, PackedHalves, conv2d_enlarged_halves, conv2d_halves, linear_blocks, read_halves, widen,
+    Blocks, PackedHalves, conv2d_blocks, conv2d_enlarged_halves, conv2d_halves, linear_blocks,
+    read_blocks, read_halves, serve_constant, widen,
 };
 pub use tape::{Kept, keep, recall};
 
@@ -97,13 +99,21 @@ pub fn forbid(operation: Operation) {
 
 /// Whether kernels run on this device at all.
 pub fn run_on(device: &Device) -> bool {
-    let wanted = match CHOICE.get() {
+    // Native GPU backends have compilers and autotuning of their own.
+    wanted() && (is_cpu(device) || cfg!(target_arch = "wasm32"))
+}
+
+fn wanted() -> bool {
+    match CHOICE.get() {
         Choice::Best => cfg!(target_arch = "wasm32"),
         Choice::All => true,
         Choice::None => false,
-    };
-    // Native GPU backends have compilers and autotuning of their own.
-    wanted && (is_cpu(device) || cfg!(target_arch = "wasm32"))
+    }
+}
+
+/// Whether our arithmetic does an operation on the CPU, or burn's.
+fn ours(operation: Operation) -> bool {
+    allowed(operation) && wanted()
 }
 
 /// Frees the memory that kernels keep from one call to the next, some tens of MB at most.

@@ -2,6 +2,7 @@
 
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, ExtensionType, backend_extension};
+use burn::tensor::ops::ConvOptions;
 
 use super::cpu::norm::Groups;
 use super::cpu::{attention, conv};
@@ -27,7 +28,7 @@ pub enum Packed<B: Backend> {
 }
 
 /// What a backend with kernels can do. All tensors are f32; the functions of [`super`] see to that.
-/// Only weights that aren't trained may also be halves where a GPU reads them. Biases and the weights
+/// Only weights that aren't trained may also be halves, or in [`blocks`](super::blocks). Biases and the weights
 /// of norms are never trained here: they have no gradients.
 #[backend_extension(Flex, Cube: cfg(target_arch = "wasm32"), Autodiff)]
 pub trait Kernels: Backend {
@@ -65,8 +66,8 @@ pub trait Kernels: Backend {
     /// A constant weight in halves, in f32.
     fn kernel_widen(weight: FloatTensor<Self>) -> FloatTensor<Self>;
 
-    /// `[out, in]` in f32 from [`blocks`](super::blocks).
-    fn kernel_widen_blocks(words: IntTensor<Self>, size: [usize; 2]) -> FloatTensor<Self>;
+    /// `[out, in * taps]` in f32 from [`blocks`](super::blocks) of a weight of that size.
+    fn kernel_widen_blocks(words: IntTensor<Self>, size: [usize; 3]) -> FloatTensor<Self>;
 
     /// As [`kernel_linear`](Self::kernel_linear), with a constant weight `[out, in]` in
     /// [`blocks`](super::blocks).
@@ -104,6 +105,35 @@ pub trait Kernels: Backend {
     ) -> FloatTensor<Self> {
         y
     }
+
+    /// As [`kernel_conv2d`](Self::kernel_conv2d), or where x is `enlarged` first as
+    /// [`kernel_conv2d_enlarged`](Self::kernel_conv2d_enlarged), with a constant weight in
+    /// [`blocks`](super::blocks).
+    fn kernel_conv2d_blocks(
+        x: FloatTensor<Self>,
+        words: IntTensor<Self>,
+        #[extension_type] bias: Bias<Self>,
+        shape: conv::Shape,
+        enlarged: bool,
+    ) -> FloatTensor<Self>;
+
+    /// The same where its result `y` is known already.
+    fn kernel_conv2d_blocks_known(
+        _x: FloatTensor<Self>,
+        _words: IntTensor<Self>,
+        y: FloatTensor<Self>,
+        _shape: conv::Shape,
+        _enlarged: bool,
+    ) -> FloatTensor<Self> {
+        y
+    }
+
+    /// `g [n, out, h', w'] -> [n, in, h, w]`, before what enlarging adds up.
+    fn kernel_conv2d_blocks_input_gradient(
+        g: FloatTensor<Self>,
+        words: IntTensor<Self>,
+        shape: conv::Shape,
+    ) -> FloatTensor<Self>;
 
     /// The weight `[out, in, kh, kw]` in the backend's own order, for the forward pass or for the
     /// input's gradient.
@@ -234,4 +264,11 @@ pub trait Kernels: Backend {
 
     /// The gradient of x.
     fn kernel_geglu_gradient(x: FloatTensor<Self>, g: FloatTensor<Self>) -> FloatTensor<Self>;
+}
+
+/// What burn's convolutions ask for.
+pub(super) fn conv_options(shape: conv::Shape) -> ConvOptions<2> {
+    let mut options = ConvOptions::new([shape.stride; 2], [0, 0], [1, 1], 1);
+    options.padding = [0, 1].map(|i| (shape.before[i], shape.after[i]));
+    options
 }

@@ -128,6 +128,13 @@ step!(ConvEnlargedStep, 1, |g, (weight, packed, shape) => (
     }
 ]);
 
+step!(ConvBlocksStep, 1, |g, (words, shape, enlarged) => (IntTensor<B>, conv::Shape, bool)| [
+    {
+        let gradient = B::kernel_conv2d_blocks_input_gradient(g, words, shape);
+        if enlarged { B::kernel_sum_blocks(gradient) } else { gradient }
+    }
+]);
+
 step!(SiluStep, 1, |g, x => FloatTensor<B>| [B::kernel_silu_gradient(x, g)]);
 
 step!(GegluStep, 1, |g, x => FloatTensor<B>| [B::kernel_geglu_gradient(x, g)]);
@@ -201,4 +208,15 @@ pub(super) fn enlarged<B: Kernels, C: CheckpointStrategy>(
     shape: conv::Shape,
 ) -> Tracked<B, C> {
     run!(ConvEnlargedStep, C, [x], (weight.into_primitive(), packed, shape), y)
+}
+
+/// `y`, which a convolution of x by a weight in blocks gave, with its way back.
+pub(super) fn convolved_blocks<B: Kernels, C: CheckpointStrategy>(
+    x: Tracked<B, C>,
+    words: IntTensor<B>,
+    y: FloatTensor<B>,
+    shape: conv::Shape,
+    enlarged: bool,
+) -> Tracked<B, C> {
+    run!(ConvBlocksStep, C, [x], (words, shape, enlarged), y)
 }

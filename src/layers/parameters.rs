@@ -7,31 +7,11 @@ use std::rc::Rc;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
-use super::{Site, Slot, Weight};
+use super::storage::Form;
+use super::{LoadReport, Site, Slot, Storage, Weight};
 use crate::error::{Error, Result};
-use crate::kernels::{self, Blocks};
-use crate::weights::{Component, Dtype, Source, Stored, to_f32};
-
-/// How the weights of linear layers and convolutions lie in the device's memory. Arithmetic is f32 in
-/// any case, and so is everything small: biases, norms.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Storage {
-    /// Widened to f32 when they are loaded.
-    F32,
-    /// Halves, which are widened when a layer is used: half the memory. f16 stays what it is, other
-    /// types are rounded, unless a number is too large for f16.
-    F16,
-    /// 8-bit blocks where rows are whole blocks, of linear layers and of convolutions of size 1; the
-    /// others are halves.
-    Q8,
-}
-
-impl Storage {
-    /// Whether weights in halves can be used on a device.
-    pub fn halves_work(device: &Device) -> bool {
-        kernels::read_halves(device) || device.supports_dtype(DType::F16)
-    }
-}
+use crate::kernels::Blocks;
+use crate::weights::{Component, Dtype, Source, Stored, TensorInfo, to_f32};
 
 /// How far loading has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,68 +24,6 @@ pub struct Progress<'a> {
     pub component: &'a str,
 }
 
-/// What loading a component found.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
-pub struct LoadReport {
-    /// The component's name.
-    pub component: String,
-    /// Tensors that the model asked for and got.
-    pub used: usize,
-    /// Numbers in them.
-    pub parameters: u64,
-    /// Bytes of them in the file.
-    pub bytes: u64,
-    /// Keys that the model needs and the file lacks, with the shape wanted.
-    pub missing: Vec<String>,
-    /// Keys in the file that the model has no place for.
-    pub unused: Vec<String>,
-    /// Keys whose shape isn't the model's, with both shapes.
-    pub misshapen: Vec<String>,
-    /// Keys that hold NaN or infinity.
-    pub not_finite: Vec<String>,
-}
-
-impl LoadReport {
-    /// An error that names what is wrong, unless every tensor was found, fits and is finite.
-    ///
-    /// # Errors
-    /// Names the file and the first keys at fault.
-    pub fn check(&self, file: &str) -> Result<()> {
-        let complaint = |what: &str, keys: &[String], remedy: &str| {
-            let more = keys.len().saturating_sub(3);
-            let shown = keys.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
-            let tail = if more > 0 { format!(" and {more} more") } else { String::new() };
-            Err(Error::file(
-                file,
-                format!("{} tensors of the {} {what}: {shown}{tail}", keys.len(), self.component),
-                remedy,
-            ))
-        };
-        if !self.missing.is_empty() {
-            return complaint(
-                "are missing",
-                &self.missing,
-                "The file is incomplete or belongs to another kind of model",
-            );
-        }
-        if !self.misshapen.is_empty() {
-            return complaint(
-                "have another shape than the config asks for",
-                &self.misshapen,
-                "Check that config.json and weights belong together",
-            );
-        }
-        if !self.not_finite.is_empty() {
-            return complaint(
-                "hold NaN or infinity",
-                &self.not_finite,
-                "The file is broken, perhaps by a merge or conversion: get another copy",
-            );
-        }
-        Ok(())
-    }
-}
-
 struct State<'a> {
     used: BTreeSet<String>,
     report: LoadReport,
@@ -116,11 +34,17 @@ struct State<'a> {
     progress: &'a mut dyn FnMut(Progress<'_>),
 }
 
+/// Where tensors are read from, and how they are kept.
+struct Reading<'a> {
+    sources: &'a [Rc<dyn Source>],
+    storage: Storage,
+}
+
 struct Shared<'a> {
     component: &'a Component,
-    sources: &'a [Rc<dyn Source>],
     device: &'a Device,
-    storage: Storage,
+    /// Nothing where names and shapes are only compared.
+    reading: Option<Reading<'a>>,
     total: u64,
     state: RefCell<State<'a>>,
 }
@@ -141,6 +65,25 @@ impl<'a> Parameters<'a> {
         storage: Storage,
         progress: &'a mut dyn FnMut(Progress<'_>),
     ) -> Self {
+        Self::root(component, device, Some(Reading { sources, storage }), progress)
+    }
+
+    /// The root of a component whose names and shapes are to be compared with a model's, which is
+    /// built for that of placeholders: nothing is read, and next to nothing is allocated.
+    pub fn dry(
+        component: &'a Component,
+        device: &'a Device,
+        progress: &'a mut dyn FnMut(Progress<'_>),
+    ) -> Self {
+        Self::root(component, device, None, progress)
+    }
+
+    fn root(
+        component: &'a Component,
+        device: &'a Device,
+        reading: Option<Reading<'a>>,
+        progress: &'a mut dyn FnMut(Progress<'_>),
+    ) -> Self {
         let total = component.tensors.values().map(|stored| stored.info.bytes).sum();
         let report = LoadReport { component: component.name.into(), ..LoadReport::default() };
         let state = State {
@@ -152,8 +95,7 @@ impl<'a> Parameters<'a> {
             done: 0,
             progress,
         };
-        let shared =
-            Shared { component, sources, device, storage, total, state: RefCell::new(state) };
+        let shared = Shared { component, device, reading, total, state: RefCell::new(state) };
         Self { shared: Rc::new(shared), path: String::new() }
     }
 
@@ -179,49 +121,71 @@ impl<'a> Parameters<'a> {
         self.shared.component.tensors.contains_key(&self.key(name))
     }
 
-    /// Loads a tensor in f32. One that is missing, misshapen or not finite goes into the report and
-    /// zeros stand in for it, so that one pass finds everything that is wrong.
+    /// Loads a tensor in f32. One that is missing, misshapen or not finite goes into the report and a
+    /// placeholder stands in for it, so that one pass finds everything that is wrong.
     pub fn tensor<const D: usize>(&self, name: &str, shape: [usize; D]) -> Tensor<D> {
         let device = self.shared.device;
         match self.bytes(name, &shape) {
             Some((dtype, bytes)) => {
                 Tensor::from_data(TensorData::new(to_f32(dtype, &bytes), shape), device)
             }
-            None => Tensor::zeros(shape, device),
+            None => placeholder(device),
         }
     }
 
     /// Loads a layer's weight `[out, ..]` likewise, as it is to be stored.
     pub fn weight<const D: usize>(&self, name: &str, shape: [usize; D]) -> Weight<D> {
-        let Shared { device, storage, .. } = *self.shared;
-        if storage == Storage::F32 {
+        let device = self.shared.device;
+        let Some(reading) = &self.shared.reading else {
+            // Only to be looked for.
+            return Weight::new(self.tensor(name, shape));
+        };
+        let form = reading.storage.form(&shape);
+        if form == Form::Full {
             return Weight::new(self.tensor(name, shape));
         }
         let Some((dtype, bytes)) = self.bytes(name, &shape) else {
-            return Weight::new(Tensor::zeros(shape, device));
-        };
-        let row: usize = shape[1..].iter().product();
-        if storage == Storage::Q8 && row == shape[1] && Blocks::fit(row) {
-            let blocks = Blocks::new(&to_f32(dtype, &bytes), [shape[0], row], device);
-            return Weight::in_blocks(blocks, shape);
-        }
-        let halves = match dtype {
-            Dtype::F16 => Ok(bytes),
-            _ => to_halves(to_f32(dtype, &bytes)),
+            return Weight::new(placeholder(device));
         };
         // Without a type of its own `from_data` would turn f16 into the device's default float.
-        Weight::new(match halves {
-            Ok(halves) => {
-                let data = TensorData::from_bytes_vec(halves, shape, DType::F16);
-                Tensor::from_data(data, (device, DType::F16))
+        let halves = |bytes| {
+            let data = TensorData::from_bytes_vec(bytes, shape, DType::F16);
+            Weight::new(Tensor::from_data(data, (device, DType::F16)))
+        };
+        if form == Form::Halves && dtype == Dtype::F16 {
+            return halves(bytes);
+        }
+        let values = to_f32(dtype, &bytes);
+        drop(bytes);
+        if form == Form::Blocks {
+            let blocks = Blocks::new(&values, &shape, device);
+            self.rounded(name, &values, blocks.error());
+            return Weight::in_blocks(blocks, shape);
+        }
+        match to_halves(&values) {
+            Some((rounded, changed)) => {
+                self.rounded(name, &values, changed);
+                halves(rounded)
             }
-            Err(wide) => Tensor::from_data(TensorData::new(wide, shape), device),
-        })
+            None => {
+                self.shared.state.borrow_mut().report.wide.push(self.key(name));
+                Weight::new(Tensor::from_data(TensorData::new(values, shape), device))
+            }
+        }
+    }
+
+    /// Notes what rounding a weight changed: a sum of squares.
+    fn rounded(&self, name: &str, values: &[f32], changed: f64) {
+        if changed > 0.0 {
+            let squares = sum_of_squares(values.iter().copied());
+            let report = &mut self.shared.state.borrow_mut().report;
+            report.rounding.get_or_insert_default().add(&self.key(name), squares, changed);
+        }
     }
 
     /// Loads a tensor's bytes to the host, for tables that stay there (token embeddings).
     pub fn host(&self, name: &str, shape: [usize; 2]) -> (Dtype, Vec<u8>) {
-        self.bytes(name, &shape).unwrap_or((Dtype::F32, vec![0; shape[0] * shape[1] * 4]))
+        self.bytes(name, &shape).unwrap_or((Dtype::F32, Vec::new()))
     }
 
     /// An attach point for the layer here, of weight `[out, in]` or `[out, in, kh, kw]`; the loader
@@ -252,50 +216,77 @@ impl<'a> Parameters<'a> {
         if self.path.is_empty() { name.to_string() } else { format!("{}.{name}", self.path) }
     }
 
-    fn bytes(&self, name: &str, shape: &[usize]) -> Option<(Dtype, Vec<u8>)> {
-        let key = self.key(name);
-        let mut state = self.shared.state.borrow_mut();
-        let Some(stored @ Stored { source, info, .. }) = self.shared.component.tensors.get(&key)
-        else {
+    /// The tensor's place, unless it is missing or has another shape.
+    fn find(&self, key: &str, shape: &[usize]) -> Option<&'a Stored> {
+        let component: &'a Component = self.shared.component;
+        let state = &mut *self.shared.state.borrow_mut();
+        let Some(stored) = component.tensors.get(key) else {
             state.report.missing.push(format!("{key} {shape:?}"));
             return None;
         };
-        state.used.insert(key.clone());
-        if !same_shape(&info.shape, shape) {
-            state.report.misshapen.push(format!("{key} is {:?}, not {shape:?}", info.shape));
+        state.used.insert(key.into());
+        if !same_shape(&stored.info.shape, shape) {
+            let found = &stored.info.shape;
+            state.report.misshapen.push(format!("{key} is {found:?}, not {shape:?}"));
             return None;
         }
+        Some(stored)
+    }
+
+    fn bytes(&self, name: &str, shape: &[usize]) -> Option<(Dtype, Vec<u8>)> {
+        let key = self.key(name);
+        let stored = self.find(&key, shape)?;
+        let Stored { source, info, .. } = stored;
+        let Some(reading) = &self.shared.reading else {
+            self.count(info);
+            return None;
+        };
         let mut bytes = vec![0; info.bytes as usize];
-        if let Err(error) = self.shared.sources[*source].read(info.offset, &mut bytes) {
-            state.failure.get_or_insert(error);
+        if let Err(error) = reading.sources[*source].read(info.offset, &mut bytes) {
+            self.shared.state.borrow_mut().failure.get_or_insert(error);
             return None;
         }
         if !all_finite(info.dtype, &bytes) {
-            state.report.not_finite.push(key);
+            self.shared.state.borrow_mut().report.not_finite.push(key);
             return None;
         }
+        self.count(info);
+        Some(stored.unscaled(bytes))
+    }
+
+    fn count(&self, info: &TensorInfo) {
+        let state = &mut *self.shared.state.borrow_mut();
         state.report.used += 1;
         state.report.parameters += info.elements() as u64;
         state.report.bytes += info.bytes;
         state.done += info.bytes;
-        let done = state.done;
         (state.progress)(Progress {
-            done,
+            done: state.done,
             total: self.shared.total,
             component: self.shared.component.name,
         });
-        Some(stored.unscaled(bytes))
     }
 }
 
-/// The bytes of halves, or the numbers as they were where one is too large for a half.
-fn to_halves(values: Vec<f32>) -> std::result::Result<Vec<u8>, Vec<f32>> {
+/// What stands in for a tensor that isn't there.
+fn placeholder<const D: usize>(device: &Device) -> Tensor<D> {
+    Tensor::zeros([1; D], device)
+}
+
+/// The bytes of halves and what rounding changed, a sum of squares, unless one of the numbers is too
+/// large for a half.
+fn to_halves(values: &[f32]) -> Option<(Vec<u8>, f64)> {
     let halves: Vec<_> = values.iter().map(|&value| half::f16::from_f32(value)).collect();
-    if halves.iter().all(|half| half.is_finite()) {
-        Ok(halves.into_iter().flat_map(half::f16::to_le_bytes).collect())
-    } else {
-        Err(values)
+    if !halves.iter().all(|half| half.is_finite()) {
+        return None;
     }
+    let changes = values.iter().zip(&halves).map(|(value, half)| value - half.to_f32());
+    let changed = sum_of_squares(changes);
+    Some((halves.into_iter().flat_map(half::f16::to_le_bytes).collect(), changed))
+}
+
+fn sum_of_squares(values: impl Iterator<Item = f32>) -> f64 {
+    values.map(|value| f64::from(value).powi(2)).sum()
 }
 
 /// Equal but for trailing ones: a 1x1 convolution's `[o, i, 1, 1]` is a linear layer's `[o, i]`.

@@ -23,7 +23,7 @@ pub struct Weight<const D: usize> {
 enum Kept<const D: usize> {
     /// As it is, in f32 or in halves.
     Whole(Tensor<D>),
-    /// Halves in a GPU's own order, of a convolution of size 3 x 3.
+    /// Halves in a device's own order, of a convolution of size 3 x 3.
     Packed(Rc<PackedHalves>),
     /// 8-bit blocks.
     Blocks(Rc<Blocks>),
@@ -35,7 +35,7 @@ impl<const D: usize> Weight<D> {
         Self { shape: weight.dims(), kept: Kept::Whole(weight) }
     }
 
-    /// A weight `[out, in]` or `[out, in, 1, 1]` in 8-bit blocks.
+    /// A weight in 8-bit blocks.
     pub(super) fn in_blocks(blocks: Blocks, shape: [usize; D]) -> Self {
         Self { shape, kept: Kept::Blocks(Rc::new(blocks)) }
     }
@@ -51,8 +51,7 @@ impl<const D: usize> Weight<D> {
         match &self.kept {
             Kept::Whole(weight) if weight.dtype() != DType::F16 => 4 * numbers,
             Kept::Whole(_) | Kept::Packed(_) => 2 * numbers,
-            // 32 numbers in 9 words.
-            Kept::Blocks(_) => numbers.div_ceil(32) * 36,
+            Kept::Blocks(_) => Blocks::bytes(numbers),
         }
     }
 
@@ -75,15 +74,11 @@ impl<const D: usize> Weight<D> {
         };
         Weight { shape, kept }
     }
+}
 
-    /// As the kernels of this device take a whole weight: halves stay halves where they are read
-    /// as such.
-    fn whole(&self) -> Tensor<D> {
-        match &self.kept {
-            Kept::Whole(weight) if kernels::read_halves(&weight.device()) => weight.clone(),
-            _ => self.widened(),
-        }
-    }
+/// Whether this device's operations take a weight in halves as it is.
+fn read_as_halves<const D: usize>(weight: &Tensor<D>) -> bool {
+    weight.dtype() == DType::F16 && kernels::read_halves(&weight.device())
 }
 
 impl Weight<2> {
@@ -94,18 +89,23 @@ impl Weight<2> {
         bias: Option<Tensor<1>>,
         more: Option<LowRank<D>>,
     ) -> Tensor<D> {
-        if !kernels::serve(Operation::Linear, &x) {
-            return linear(x, self.widened(), bias, more);
-        }
-        match &self.kept {
-            Kept::Blocks(weight) => {
-                let y = kernels::linear_blocks(x, weight, bias);
-                match more {
-                    None => y,
-                    Some(more) => more.onto(y),
-                }
+        let y = match &self.kept {
+            Kept::Blocks(weight) if kernels::serve_constant(Operation::Linear, &x) => {
+                kernels::linear_blocks(x, weight, bias)
             }
-            _ => linear(x, self.whole(), bias, more),
+            Kept::Whole(weight)
+                if read_as_halves(weight) && kernels::serve_constant(Operation::Linear, &x) =>
+            {
+                if kernels::serve(Operation::Linear, &x) {
+                    return linear(x, weight.clone(), bias, more);
+                }
+                kernels::linear(x, weight.clone(), bias)
+            }
+            _ => return linear(x, self.widened(), bias, more),
+        };
+        match more {
+            None => y,
+            Some(more) => more.onto(y),
         }
     }
 }
@@ -135,15 +135,20 @@ impl Weight<4> {
         config: Conv2dConfig,
         packed: &PackedWeight,
     ) -> Tensor<4> {
-        if !kernels::serve(Operation::Conv2d, &x) {
-            return conv2d(x, self.widened(), bias, config, None);
-        }
+        let Conv2dConfig { stride, padding, .. } = config;
+        let constant = kernels::serve_constant(Operation::Conv2d, &x);
         match &self.kept {
-            Kept::Packed(weight) => {
-                kernels::conv2d_halves(x, weight, bias, config.stride, config.padding)
+            Kept::Packed(weight) if constant => {
+                kernels::conv2d_halves(x, weight, bias, stride, padding)
             }
-            Kept::Whole(_) => conv2d(x, self.whole(), bias, config, Some(packed)),
-            Kept::Blocks(_) => conv2d(x, self.widened(), bias, config, None),
+            Kept::Blocks(weight) if constant => {
+                kernels::conv2d_blocks(x, weight, bias, stride, padding, false)
+            }
+            Kept::Whole(weight) if constant && read_as_halves(weight) => {
+                kernels::conv2d(x, weight.clone(), None, bias, stride, padding)
+            }
+            Kept::Whole(_) => conv2d(x, self.widened(), bias, config, Some(packed)),
+            Kept::Packed(_) | Kept::Blocks(_) => conv2d(x, self.widened(), bias, config, None),
         }
     }
 
@@ -159,7 +164,8 @@ impl Weight<4> {
         }
         match &self.kept {
             Kept::Packed(weight) => kernels::conv2d_enlarged_halves(x, weight, bias),
-            _ => kernels::conv2d_enlarged(x, self.widened(), Some(packed), bias),
+            Kept::Blocks(weight) => kernels::conv2d_blocks(x, weight, bias, 1, (1, 1), true),
+            Kept::Whole(_) => kernels::conv2d_enlarged(x, self.widened(), Some(packed), bias),
         }
     }
 }

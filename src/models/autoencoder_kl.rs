@@ -6,7 +6,7 @@ use serde::Deserialize;
 use super::attention::Attention;
 use super::bands::Stage;
 use super::resnet::{Downsample2D, ResnetBlock2D, ResnetConfig, Upsample2D};
-use super::{parse_config, unsupported};
+use super::{DEEPEST, WIDEST, check_levels, check_sizes, parse_config, unsupported};
 use crate::error::Result;
 use crate::layers::{Conv2d, Conv2dConfig, GroupNorm, Parameters};
 use crate::weights::Component;
@@ -79,8 +79,18 @@ impl AutoencoderKLConfig {
         let bad = |field: &str, value: String| Err(unsupported(component, field, value));
         let levels = config.block_out_channels.len();
         let groups = config.norm_num_groups;
-        if levels == 0 || config.block_out_channels.contains(&0) {
-            return bad("block_out_channels", format!("{:?}", config.block_out_channels));
+        check_levels(component, "block_out_channels", &config.block_out_channels)?;
+        check_sizes(
+            component,
+            &[
+                ("in_channels", config.in_channels, WIDEST),
+                ("out_channels", config.out_channels, WIDEST),
+                ("latent_channels", config.latent_channels, WIDEST),
+                ("layers_per_block", config.layers_per_block, DEEPEST),
+            ],
+        )?;
+        if config.scaling_factor == 0.0 {
+            return bad("scaling_factor", config.scaling_factor.to_string());
         }
         if groups == 0 || config.block_out_channels.iter().any(|channels| channels % groups != 0) {
             return bad("norm_num_groups", groups.to_string());

@@ -5,7 +5,7 @@ use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
 use serde::Deserialize;
 
-use super::{parse_config, unsupported};
+use super::{DEEPEST, WIDEST, check_levels, check_sizes, parse_config, unsupported};
 use crate::error::Result;
 use crate::layers::{Conv2d, Conv2dConfig, Parameters};
 use crate::weights::Component;
@@ -60,6 +60,17 @@ impl AutoencoderTinyConfig {
     /// Names the field whose value can't be read or isn't supported.
     pub fn parse(component: &Component) -> Result<Self> {
         let config: Self = parse_config(component)?;
+        check_sizes(
+            component,
+            &[
+                ("in_channels", config.in_channels, WIDEST),
+                ("out_channels", config.out_channels, WIDEST),
+                ("latent_channels", config.latent_channels, WIDEST),
+            ],
+        )?;
+        if config.scaling_factor == 0.0 {
+            return Err(unsupported(component, "scaling_factor", config.scaling_factor));
+        }
         if config.act_fn != "relu" {
             return Err(unsupported(component, "act_fn", config.act_fn));
         }
@@ -67,13 +78,16 @@ impl AutoencoderTinyConfig {
             let factor = config.upsampling_scaling_factor;
             return Err(unsupported(component, "upsampling_scaling_factor", factor));
         }
+        check_levels(component, "encoder_block_out_channels", &config.encoder_block_out_channels)?;
+        check_levels(component, "decoder_block_out_channels", &config.decoder_block_out_channels)?;
         for (field, channels, blocks) in [
             ("num_encoder_blocks", &config.encoder_block_out_channels, &config.num_encoder_blocks),
             ("num_decoder_blocks", &config.decoder_block_out_channels, &config.num_decoder_blocks),
         ] {
+            let deep = blocks.iter().any(|count| *count > DEEPEST);
             // A stride or repetition between levels keeps the channels, so they must all be equal.
             let equal = channels.windows(2).all(|pair| pair[0] == pair[1]);
-            if channels.is_empty() || channels.len() != blocks.len() || !equal {
+            if channels.len() != blocks.len() || !equal || deep {
                 let value = format!("{blocks:?} (with {channels:?} channels)");
                 return Err(unsupported(component, field, value));
             }

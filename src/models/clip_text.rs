@@ -4,7 +4,7 @@ use burn::tensor::activation::{gelu, sigmoid};
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::Deserialize;
 
-use super::{parse_config, unsupported};
+use super::{WIDEST, check_sizes, parse_config, unsupported};
 use crate::error::{Error, Result};
 use crate::layers::{LayerNorm, Linear, Parameters, attention};
 use crate::weights::{Component, Dtype, to_f32};
@@ -57,6 +57,16 @@ impl CLIPTextConfig {
         if !["quick_gelu", "gelu"].contains(&config.hidden_act.as_str()) {
             return Err(unsupported(component, "hidden_act", config.hidden_act));
         }
+        check_sizes(
+            component,
+            &[
+                ("hidden_size", config.hidden_size, WIDEST),
+                ("intermediate_size", config.intermediate_size, 4 * WIDEST),
+                ("num_hidden_layers", config.num_hidden_layers, 64),
+                ("max_position_embeddings", config.max_position_embeddings, WIDEST),
+                ("vocab_size", config.vocab_size, 1 << 20),
+            ],
+        )?;
         let heads = config.num_attention_heads;
         if heads == 0 || !config.hidden_size.is_multiple_of(heads) {
             return Err(unsupported(component, "num_attention_heads", heads));

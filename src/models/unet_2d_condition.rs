@@ -10,7 +10,7 @@ use super::transformer_2d::TransformerConfig;
 use super::unet_2d_blocks::{
     BlockAttention, BlockConfig, DownBlock2D, MidBlock2D, UpBlock2D, UpChannels,
 };
-use super::{parse_config, unsupported};
+use super::{DEEPEST, WIDEST, check_levels, check_sizes, parse_config, unsupported};
 use crate::error::Result;
 use crate::layers::{Conv2d, Conv2dConfig, GroupNorm, Parameters};
 use crate::weights::Component;
@@ -115,13 +115,22 @@ impl UNet2DConditionConfig {
     /// # Errors
     /// Names the field whose value can't be read or isn't supported.
     pub fn parse(component: &Component) -> Result<Self> {
-        // A null stands for the default in some configs; serde only knows absence.
         let config: Self = parse_config(component)?;
         let bad = |field: &str, value: String| Err(unsupported(component, field, value));
         let blocks = config.block_out_channels.len();
-        if blocks == 0 || config.block_out_channels.contains(&0) {
-            return bad("block_out_channels", format!("{:?}", config.block_out_channels));
-        }
+        check_levels(component, "block_out_channels", &config.block_out_channels)?;
+        let guidance = config.time_cond_proj_dim.unwrap_or(1);
+        let latents = config.sample_size.as_ref().and_then(Value::as_u64).unwrap_or(1);
+        check_sizes(
+            component,
+            &[
+                ("in_channels", config.in_channels, WIDEST),
+                ("out_channels", config.out_channels, WIDEST),
+                ("cross_attention_dim", config.cross_attention_dim, WIDEST),
+                ("time_cond_proj_dim", guidance, WIDEST),
+                ("sample_size", usize::try_from(latents).unwrap_or(usize::MAX), 1024),
+            ],
+        )?;
         for (field, names, known) in [
             ("down_block_types", &config.down_block_types, ["CrossAttnDownBlock2D", "DownBlock2D"]),
             ("up_block_types", &config.up_block_types, ["CrossAttnUpBlock2D", "UpBlock2D"]),
@@ -129,6 +138,9 @@ impl UNet2DConditionConfig {
             if names.len() != blocks || !names.iter().all(|name| known.contains(&name.as_str())) {
                 return bad(field, format!("{names:?} (for {blocks} levels)"));
             }
+        }
+        if config.mid_block_scale_factor == 0.0 {
+            return bad("mid_block_scale_factor", config.mid_block_scale_factor.to_string());
         }
         let middles = [None, Some("UNetMidBlock2DCrossAttn"), Some("UNetMidBlock2D")];
         if !middles.contains(&config.mid_block_type.as_deref()) {
@@ -147,7 +159,7 @@ impl UNet2DConditionConfig {
                 ("layers_per_block", &config.layers_per_block),
                 ("transformer_layers_per_block", &config.transformer_layers_per_block),
             ] {
-                if value.get(i).is_none_or(|count| count == 0) {
+                if value.get(i).is_none_or(|count| !(1..=DEEPEST).contains(&count)) {
                     return bad(field, format!("{value:?}"));
                 }
             }

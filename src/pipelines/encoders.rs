@@ -10,7 +10,7 @@ use burn::tensor::Device;
 use super::loader::Loader;
 use super::vae::Vae;
 use crate::error::Result;
-use crate::layers::{Parameters, Site, Storage, release_scratch};
+use crate::layers::{Parameters, Progress, Site, Storage, release_scratch};
 use crate::models::{CLIPTextConfig, CLIPTextModel};
 use crate::weights::{Checkpoint, Component, Source};
 
@@ -88,9 +88,8 @@ impl Encoders {
         if let Some(model) = there {
             return Ok(model);
         }
-        let (sources, device, storage) = (&self.sources, &self.device, self.storage);
-        let mut loader =
-            Loader { sources, device, storage, progress: &mut |_| {}, reports: Vec::new() };
+        let mut ignore = |_: Progress<'_>| {};
+        let mut loader = Loader::new(&self.sources, &self.device, self.storage, &mut ignore);
         let model = Rc::new(load(&mut loader)?);
         place.replace(Some(model.clone()));
         Ok(model)

@@ -8,15 +8,29 @@ use crate::weights::{Component, Source};
 
 /// From a checkpoint's components to models on one device.
 pub(super) struct Loader<'a, 'p> {
-    pub(super) sources: &'a [Rc<dyn Source>],
-    pub(super) device: &'a Device,
-    pub(super) storage: Storage,
-    pub(super) progress: &'p mut dyn FnMut(Progress<'_>),
+    /// The files and how weights are kept; nothing where tensors are only looked for.
+    reading: Option<(&'a [Rc<dyn Source>], Storage)>,
+    device: &'a Device,
+    progress: &'p mut dyn FnMut(Progress<'_>),
     /// One for each component that was loaded.
     pub(super) reports: Vec<LoadReport>,
 }
 
-impl Loader<'_, '_> {
+impl<'a, 'p> Loader<'a, 'p> {
+    pub(super) fn new(
+        sources: &'a [Rc<dyn Source>],
+        device: &'a Device,
+        storage: Storage,
+        progress: &'p mut dyn FnMut(Progress<'_>),
+    ) -> Self {
+        Self { reading: Some((sources, storage)), device, progress, reports: Vec::new() }
+    }
+
+    /// One whose models are made of placeholders.
+    pub(super) fn dry(device: &'a Device, progress: &'p mut dyn FnMut(Progress<'_>)) -> Self {
+        Self { reading: None, device, progress, reports: Vec::new() }
+    }
+
     /// Builds a model; its layers take up the slots of `sites` where it is loaded once more.
     pub(super) fn load<M>(
         &mut self,
@@ -24,8 +38,12 @@ impl Loader<'_, '_> {
         sites: &[Site],
         build: impl FnOnce(&Parameters) -> M,
     ) -> Result<(M, Vec<Site>)> {
-        let parameters =
-            Parameters::new(component, self.sources, self.device, self.storage, self.progress);
+        let parameters = match self.reading {
+            Some((sources, storage)) => {
+                Parameters::new(component, sources, self.device, storage, self.progress)
+            }
+            None => Parameters::dry(component, self.device, self.progress),
+        };
         parameters.reuse_slots(sites);
         let model = build(&parameters);
         let (report, sites) = parameters.finish()?;

@@ -14,7 +14,7 @@ use crate::adapters::{AdapterFile, AdapterModule, AdapterSet, CoverageReport, Pa
 use crate::error::{Error, Result};
 use crate::image::LatentRgb;
 use crate::keys::ldm::UNetLayout;
-use crate::layers::{LoadReport, Progress, Site, Storage};
+use crate::layers::{LoadReport, Progress, Site, Storage, rounding_notes};
 use crate::models::bands::Limits;
 use crate::models::{CLIPTextConfig, CLIPTextModel, UNet2DConditionConfig, UNet2DConditionModel};
 use crate::schedulers::{SchedulerConfig, SchedulerKind};
@@ -34,6 +34,16 @@ pub struct ModelReport {
     pub notes: Vec<String>,
     /// Which member of the family it is, from which evidence.
     pub family: Family,
+}
+
+/// What a checkpoint holds, loaded or only looked for.
+struct Parts {
+    tokenizer: ClipTokenizer,
+    scheduler_config: SchedulerConfig,
+    scheduler: SchedulerKind,
+    text_encoder: (CLIPTextModel, Vec<Site>),
+    unet: (UNet2DConditionModel, Vec<Site>),
+    vae: Vae,
 }
 
 /// A model, ready to make pictures.
@@ -59,21 +69,11 @@ pub struct StableDiffusion {
 }
 
 impl StableDiffusion {
-    /// Loads a checkpoint to a device, tensor by tensor. `clip_merges` is CLIP's `merges.txt`, for
-    /// checkpoints that bring no tokenizer of their own.
-    ///
-    /// # Errors
-    /// When a config isn't understood, a tensor is missing, misshapen or not finite, or the
-    /// checkpoint brings no tokenizer and its text encoder has another vocabulary than CLIP's.
-    pub fn load(
+    fn parts(
+        loader: &mut Loader<'_, '_>,
         checkpoint: &Checkpoint,
         clip_merges: Option<&[u8]>,
-        device: &Device,
-        storage: Storage,
-        progress: &mut dyn FnMut(Progress<'_>),
-    ) -> Result<(Self, ModelReport)> {
-        let mut loader =
-            Loader { sources: &checkpoint.sources, device, storage, progress, reports: Vec::new() };
+    ) -> Result<Parts> {
         // Small things first, so that a bad config is told before two gigabytes are read.
         let scheduler_config = SchedulerConfig::from_json(
             "scheduler_config.json",
@@ -87,14 +87,53 @@ impl StableDiffusion {
         let tokenizer =
             tokenizer(checkpoint, clip_merges)?.at_most(text_config.max_position_embeddings);
 
-        let (text_encoder, text_sites) =
-            loader.load(&checkpoint.text_encoder, &[], |parameters| {
-                CLIPTextModel::load(&text_config, parameters)
-            })?;
-        let (unet, unet_sites) = loader.load(&checkpoint.unet, &[], |parameters| {
+        let text_encoder = loader.load(&checkpoint.text_encoder, &[], |parameters| {
+            CLIPTextModel::load(&text_config, parameters)
+        })?;
+        let unet = loader.load(&checkpoint.unet, &[], |parameters| {
             UNet2DConditionModel::load(&unet_config, parameters)
         })?;
-        let vae = Vae::load(&mut loader, &checkpoint.vae)?;
+        let vae = Vae::load(loader, &checkpoint.vae)?;
+        Ok(Parts { tokenizer, scheduler_config, scheduler, text_encoder, unet, vae })
+    }
+
+    /// Whether [`load`](Self::load) would find everything that it needs: configs, names and shapes.
+    /// Reads no tensor and touches no device; what tensors hold (NaN, infinity) isn't looked at.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn check(checkpoint: &Checkpoint, clip_merges: Option<&[u8]>) -> Result<Vec<LoadReport>> {
+        // Placeholders of one number have to lie somewhere.
+        let (host, mut ignore) = (Device::flex(), |_: Progress<'_>| {});
+        let mut loader = Loader::dry(&host, &mut ignore);
+        Self::parts(&mut loader, checkpoint, clip_merges)?;
+        Ok(loader.reports)
+    }
+
+    /// Loads a checkpoint to a device, tensor by tensor. `clip_merges` is CLIP's `merges.txt`, for
+    /// checkpoints that bring no tokenizer of their own.
+    ///
+    /// # Errors
+    /// When a config isn't understood, a tensor is missing, misshapen or not finite, or the
+    /// checkpoint brings no tokenizer and its text encoder has another vocabulary than CLIP's.
+    pub fn load(
+        checkpoint: &Checkpoint,
+        clip_merges: Option<&[u8]>,
+        device: &Device,
+        storage: Storage,
+        progress: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<(Self, ModelReport)> {
+        if !storage.works_on(device) {
+            return Err(Error::setting(
+                "weights",
+                format!("can't be {} on this device", storage.name()),
+                "Use f32",
+            ));
+        }
+        let mut loader = Loader::new(&checkpoint.sources, device, storage, progress);
+        let parts = Self::parts(&mut loader, checkpoint, clip_merges)?;
+        let Parts { tokenizer, scheduler_config, scheduler, text_encoder, unet, vae } = parts;
+        let (unet, unet_sites) = unet;
 
         let mut notes = checkpoint.family.notes.clone();
         notes.extend(scheduler.note);
@@ -106,6 +145,7 @@ impl StableDiffusion {
                 ));
             }
         }
+        notes.extend(rounding_notes(storage, &loader.reports));
         let report = ModelReport {
             name: checkpoint.name.clone(),
             components: loader.reports,
@@ -122,7 +162,7 @@ impl StableDiffusion {
             family: checkpoint.family.clone(),
             adapters: RefCell::default(),
             unet_sites,
-            encoders: Encoders::new(checkpoint, device, storage, (text_encoder, text_sites), vae),
+            encoders: Encoders::new(checkpoint, device, storage, text_encoder, vae),
             prompts: Prompts::default(),
             layout: UNetLayout::from_config(&checkpoint.unet.config),
             device: device.clone(),

@@ -36,7 +36,7 @@ fn cases(draw: &mut Draw, device: &Device) -> Vec<Case> {
         };
         cases.push((format!("linear in halves {m} {n} {k}"), leaves, Box::new(f)));
         let k = 32 * (1 + draw.below(3));
-        let weight = Blocks::new(&draw.numbers(n * k), [n, k], device);
+        let weight = Blocks::new(&draw.numbers(n * k), &[n, k], device);
         let leaves = vec![draw.tensor([m * k], device)];
         let f = move |x: &[Tensor<1>]| {
             let x = x[0].clone().reshape([m, k]);
@@ -71,7 +71,45 @@ fn cases(draw: &mut Draw, device: &Device) -> Vec<Case> {
         let name = format!("conv2d in halves {n} {input} {output} {h} {w} {kernel} {stride}");
         cases.push((name, leaves, Box::new(f)));
     }
+    cases.extend((0..60).map(|i| convolution_in_blocks(draw, i, device)));
     cases
+}
+
+/// Of size 1 or 3, the latter also enlarging; the last few are large enough for the tiles of real GPUs.
+fn convolution_in_blocks(draw: &mut Draw, i: usize, device: &Device) -> Case {
+    let (blocks, pixels) = if i < 50 { (1, 3) } else { (2, 8) };
+    let n = 1 + draw.below(2);
+    let [input, output] = [(); 2].map(|()| 32 * (blocks + draw.below(2)));
+    let (h, w) = (pixels + draw.below(5), pixels + draw.below(5));
+    let (kernel, enlarged) = ([1, 3][i % 2], i % 4 == 3);
+    let (stride, padding) = match (kernel, enlarged) {
+        (1, _) => (1, (0, 0)),
+        (_, true) => (1, (1, 1)),
+        (_, false) => (1 + draw.below(2), (draw.below(2), draw.below(2))),
+    };
+    let shape = [output, input, kernel, kernel];
+    // What blocks hold on either device, so that both have the same numbers: a block's largest is 1, and
+    // the others are whole parts of 127.
+    let mut numbers: Vec<f32> = draw.numbers(output * input * kernel * kernel);
+    numbers.iter_mut().for_each(|x| *x = (127.0 * x.clamp(-1.0, 1.0)).round() / 127.0);
+    for (row, line) in numbers.chunks_exact_mut(input * kernel * kernel).enumerate() {
+        line.iter_mut().enumerate().for_each(|(k, x)| {
+            if (k + row) % 32 == 0 {
+                *x = 1.0;
+            }
+        });
+    }
+    let weight = Blocks::new(&numbers, &shape, device);
+    assert!(weight.error() < 1e-6 * numbers.len() as f64, "{}", weight.error());
+    let bias = (draw.below(2) == 0).then(|| draw.tensor([output], device));
+    let leaves = vec![draw.tensor([n * input * h * w], device)];
+    let f = move |x: &[Tensor<1>]| {
+        let x = x[0].clone().reshape([n, input, h, w]);
+        kernels::conv2d_blocks(x, &weight, bias.clone(), stride, padding, enlarged).flatten(0, 3)
+    };
+    let how = if enlarged { "enlarging " } else { "" };
+    let name = format!("{how}conv2d in blocks {n} {input} {output} {h} {w} {kernel} {stride}");
+    (name, leaves, Box::new(f))
 }
 
 /// As [`readable`], of what enlarges: in one kernel where the device has it.
@@ -162,10 +200,18 @@ async fn webgpu_widens_every_number() {
         let numbers = draw.numbers(32 * output * input);
         let size = [output, 32 * input];
         let [here, there] = [super::cpu(), device.clone()]
-            .map(|device| Blocks::new(&numbers, size, &device).widened());
+            .map(|device| Blocks::new(&numbers, &size, &device).widened());
         let (here, there) = (values(here).await, values(there).await);
         assert!(super::distance(&there, &here) < 1e-6);
     }
+    // In a GPU's order, with blocks of its own, and back: as near as rounding leaves them.
+    let size = [64, 32, 3, 3];
+    let numbers = draw.numbers(size.iter().product());
+    let blocks = Blocks::new(&numbers, &size, &device);
+    let back = values(blocks.widened()).await;
+    let changed: f64 = back.iter().zip(&numbers).map(|(a, b)| f64::from(a - b).powi(2)).sum();
+    assert!(super::distance(&back, &numbers) < 0.02);
+    assert!((changed / blocks.error() - 1.0).abs() < 1e-3, "{changed} {}", blocks.error());
 }
 
 /// A model kept in halves computes what it does when its halves are widened at once; kept in 8-bit

@@ -8,6 +8,7 @@ use super::gemm::{Start, multiply};
 use super::microkernel::COLUMNS;
 use super::pack::{Matrix, Source};
 use super::threads::share_lines;
+use super::weights::{Left, Taps, Weights};
 
 thread_local! {
     static PADDED: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
@@ -40,6 +41,11 @@ pub struct Shape {
 }
 
 impl Shape {
+    /// Of the weight: `[output, input, height, width]`.
+    pub fn weight(&self) -> [usize; 4] {
+        [self.output, self.input, self.kernel[0], self.kernel[1]]
+    }
+
     /// Height and width of what goes out.
     pub fn out(&self) -> [usize; 2] {
         std::array::from_fn(|i| {
@@ -49,19 +55,24 @@ impl Shape {
 }
 
 /// `x [n, input, h, w]`, `weight [output, input, kh, kw]`, `bias [output] -> [n, output, h', w']`.
-pub fn conv2d(x: &[f32], weight: &[f32], bias: Option<&[f32]>, shape: Shape) -> Vec<f32> {
+pub fn conv2d(x: &[f32], weight: Weights<'_>, bias: Option<&[f32]>, shape: Shape) -> Vec<f32> {
     convolve(x, weight, bias, shape, 1)
 }
 
 /// As [`conv2d`] of `x [n, input, h / 2, w / 2]` enlarged to `shape`'s size: each pixel twice in both
 /// directions.
-pub fn conv2d_enlarged(x: &[f32], weight: &[f32], bias: Option<&[f32]>, shape: Shape) -> Vec<f32> {
+pub fn conv2d_enlarged(
+    x: &[f32],
+    weight: Weights<'_>,
+    bias: Option<&[f32]>,
+    shape: Shape,
+) -> Vec<f32> {
     convolve(x, weight, bias, shape, 2)
 }
 
 fn convolve(
     x: &[f32],
-    weight: &[f32],
+    weight: Weights<'_>,
     bias: Option<&[f32]>,
     shape: Shape,
     enlarge: usize,
@@ -70,9 +81,9 @@ fn convolve(
     let pixels = shape.out().iter().product::<usize>();
     let depth = shape.input * shape.kernel[0] * shape.kernel[1];
     assert_eq!(x.len(), shape.n * image);
-    assert_eq!(weight.len(), shape.output * depth);
+    assert!(weight.len() >= shape.output * depth);
     let start = bias.map_or(Start::Zero, Start::Rows);
-    let a = Matrix { data: weight, row: depth, column: 1 };
+    let a = Left::Weights(weight, depth);
     let mut y = vec![0.0; shape.n * shape.output * pixels];
     if x.is_empty() || y.is_empty() {
         return y;
@@ -287,43 +298,39 @@ impl Phase {
 }
 
 /// One phase of rows with one of columns: a product of its own.
-struct Part {
+struct Part<'a> {
     at: [Phase; 2],
-    /// `[input, output * taps]`.
-    weight: Vec<f32>,
+    weight: Weights<'a>,
+    /// The kernel's places that lead back here.
+    taps: Vec<usize>,
     places: Places,
 }
 
-impl Part {
+impl<'a> Part<'a> {
     /// `border`: g, as it is padded for all parts, and its bands of rows.
-    fn new(at: [Phase; 2], weight: &[f32], shape: Shape, border: Shape, bands: &Bands) -> Self {
-        let [kh, kw] = shape.kernel;
-        let (pw, height) = (padded_size(border)[1], bands.height());
+    fn new(
+        at: [Phase; 2],
+        weight: Weights<'a>,
+        shape: Shape,
+        border: Shape,
+        bands: &Bands,
+    ) -> Self {
+        let ([_, kw], pw, height) = (shape.kernel, padded_size(border)[1], bands.height());
         let [down, across] = at;
         // Where a term lies in a channel of g, and by which tap it counts.
-        let terms: Vec<[usize; 2]> = (0..down.count * across.count)
+        let (terms, taps): (Vec<usize>, Vec<usize>) = (0..down.count * across.count)
             .map(|i| {
                 let [y, x] = [i / across.count, i % across.count];
                 let row = border.before[0] + down.shift - y;
                 let tap = (down.first + shape.stride * y) * kw + across.first + shape.stride * x;
-                [row * pw + border.before[1] + across.shift - x, tap]
+                (row * pw + border.before[1] + across.shift - x, tap)
             })
-            .collect();
-        let line = shape.output * terms.len();
-        let mut turned = vec![0.0; shape.input * line];
-        share_lines(&mut turned, shape.input, line as u64, |turned, first| {
-            for (i, turned) in turned.chunks_exact_mut(line.max(1)).enumerate() {
-                for (o, target) in turned.chunks_exact_mut(terms.len()).enumerate() {
-                    let source = &weight[(o * shape.input + first + i) * kh * kw..][..kh * kw];
-                    target.iter_mut().zip(&terms).for_each(|(t, [_, tap])| *t = source[*tap]);
-                }
-            }
-        });
-        let taps = (0..shape.output)
-            .flat_map(|o| terms.iter().map(move |[place, _]| o * height * pw + place))
+            .unzip();
+        let rows = (0..shape.output)
+            .flat_map(|o| terms.iter().map(move |place| o * height * pw + place))
             .collect();
         let pixels = grid([bands.each, across.length], pw, 1).collect();
-        Self { at, weight: turned, places: Places { taps, pixels } }
+        Self { at, weight, taps, places: Places { taps: rows, pixels } }
     }
 
     /// What flows to this part's pixels of one picture's gradient `[input, h, w]`, all of them for a
@@ -336,7 +343,8 @@ impl Part {
             return;
         }
         let size = [shape.input, pixels, depth];
-        let a = Matrix { data: &self.weight, row: depth, column: 1 };
+        let (weights, kernel) = (self.weight, shape.kernel.iter().product());
+        let a = Left::Taps(Taps { weights, input: shape.input, kernel, taps: &self.taps });
         let b = Pixels { padded, places: &self.places };
         if shape.stride == 1 {
             return multiply(size, a, &b, &mut gradient[rows.start * w..], h * w, Start::Zero);
@@ -361,7 +369,7 @@ impl Part {
 /// which other taps of the kernel lead back, so that there are as many products as the convolution
 /// itself has; a convolution of g with zeros between its pixels has four times as many for a
 /// stride of 2.
-pub fn conv2d_input_gradient(g: &[f32], weight: &[f32], shape: Shape) -> Vec<f32> {
+pub fn conv2d_input_gradient(g: &[f32], weight: Weights<'_>, shape: Shape) -> Vec<f32> {
     let (image, out) = (shape.input * shape.size[0] * shape.size[1], shape.out());
     let phases = [0, 1].map(|axis| Phase::all(shape, axis));
     // A border that is wide enough for all of them.
@@ -374,7 +382,7 @@ pub fn conv2d_input_gradient(g: &[f32], weight: &[f32], shape: Shape) -> Vec<f32
     // A part's row j reads padded rows from j on, up to `j + before + shift`.
     let reach = before[0] + most(0, |p| p.shift) + 1;
     let bands = Bands::new(border, most(0, |p| p.length), reach, 1);
-    let parts: Vec<Part> = pairs.map(|at| Part::new(at, weight, shape, border, &bands)).collect();
+    let parts: Vec<_> = pairs.map(|at| Part::new(at, weight, shape, border, &bands)).collect();
     let mut gradient = vec![0.0; shape.n * image];
     if gradient.is_empty() || g.is_empty() {
         return gradient;

@@ -7,6 +7,7 @@ use std::ops::Range;
 use super::microkernel::{COLUMNS, ROWS, microkernel, tiles};
 use super::pack::{K_BLOCK, Matrix, Source, round_up};
 use super::threads::{Split, operations, parts, share};
+use super::weights::Left;
 
 /// Columns packed at a time: the block of B stays in the second cache.
 const COLUMN_BLOCK: usize = 256;
@@ -34,9 +35,9 @@ pub const SCRATCH: usize = K_BLOCK * COLUMN_BLOCK + ROW_BLOCK * K_BLOCK;
 ///
 /// # Panics
 /// When a matrix ends after its memory.
-pub fn multiply(
+pub fn multiply<'a>(
     [m, n, k]: [usize; 3],
-    a: Matrix<'_>,
+    a: impl Into<Left<'a>>,
     b: &(impl Source + Sync),
     c: &mut [f32],
     stride: usize,
@@ -45,7 +46,8 @@ pub fn multiply(
     if m == 0 || n == 0 {
         return;
     }
-    let product = Product::new([m, n, k], a, b, start);
+    let left: Left<'a> = a.into();
+    let product = Product::new([m, n, k], left, b, start);
     let grid = Grid::new([m, n, k]);
     let target = Target::new(c, stride, [m, n]);
     share(grid.parts(), SCRATCH, |part, scratch| {
@@ -129,7 +131,7 @@ impl<'a> Target<'a> {
 /// What C is.
 pub struct Product<'a, B> {
     size: [usize; 3],
-    a: Matrix<'a>,
+    a: Left<'a>,
     b: &'a B,
     start: Start<'a>,
 }
@@ -139,7 +141,8 @@ impl<'a, B: Source> Product<'a, B> {
     ///
     /// # Panics
     /// When A ends after its memory.
-    pub fn new(size: [usize; 3], a: Matrix<'a>, b: &'a B, start: Start<'a>) -> Self {
+    pub fn new(size: [usize; 3], a: impl Into<Left<'a>>, b: &'a B, start: Start<'a>) -> Self {
+        let a = a.into();
         if size.iter().all(|length| *length > 0) {
             a.check(size[0], size[2]);
         }
@@ -184,7 +187,7 @@ impl<'a, B: Source> Product<'a, B> {
                 let block = Block { panels, depth: depth.len(), columns: columns.clone() };
                 for r0 in rows.clone().step_by(ROW_BLOCK) {
                     let rows = r0..rows.end.min(r0 + ROW_BLOCK);
-                    let a = rows_of(self.a, rows.clone(), depth.clone(), left);
+                    let a = self.a.rows(rows.clone(), depth.clone(), left);
                     // SAFETY: as the caller promises.
                     unsafe { block.multiply(rows, a, target, add || k0 > 0) };
                 }
@@ -207,27 +210,6 @@ impl<'a, B: Source> Product<'a, B> {
         }
         true
     }
-}
-
-/// Rows of A from column `k.start` on with their elements side by side, copied to `left` where they
-/// weren't.
-fn rows_of<'a>(
-    a: Matrix<'a>,
-    rows: Range<usize>,
-    k: Range<usize>,
-    left: &'a mut [f32],
-) -> Matrix<'a> {
-    if a.column == 1 {
-        return Matrix { data: &a.data[rows.start * a.row + k.start..], ..a };
-    }
-    let depth = k.len();
-    for (i, column) in k.enumerate() {
-        let source = &a.data[column * a.column..];
-        for (r, row) in rows.clone().enumerate() {
-            left[r * depth + i] = source[row * a.row];
-        }
-    }
-    Matrix { data: left, row: depth, column: 1 }
 }
 
 /// A packed block of B.

@@ -11,6 +11,7 @@ pub mod norm;
 pub mod pack;
 pub mod softmax;
 pub mod threads;
+pub mod weights;
 
 #[cfg(test)]
 mod tests;

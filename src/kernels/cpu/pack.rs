@@ -19,12 +19,28 @@ pub struct Matrix<'a> {
     pub column: usize,
 }
 
-impl Matrix<'_> {
+impl<'a> Matrix<'a> {
     /// # Panics
     /// When it ends after its memory.
     pub(super) fn check(&self, rows: usize, columns: usize) {
         let last = (rows - 1) * self.row + (columns - 1) * self.column;
         assert!(last < self.data.len(), "a matrix of {rows} x {columns} ends after its memory");
+    }
+
+    /// Rows from column `k.start` on with their elements side by side, copied to `left` where they
+    /// weren't.
+    pub(super) fn rows(self, rows: Range<usize>, k: Range<usize>, left: &'a mut [f32]) -> Self {
+        if self.column == 1 {
+            return Self { data: &self.data[rows.start * self.row + k.start..], ..self };
+        }
+        let depth = k.len();
+        for (i, column) in k.enumerate() {
+            let source = &self.data[column * self.column..];
+            for (r, row) in rows.clone().enumerate() {
+                left[r * depth + i] = source[row * self.row];
+            }
+        }
+        Self { data: left, row: depth, column: 1 }
     }
 }
 

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::gemm::{Start, multiply};
 use super::norm::{self, Groups};
 use super::pack::Matrix;
+use super::weights::Weights;
 use super::{attention, attention_gradients, conv, math, threads};
 
 /// The largest difference over the largest expected value.
@@ -134,8 +135,8 @@ proptest! {
                 dw[tap] += f64::from(g[at]) * f64::from(x[from]);
             }}}
         }}}}
-        prop_assert!(distance(&conv::conv2d(&x, &weight, Some(&bias), shape), &y) < 1e-5);
-        prop_assert!(distance(&conv::conv2d_input_gradient(&g, &weight, shape), &dx) < 1e-5);
+        prop_assert!(distance(&conv::conv2d(&x, Weights::Full(&weight), Some(&bias), shape), &y) < 1e-5);
+        prop_assert!(distance(&conv::conv2d_input_gradient(&g, Weights::Full(&weight), shape), &dx) < 1e-5);
         prop_assert!(distance_of_sums(&conv::conv2d_weight_gradient(&x, &g, shape), &dw) < 1e-5);
     }
 

@@ -343,7 +343,7 @@ mod tests {
         for i in 0..1080 {
             let ((mode, stride), software) = (modes[i % 5], i % 2 == 0);
             let (before, bias, residual) = ([0, 1], software, stride == 1);
-            let weights = [Stored::F32, Stored::Halves, Stored::Native][i % 3];
+            let weights = [Stored::F32, Stored::Halves, Stored::Native, Stored::Blocks][i % 4];
             let convolution = Convolution { mode, stride, before, bias, residual, weights };
             let (x_channels, y_channels) = (channels[i / 10 % 6], channels[i / 60 % 6]);
             let y = [[2, 2], [7, 18], [64, 32]][i / 360];

@@ -3,14 +3,13 @@
 use burn::backend::TensorMetadata;
 use burn::backend::wgpu::CubeTensor;
 use burn::tensor::DType;
-use burn::tensor::ops::ConvOptions;
 
 use super::super::cpu::conv::Shape;
 use super::conv::{Conv, Convolution, Mode, Sizes};
 use super::launch::{launch, output, output_of};
 use super::matmul::{Bias, Form};
 use super::pack::{Pack, Unpack};
-use super::product::{Batch, Sum, is_narrow, product};
+use super::product::{Batch, Sum, product, stored};
 use super::software;
 use super::stored::{Stored, Widen};
 use super::weight_gradient::WeightGradient;
@@ -27,13 +26,6 @@ pub fn has_kernel(shape: Shape) -> bool {
         && (1..=2).contains(&shape.stride)
         && small(shape.before)
         && small(shape.after)
-}
-
-/// What burn's convolutions ask for.
-pub fn options(shape: Shape) -> ConvOptions<2> {
-    let mut options = ConvOptions::new([shape.stride; 2], [0, 0], [1, 1], 1);
-    options.padding = [0, 1].map(|i| (shape.before[i], shape.after[i]));
-    options
 }
 
 /// The convolution kernel's view of a shape: of the output, or of the input's gradient.
@@ -59,7 +51,7 @@ pub fn convolve(
         before: shape.before.map(|padding| padding as u32),
         bias: bias.is_some(),
         residual: false,
-        weights: if is_narrow(packed) { Stored::halves() } else { Stored::F32 },
+        weights: stored(packed),
     };
     let mut sizes = sizes(shape, mode == Mode::Gradient);
     if mode == Mode::Upsample {
@@ -98,20 +90,27 @@ pub fn pack(weight: &CubeTensor, gradient: bool) -> CubeTensor {
     packed
 }
 
-/// Halves `[in, 3, 3, out]`, packed for the forward pass, in the order of the gradient.
+/// Halves `[in, 3, 3, out]`, packed for the forward pass, in the order of the gradient; 8-bit blocks in
+/// that order likewise, but as f32.
 pub fn turn(packed: &CubeTensor, [out, input]: [usize; 2]) -> CubeTensor {
     let padded = input.next_multiple_of(4);
-    let turned = output_of(packed, [out, 3, 3, padded], DType::F16);
+    let (kernel, dtype) = match stored(packed) {
+        Stored::Blocks => (Pack::TurnBlocks, DType::F32),
+        _ => (Pack::Turn, DType::F16),
+    };
+    let turned = output_of(packed, [out, 3, 3, padded], dtype);
     let sizes = [out, input, padded, out.next_multiple_of(4)].map(|size| size as u32);
-    launch(Pack::Turn, &[packed], &[&turned], &sizes, Pack::Turn.grid(sizes[0], sizes[2]));
+    launch(kernel, &[packed], &[&turned], &sizes, kernel.grid(sizes[0], sizes[2]));
     turned
 }
 
-/// Halves `[in, 3, 3, out]`, packed for the forward pass, as `[out, in, 3, 3]` in f32.
+/// Halves or 8-bit blocks `[in, 3, 3, out]`, packed for the forward pass, as `[out, in, 3, 3]` in f32.
 pub fn unpack(packed: &CubeTensor, [out, input]: [usize; 2]) -> CubeTensor {
     let weight = output(packed, [out, input, 3, 3]);
     let sizes = [input, out, out.next_multiple_of(4)].map(|size| size as u32);
-    launch(Unpack, &[packed], &[&weight], &sizes, Unpack.grid(sizes[0] * sizes[1]));
+    let blocks = stored(packed) == Stored::Blocks;
+    let kernel = Unpack { stored: if blocks { Stored::Blocks } else { Stored::Halves } };
+    launch(kernel, &[packed], &[&weight], &sizes, kernel.grid(sizes[0] * sizes[1]));
     weight
 }
 

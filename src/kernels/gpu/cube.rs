@@ -6,10 +6,10 @@ use burn::backend::{Cube, TensorMetadata};
 
 use super::super::cpu::norm::Groups;
 use super::super::cpu::{attention, conv};
-use super::super::ops::{Bias, Kernels, Packed};
+use super::super::ops::{Bias, Kernels, Packed, conv_options};
 use super::conv::Mode;
 use super::convolve::{
-    convolve, has_kernel, is_point, options, pack, point, turn, unpack, weight_gradient, widen,
+    convolve, has_kernel, is_point, pack, point, turn, unpack, weight_gradient, widen,
 };
 use super::flash;
 use super::launch::output;
@@ -28,6 +28,13 @@ fn bias(bias: Bias<Cube>) -> Option<CubeTensor> {
 /// In f32, as burn's operations want it.
 fn whole(weight: CubeTensor) -> CubeTensor {
     if is_narrow(&weight) { widen(&weight, &weight.shape()) } else { weight }
+}
+
+/// A convolution's weight in f32, from 8-bit blocks.
+fn blocks(words: &CubeTensor, shape: conv::Shape) -> CubeTensor {
+    let [out, input, kh, kw] = shape.weight();
+    let weight = Cube::kernel_widen_blocks(words.clone(), [out, input, kh * kw]);
+    Cube::float_reshape(weight, shape.weight().into())
 }
 
 impl Kernels for Cube {
@@ -69,8 +76,11 @@ impl Kernels for Cube {
         widen(&weight, &weight.shape())
     }
 
-    fn kernel_widen_blocks(words: CubeTensor, size: [usize; 2]) -> CubeTensor {
-        widen(&words, &size)
+    fn kernel_widen_blocks(words: CubeTensor, [out, input, taps]: [usize; 3]) -> CubeTensor {
+        if taps == 1 {
+            return widen(&words, &[out, input]);
+        }
+        Self::float_reshape(unpack(&words, [out, input]), [out, taps * input].into())
     }
 
     fn kernel_linear_blocks(
@@ -103,13 +113,49 @@ impl Kernels for Cube {
             return point(Form::Nn, &x, &into_contiguous(weight), bias.as_ref(), size, shape);
         }
         if !has_kernel(shape) {
-            return Self::conv2d(x, whole(weight), bias, options(shape));
+            return Self::conv2d(x, whole(weight), bias, conv_options(shape));
         }
         let packed = match packed {
             Packed::Absent => pack(&into_contiguous(weight), false),
             Packed::One(packed) | Packed::Both(packed, _) => packed,
         };
         convolve(Mode::Forward, &x, &packed, bias.as_ref(), shape)
+    }
+
+    fn kernel_conv2d_blocks(
+        x: CubeTensor,
+        words: CubeTensor,
+        bias: Bias<Self>,
+        shape: conv::Shape,
+        enlarged: bool,
+    ) -> CubeTensor {
+        let (x, bias, size) = (into_contiguous(x), self::bias(bias), [shape.output, shape.input]);
+        if is_point(shape) {
+            return point(Form::Nn, &x, &words, bias.as_ref(), size, shape);
+        }
+        if !has_kernel(shape) {
+            return Self::conv2d(x, blocks(&words, shape), bias, conv_options(shape));
+        }
+        let mode = if enlarged { Mode::Upsample } else { Mode::Forward };
+        convolve(mode, &x, &words, bias.as_ref(), shape)
+    }
+
+    fn kernel_conv2d_blocks_input_gradient(
+        g: CubeTensor,
+        words: CubeTensor,
+        shape: conv::Shape,
+    ) -> CubeTensor {
+        let (g, size) = (into_contiguous(g), [shape.output, shape.input]);
+        if is_point(shape) {
+            return point(Form::Tn, &g, &words, None, [shape.input, shape.output], shape);
+        }
+        if !has_kernel(shape) {
+            let x = output(&g, [shape.n, shape.input, shape.size[0], shape.size[1]]);
+            let weight = blocks(&words, shape);
+            return Self::conv2d_x_backward(x, weight, g, conv_options(shape));
+        }
+        // For this once: a second order that stays would take more than the blocks do.
+        convolve(Mode::Gradient, &g, &turn(&words, size), None, shape)
     }
 
     fn kernel_conv2d_pack(weight: CubeTensor, gradient: bool) -> CubeTensor {
@@ -137,7 +183,7 @@ impl Kernels for Cube {
         }
         if !has_kernel(shape) {
             let x = output(&g, [shape.n, shape.input, shape.size[0], shape.size[1]]);
-            return Self::conv2d_x_backward(x, whole(weight), g, options(shape));
+            return Self::conv2d_x_backward(x, whole(weight), g, conv_options(shape));
         }
         let packed = match packed {
             Packed::Absent => pack(&into_contiguous(weight), true),
@@ -172,7 +218,7 @@ impl Kernels for Cube {
         shape: conv::Shape,
     ) -> CubeTensor {
         if !is_point(shape) && !has_kernel(shape) {
-            return Self::conv2d_weight_backward(x, weight, g, options(shape));
+            return Self::conv2d_weight_backward(x, weight, g, conv_options(shape));
         }
         let (x, g) = (into_contiguous(x), into_contiguous(g));
         if has_kernel(shape) {

@@ -147,7 +147,9 @@ mod tests {
         let sums = move || biases().flat_map(|bias| [false, true].map(|residual| (bias, residual)));
         [Form::Nt, Form::Nn, Form::Tn].into_iter().flat_map(move |form| {
             sums().enumerate().flat_map(move |(i, (bias, residual))| {
-                let [a, b] = [[F32, F32], [Halves, F32], [F32, Native], [F32, Blocks]][i % 4];
+                let kinds =
+                    [[F32, F32], [Halves, F32], [F32, Native], [F32, Blocks], [Blocks, F32]];
+                let [a, b] = kinds[i % 5];
                 [LowRank::None, LowRank::Any, LowRank::Fours].map(|low_rank| Product {
                     form,
                     bias,

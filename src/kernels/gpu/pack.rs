@@ -17,6 +17,9 @@ pub enum Pack {
     /// Halves for the gradient from halves that are packed for the forward pass, `[B, 9, AP]`.
     /// Bindings: `w`, `y`, `info = [A, B, BP, AP]`.
     Turn,
+    /// f32 for the gradient from 8-bit blocks that are packed for the forward pass. Bindings and
+    /// `info` are [`Turn`](Self::Turn)'s.
+    TurnBlocks,
 }
 
 impl Pack {
@@ -32,37 +35,50 @@ impl Pack {
 
     /// Columns that an invocation writes: whole words.
     fn columns(&self) -> u32 {
-        if *self == Self::F32 { 1 } else { 2 }
+        if matches!(self, Self::F32 | Self::TurnBlocks) { 1 } else { 2 }
+    }
+
+    /// Whether what is read is packed already, for the forward pass.
+    fn turns(&self) -> bool {
+        matches!(self, Self::Turn | Self::TurnBlocks)
     }
 
     /// The source.
     pub fn wgsl(&self) -> String {
-        let element = if *self == Self::F32 { F32 } else { U32 };
-        let mut t = Text::new([("w", element), ("y", element), ("info", U32)]);
-        if *self != Self::F32 {
+        let columns = self.columns();
+        let (from, to) = match self {
+            Self::F32 => (Stored::F32, F32),
+            Self::TurnBlocks => (Stored::Blocks, F32),
+            Self::Halves | Self::Turn => (Stored::Halves, U32),
+        };
+        let mut t = Text::new([("w", from.element(false)), ("y", to), ("info", U32)]);
+        if columns == 1 {
+            from.declare(&mut t, "w", false);
+        } else {
             t.block("fn bits(i: u32) -> u32", |t| {
                 t.line("return (w[i >> 1u] >> ((i & 1u) * 16u)) & 0xffffu;");
             });
         }
-        let columns = self.columns();
         t.each(&format!("info[0] * info[2] / {columns}u"), |t| {
             t.lines(["let A = info[0];", "let B = info[1];", "let BP = info[2];"]);
             t.line(format!("let row = BP / {columns}u;"));
             t.lines(["let a = i / row;", &format!("let b = i % row * {columns}u;")]);
             for j in 0..columns {
                 t.line(format!("let b{j} = min(b + {j}u, B - 1u);"));
-                t.line(match self {
-                    Self::Turn => format!("let s{j} = b{j} * 9u * info[3] + a;"),
-                    _ => format!(
+                t.line(if self.turns() {
+                    format!("let s{j} = b{j} * 9u * info[3] + a;")
+                } else {
+                    format!(
                         "let s{j} = select((b{j} * A + a) * 9u, (a * B + b{j}) * 9u, info[3] == 1u);"
-                    ),
+                    )
                 });
             }
             t.block("for (var t = 0u; t < 9u; t++)", |t| {
-                let step = if *self == Self::Turn { "t * info[3]" } else { "t" };
+                let step = if self.turns() { "t * info[3]" } else { "t" };
                 t.line(format!("let o = (a * 9u + t) * row + b / {columns}u;"));
-                if *self == Self::F32 {
-                    t.line(format!("y[o] = select(0.0, w[s0 + {step}], b < B);"));
+                if columns == 1 {
+                    let number = from.at("w", &format!("s0 + {step}"), false);
+                    t.line(format!("y[o] = select(0.0, {number}, b < B);"));
                 } else {
                     for j in 0..2 {
                         let bits = format!("bits(s{j} + {step})");
@@ -76,11 +92,15 @@ impl Pack {
     }
 }
 
-/// The weights `[B, A, 3, 3]` in f32 from halves that are packed for the forward pass, `[A, 9, BP]`.
+/// The weights `[B, A, 3, 3]` in f32 from halves or 8-bit blocks that are packed for the forward pass,
+/// `[A, 9, BP]`.
 ///
 /// - Bindings: `w`, `y`, `info = [A, B, BP]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Unpack;
+pub struct Unpack {
+    /// How w lies.
+    pub stored: Stored,
+}
 
 impl Unpack {
     /// Invocations per workgroup.
@@ -95,7 +115,7 @@ impl Unpack {
 
     /// The source.
     pub fn wgsl(&self) -> String {
-        let stored = Stored::Halves;
+        let stored = self.stored;
         let mut t = Text::new([("w", stored.element(false)), ("y", F32), ("info", U32)]);
         stored.declare(&mut t, "w", false);
         t.each("info[0] * info[1]", |t| {
@@ -116,12 +136,17 @@ mod tests {
 
     #[test]
     fn packing_is_sound_and_covers_the_weights() {
-        for (kernel, columns) in [(Pack::F32, 1), (Pack::Halves, 2), (Pack::Turn, 2)] {
+        for (kernel, columns) in
+            [(Pack::F32, 1), (Pack::Halves, 2), (Pack::Turn, 2), (Pack::TurnBlocks, 1)]
+        {
             let wgsl = kernel.wgsl();
             assert_eq!(check::source(&wgsl, kernel.workgroup()), ["w", "y", "info"]);
             check::covers(kernel.grid(320, 324), [64 * columns, 1, 1], [320 * 324, 1, 1]);
         }
-        assert_eq!(check::source(&Unpack.wgsl(), Unpack.workgroup()), ["w", "y", "info"]);
-        check::covers(Unpack.grid(320 * 321), [64, 1, 1], [320 * 321, 1, 1]);
+        for stored in [Stored::Halves, Stored::Blocks] {
+            let kernel = Unpack { stored };
+            assert_eq!(check::source(&kernel.wgsl(), kernel.workgroup()), ["w", "y", "info"]);
+            check::covers(kernel.grid(320 * 321), [64, 1, 1], [320 * 321, 1, 1]);
+        }
     }
 }

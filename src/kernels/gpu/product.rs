@@ -62,7 +62,7 @@ impl Sum<'_> {
 }
 
 /// How a tensor's numbers lie: integers are the words of 8-bit blocks.
-fn stored(tensor: &CubeTensor) -> Stored {
+pub fn stored(tensor: &CubeTensor) -> Stored {
     match tensor.dtype {
         DType::F16 => Stored::halves(),
         DType::I32 | DType::U32 => Stored::Blocks,

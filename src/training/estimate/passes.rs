@@ -110,8 +110,9 @@ pub fn needs(
         let (kept, worked) = dense(config.kind);
         stage.graph += kept * trained.numbers;
         stage.back += worked * trained.largest;
-        if !means.kernels && means.narrow {
-            // burn's operations keep the weight that was widened for them.
+        if !means.kernels && means.narrow && !means.cpu {
+            // burn's operations keep the weight that was widened for them; on the CPU the graph has the
+            // narrow one.
             stage.graph += frozen;
         }
         if config.kind != Kind::Lora {

@@ -173,9 +173,15 @@ impl Walk<'_> {
         let weight = 9.0 * (input * output) as f64;
         let Means { kernels, cpu, narrow } = self.means;
         let values = n * input as f64 + m * output as f64;
-        // Turned for the way back, on the CPU as f32, elsewhere as it is stored.
-        let turned = if narrow && !cpu { 0.5 * weight } else { weight };
-        stage.forward = stage.forward.max(values);
+        // Turned for the way back as it is stored; the CPU reads it as it lies, and where burn computes
+        // there, a narrow weight is widened for as long as that takes.
+        let turned = match (cpu, narrow) {
+            (true, _) => 0.0,
+            (false, true) => 0.5 * weight,
+            (false, false) => weight,
+        };
+        let widened = if cpu && narrow && !kernels { weight } else { 0.0 };
+        stage.forward = stage.forward.max(values + widened);
         if kernels {
             stage.back = stage.back.max(values + turned);
         }
