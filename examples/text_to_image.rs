@@ -6,22 +6,21 @@
 //!     --prompt "blue cat face" --seed 12 --out cat.png
 //! ```
 
-use std::io::IsTerminal;
+mod options;
+
 use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
 
-use burn::tensor::{DType, Device};
 use lorakeet::error::{Error, Result};
 use lorakeet::image::{Rgba, to_rgba};
-use lorakeet::layers::Storage;
-use lorakeet::pipelines::{Phase, Settings, StableDiffusion, TextToImage};
-use lorakeet::weights::{Checkpoint, FileSource, Index};
+use lorakeet::pipelines::{Phase, Settings, TextToImage};
+use lorakeet::weights::{FileSource, Index};
+use options::{Model, Screen, device};
 
 const USAGE: &str = "\
 USAGE: text_to_image --model DIR_OR_FILE --prompt TEXT [OPTIONS]
 
-  --model PATH          a diffusers folder or a single .safetensors checkpoint
   --prompt TEXT         what to draw
   --negative TEXT       what to keep away from
   --adapter FILE[:UNET[:TE]]   a LoRA file, its strength for the UNet and for the text encoder
@@ -38,13 +37,12 @@ USAGE: text_to_image --model DIR_OR_FILE --prompt TEXT [OPTIONS]
   --noise FILE          initial noise from a safetensors file (its first [1, 4, h, w] tensor)
   --out FILE            the picture, picture.png by default
   --latents FILE        writes the final latents, before decoding, as tensor `latents`
-  --vocabulary FILE     CLIP's merges.txt for single files, web/clip-vocabulary/merges.txt by default
   --quiet               no progress
 ";
 
 #[derive(Default)]
 struct Arguments {
-    model: String,
+    model: Model,
     prompt: String,
     negative: String,
     adapters: Vec<String>,
@@ -58,14 +56,13 @@ struct Arguments {
     noise: Option<String>,
     out: Option<String>,
     latents: Option<String>,
-    vocabulary: Option<String>,
     quiet: bool,
 }
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if arguments.iter().any(|argument| argument == "--help" || argument == "-h") {
-        print!("{USAGE}");
+    if options::wants_help(&arguments) {
+        print!("{USAGE}{}", Model::USAGE);
         return ExitCode::SUCCESS;
     }
     match parse(&arguments).and_then(|arguments| run(&arguments)) {
@@ -79,46 +76,36 @@ fn main() -> ExitCode {
 
 fn parse(arguments: &[String]) -> Result<Arguments> {
     let mut parsed = Arguments::default();
-    let mut list = arguments.iter();
-    while let Some(name) = list.next() {
-        if name == "--quiet" {
-            parsed.quiet = true;
-            continue;
+    options::each(arguments, &["--quiet"], |given| {
+        if parsed.model.take(&given)? {
+            return Ok(());
         }
-        let value = list.next().cloned();
-        let bad = |problem: &str| Error::setting(name, problem, "See --help");
-        let value = value.ok_or_else(|| bad("needs a value, or is no option at all"))?;
-        match name.as_str() {
-            "--model" => parsed.model = value,
-            "--prompt" => parsed.prompt = value,
-            "--negative" => parsed.negative = value,
-            "--adapter" => parsed.adapters.push(value),
-            "--seed" => parsed.seed = value.parse().map_err(|_| bad("is not a whole number"))?,
-            "--steps" => {
-                parsed.steps = Some(value.parse().map_err(|_| bad("is not a whole number"))?);
-            }
-            "--guidance" => {
-                parsed.guidance = Some(value.parse().map_err(|_| bad("is not a number"))?);
-            }
-            "--scheduler" => parsed.scheduler = Some(value),
-            "--spacing" => parsed.spacing = Some(value),
-            "--eta" => parsed.eta = Some(value.parse().map_err(|_| bad("is not a number"))?),
+        match given.name {
+            "--quiet" => parsed.quiet = true,
+            "--prompt" => parsed.prompt = given.text()?,
+            "--negative" => parsed.negative = given.text()?,
+            "--adapter" => parsed.adapters.push(given.text()?),
+            "--seed" => parsed.seed = given.whole()?,
+            "--steps" => parsed.steps = Some(given.whole()?),
+            "--guidance" => parsed.guidance = Some(given.number()?),
+            "--scheduler" => parsed.scheduler = Some(given.text()?),
+            "--spacing" => parsed.spacing = Some(given.text()?),
+            "--eta" => parsed.eta = Some(given.number()?),
             "--size" => {
-                let size = value
+                let size = given
+                    .value()?
                     .split_once('x')
                     .and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)));
-                parsed.size = Some(size.ok_or_else(|| bad("is not of the form 512x512"))?);
+                parsed.size = Some(size.ok_or_else(|| given.bad("is not of the form 512x512"))?);
             }
-            "--noise" => parsed.noise = Some(value),
-            "--out" => parsed.out = Some(value),
-            "--latents" => parsed.latents = Some(value),
-            "--vocabulary" => parsed.vocabulary = Some(value),
-            _ => return Err(bad("is not an option")),
+            "--noise" => parsed.noise = Some(given.text()?),
+            "--out" => parsed.out = Some(given.text()?),
+            "--latents" => parsed.latents = Some(given.text()?),
+            _ => return Err(given.bad("is not an option")),
         }
-    }
-    if parsed.model.is_empty() {
-        return Err(Error::setting("--model", "is missing", "See --help"));
-    }
+        Ok(())
+    })?;
+    parsed.model.check()?;
     Ok(parsed)
 }
 
@@ -137,64 +124,19 @@ fn adapter(argument: &str) -> (&str, f32, f32) {
     (file, unet, strengths.get(1).copied().unwrap_or(unet))
 }
 
-fn device() -> Device {
-    #[cfg(feature = "cuda")]
-    return Device::cuda(0);
-    #[cfg(all(feature = "metal", not(feature = "cuda")))]
-    return Device::metal(burn::tensor::DeviceKind::DefaultDevice);
-    #[cfg(all(feature = "vulkan", not(any(feature = "cuda", feature = "metal"))))]
-    return Device::vulkan(burn::tensor::DeviceKind::DefaultDevice);
-    #[cfg(not(any(feature = "vulkan", feature = "metal", feature = "cuda")))]
-    Device::flex()
-}
-
 fn run(arguments: &Arguments) -> Result<()> {
-    let device = device();
-    let checkpoint = Checkpoint::open_path(&arguments.model)?;
-    let merges = match (&checkpoint.tokenizer, &arguments.vocabulary) {
-        (Some(_), _) => None,
-        (None, given) => {
-            use lorakeet::weights::Source;
-            let default = "web/clip-vocabulary/merges.txt";
-            Some(FileSource::open(given.as_deref().unwrap_or(default))?.read_all()?)
-        }
-    };
-    // A line that ends stays; one that doesn't is drawn over, which makes sense on a terminal only.
-    let terminal = std::io::stderr().is_terminal();
-    let progress = |text: String| {
-        if !arguments.quiet && (terminal || text.ends_with('\n')) {
-            let clear = if terminal { "\r\x1b[K" } else { "" };
-            eprint!("{clear}{text}");
-        }
-    };
-    let (model, report) = StableDiffusion::load(
-        &checkpoint,
-        merges.as_deref(),
-        &device,
-        // Half the memory for large models, where the file is half precision anyway.
-        if device.supports_dtype(DType::F16) && stored_bytes(&checkpoint) > 1 << 30 {
-            Storage::F16
-        } else {
-            Storage::F32
-        },
-        &mut |now| {
-            progress(format!("loading {}: {} of {} bytes", now.component, now.done, now.total))
-        },
-    )?;
-    for note in &report.notes {
-        progress(format!("{note}\n"));
-    }
-    let model = Rc::new(model);
+    let screen = Screen::new(arguments.quiet);
+    let model = Rc::new(arguments.model.load(&device(), &screen)?);
     for argument in &arguments.adapters {
         let (file, unet, text_encoder) = adapter(argument);
         let id = model.add_adapter(&FileSource::open(file)?, beside(file).as_deref())?;
         model.set_adapter(id, true, unet, text_encoder)?;
         let adapters = model.adapters();
         if let Some(attached) = adapters.iter().find(|attached| attached.id == id) {
-            progress(format!("{}: {}\n", attached.name, attached.report.summary));
+            screen.say(&format!("{}: {}\n", attached.name, attached.report.summary));
             if let Some(advice) = &attached.report.advice {
                 let steps = &advice.settings;
-                progress(format!("{}: made for {steps} ({})\n", advice.name, advice.why));
+                screen.say(&format!("{}: made for {steps} ({})\n", advice.name, advice.why));
             }
         }
     }
@@ -219,7 +161,12 @@ fn run(arguments: &Arguments) -> Result<()> {
     let picture = loop {
         let before = work.phase();
         let step = work.advance()?;
-        progress(format!("step {} of {}, {:.0} %", step.step, step.steps, 100.0 * step.fraction));
+        screen.say(&format!(
+            "step {} of {}, {:.0} %",
+            step.step,
+            step.steps,
+            100.0 * step.fraction
+        ));
         if before == Phase::Denoise
             && work.phase() == Phase::Decode
             && let Some(path) = &arguments.latents
@@ -231,22 +178,14 @@ fn run(arguments: &Arguments) -> Result<()> {
         }
     };
     for lost in work.truncated() {
-        progress(format!("the prompt is too long; left out: {lost}\n"));
+        screen.say(&format!("the prompt is too long; left out: {lost}\n"));
     }
     let [_, _, height, width] = picture.dims();
     let pixels = to_rgba(&values(picture)?, width, height);
     let out = arguments.out.as_deref().unwrap_or("picture.png");
     write_png(out, &pixels)?;
-    progress(format!("{out} after {:.1} s\n", started.elapsed().as_secs_f64()));
+    screen.say(&format!("{out} after {:.1} s\n", started.elapsed().as_secs_f64()));
     Ok(())
-}
-
-fn stored_bytes(checkpoint: &Checkpoint) -> u64 {
-    [&checkpoint.unet, &checkpoint.text_encoder, &checkpoint.vae]
-        .iter()
-        .flat_map(|component| component.tensors.values())
-        .map(|tensor| 4 * tensor.info.elements() as u64)
-        .sum()
 }
 
 /// The text of an `adapter_config.json` in the adapter's folder, for PEFT's `adapter_model`.

@@ -17,7 +17,7 @@ use crate::keys::ldm::UNetLayout;
 use crate::layers::{LoadReport, Progress, Site, Storage, rounding_notes};
 use crate::models::bands::Limits;
 use crate::models::{CLIPTextConfig, CLIPTextModel, UNet2DConditionConfig, UNet2DConditionModel};
-use crate::schedulers::{SchedulerConfig, SchedulerKind};
+use crate::schedulers::{ModelScheduler, SchedulerConfig, SchedulerKind};
 use crate::tokenizer::{ClipTokenizer, TokenizerFiles};
 use crate::weights::{Checkpoint, Family, Source};
 
@@ -40,7 +40,7 @@ pub struct ModelReport {
 struct Parts {
     tokenizer: ClipTokenizer,
     scheduler_config: SchedulerConfig,
-    scheduler: SchedulerKind,
+    scheduler: ModelScheduler,
     text_encoder: (CLIPTextModel, Vec<Site>),
     unet: (UNet2DConditionModel, Vec<Site>),
     vae: Vae,

@@ -1,0 +1,189 @@
+//! What the command lines have in common: reading options, the device, opening a model, a line of
+//! progress.
+#![allow(dead_code, reason = "each program uses its own part of this")]
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Device;
+use lorakeet::error::{Error, Result};
+use lorakeet::layers::Storage;
+use lorakeet::pipelines::StableDiffusion;
+use lorakeet::weights::{Checkpoint, FileSource, Overrides, Prediction, Source};
+
+/// CLIP's vocabulary, for files that bring none.
+const VOCABULARY: &str = "web/clip-vocabulary/merges.txt";
+
+/// One option of a command line, with what follows it.
+pub struct Given<'a> {
+    pub name: &'a str,
+    value: Option<&'a str>,
+}
+
+impl<'a> Given<'a> {
+    /// An error about it.
+    pub fn bad(&self, problem: &str) -> Error {
+        Error::setting(self.name, problem, "See --help")
+    }
+
+    /// What follows it.
+    pub fn value(&self) -> Result<&'a str> {
+        self.value.ok_or_else(|| self.bad("needs a value, or is no option at all"))
+    }
+
+    /// The same as text of its own.
+    pub fn text(&self) -> Result<String> {
+        self.value().map(String::from)
+    }
+
+    /// A whole number.
+    pub fn whole<T: std::str::FromStr>(&self) -> Result<T> {
+        self.value()?.parse().map_err(|_| self.bad("is not a whole number"))
+    }
+
+    /// Any number.
+    pub fn number(&self) -> Result<f64> {
+        self.value()?.parse().map_err(|_| self.bad("is not a number"))
+    }
+
+    /// What one of the library's names means.
+    pub fn named<T: serde::de::DeserializeOwned>(&self, names: &str) -> Result<T> {
+        let name = serde_json::Value::String(self.value()?.to_lowercase());
+        serde_json::from_value(name).map_err(|_| self.bad(&format!("is none of {names}")))
+    }
+}
+
+/// Calls `take` with every option; `flags` are those that nothing follows.
+pub fn each<'a>(
+    arguments: &'a [String],
+    flags: &[&str],
+    mut take: impl FnMut(Given<'a>) -> Result<()>,
+) -> Result<()> {
+    let mut list = arguments.iter().map(String::as_str);
+    while let Some(name) = list.next() {
+        let value = if flags.contains(&name) { None } else { list.next() };
+        take(Given { name, value })?;
+    }
+    Ok(())
+}
+
+/// Whether help is what is asked for.
+pub fn wants_help(arguments: &[String]) -> bool {
+    arguments.iter().any(|argument| argument == "--help" || argument == "-h")
+}
+
+/// A line that ends stays; one that doesn't is drawn over, which makes sense on a terminal only.
+pub struct Screen {
+    quiet: bool,
+    terminal: bool,
+}
+
+impl Screen {
+    pub fn new(quiet: bool) -> Self {
+        Self { quiet, terminal: std::io::stderr().is_terminal() }
+    }
+
+    pub fn say(&self, text: &str) {
+        if !self.quiet && (self.terminal || text.ends_with('\n')) {
+            let clear = if self.terminal { "\r\x1b[K" } else { "" };
+            eprint!("{clear}{text}");
+        }
+    }
+}
+
+/// Which model, and how it is loaded.
+#[derive(Default)]
+pub struct Model {
+    path: String,
+    weights: Option<Storage>,
+    /// Files that take the place of the model's own VAE or text encoder.
+    parts: Vec<PathBuf>,
+    overrides: Overrides,
+    vocabulary: Option<String>,
+}
+
+impl Model {
+    /// Its options, for the help.
+    pub const USAGE: &str = "\
+  --model PATH          a diffusers folder or a single .safetensors checkpoint
+  --weights NAME        f32, f16 (half the memory) or q8 (8-bit blocks, little more than a quarter);
+                        f16 for models of more than 1 GiB in f32, else f32
+  --vae FILE            a VAE that takes the place of the model's own
+  --text-encoder FILE   a text encoder that does
+  --prediction NAME     epsilon or v_prediction: what the UNet predicts, where the file doesn't say
+  --vocabulary FILE     CLIP's merges.txt for single files, web/clip-vocabulary/merges.txt by default
+";
+
+    /// Takes an option that is about the model; whether it was one.
+    pub fn take(&mut self, given: &Given<'_>) -> Result<bool> {
+        match given.name {
+            "--model" => self.path = given.text()?,
+            "--weights" => {
+                let storage = Storage::from_name(given.value()?);
+                self.weights = Some(storage.map_err(|_| given.bad("is none of f32, f16, q8"))?);
+            }
+            "--vae" | "--text-encoder" => self.parts.push(given.value()?.into()),
+            "--prediction" => {
+                let prediction = Prediction::from_word(given.value()?);
+                let problem = "is none of epsilon, v_prediction";
+                self.overrides.prediction = Some(prediction.ok_or_else(|| given.bad(problem))?);
+            }
+            "--vocabulary" => self.vocabulary = Some(given.text()?),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// That one was given.
+    pub fn check(&self) -> Result<()> {
+        if self.path.is_empty() {
+            return Err(Error::setting("--model", "is missing", "See --help"));
+        }
+        Ok(())
+    }
+
+    /// Loads it and says what there is to say about it.
+    pub fn load(&self, device: &Device, screen: &Screen) -> Result<StableDiffusion> {
+        let parts: Vec<&Path> = self.parts.iter().map(PathBuf::as_path).collect();
+        let checkpoint = Checkpoint::open_path_with(&self.path, &parts, &self.overrides)?;
+        let storage = self.weights.unwrap_or_else(|| Storage::usual(&checkpoint, device));
+        let merges = match (&checkpoint.tokenizer, &self.vocabulary) {
+            (Some(_), _) => None,
+            (None, given) => {
+                Some(FileSource::open(given.as_deref().unwrap_or(VOCABULARY))?.read_all()?)
+            }
+        };
+        screen.say(&format!(
+            "{}: {} of weights as {}\n",
+            checkpoint.name,
+            mebi(checkpoint.bytes_as(storage)),
+            storage.name()
+        ));
+        let (model, report) =
+            StableDiffusion::load(&checkpoint, merges.as_deref(), device, storage, &mut |now| {
+                let (part, done, total) = (now.component, mebi(now.done), mebi(now.total));
+                screen.say(&format!("loading {part}: {done} of {total}"));
+            })?;
+        for note in &report.notes {
+            screen.say(&format!("{note}\n"));
+        }
+        Ok(model)
+    }
+}
+
+/// Bytes, for people.
+pub fn mebi(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
+}
+
+/// The device that this program was built for.
+pub fn device() -> Device {
+    #[cfg(feature = "cuda")]
+    return Device::cuda(0);
+    #[cfg(all(feature = "metal", not(feature = "cuda")))]
+    return Device::metal(burn::tensor::DeviceKind::DefaultDevice);
+    #[cfg(all(feature = "vulkan", not(any(feature = "cuda", feature = "metal"))))]
+    return Device::vulkan(burn::tensor::DeviceKind::DefaultDevice);
+    #[cfg(not(any(feature = "vulkan", feature = "metal", feature = "cuda")))]
+    Device::flex()
+}
