@@ -13,6 +13,8 @@ mod files;
 mod host;
 #[path = "e2e/library.rs"]
 mod library;
+#[path = "e2e/memory.rs"]
+mod memory;
 #[path = "e2e/page.rs"]
 mod page;
 #[path = "e2e/part.rs"]

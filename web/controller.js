@@ -11,6 +11,18 @@ import { TrainController } from "./train-controller.js";
 import { confirmed } from "./ui/dialogs.js";
 import { keepUsed } from "./visits.js";
 
+/**
+ * @typedef {object} Loaded
+ * @property {string} key       of its pictures' fingerprints
+ * @property {string} name      for messages
+ * @property {string} title
+ * @property {boolean} isDemo
+ * @property {?object} keepable what the library needs to keep it
+ * @property {import("./protocol.js").ModelFile[]} files
+ * @property {import("./protocol.js").ModelOptions} options
+ * @property {import("./protocol.js").ModelReport} report
+ */
+
 /** How long a slider that is still held rests before its picture is drawn. */
 const REST_MS = 250;
 
@@ -23,7 +35,7 @@ export class Controller {
   /** @type {LibraryController} */
   #library;
   #backend = null;
-  /** @type {?{key: string, title: string, isDemo: boolean, report: import("./protocol.js").ModelReport}} */
+  /** @type {?Loaded} */
   #model = null;
   #modelsLoaded = 0;
   #adaptersAdded = 0;
@@ -114,6 +126,7 @@ export class Controller {
 
     on(drop, "files", ({ files, role }) => this.openFiles(files, role));
     on(model, "demo", () => this.loadDemo());
+    on(model, "weights", ({ weights }) => this.#reload({ weights: weights ?? undefined }));
     on(progress, "cancel", () => this.#loading?.abort());
     on(progress, "save", () => this.#save());
     on(history, "select", ({ picture }) => this.#restore(picture));
@@ -128,6 +141,7 @@ export class Controller {
     on(this.#maker, "failed", ({ error }) => this.#ui.messages.error("No picture", error.message));
     on(this.#maker, "idle", ({ stopped }) => this.#idle(stopped));
     on(this.#engine, "crash", (error) => this.#recover(error));
+    on(this.#engine, "lost", (error) => this.#modelLost(error));
   }
 
   // ---- files -------------------------------------------------------------------------------------
@@ -159,20 +173,39 @@ export class Controller {
       hasTokenizer ? files : [...files, ...await this.#engine.fetchFiles([CLIP_MERGES], options)]);
   }
 
+  /** The same model with other options. @param {import("./protocol.js").ModelOptions} changes */
+  #reload(changes) {
+    if (!this.#model) return;
+    const { name, title, isDemo, keepable, files, options } = this.#model;
+    const key = `${isDemo ? DEMO_KEY : "model"} ${++this.#modelsLoaded}`;
+    return this.#load({ key, name, title, isDemo, keepable, options: { ...options, ...changes } }, () => files);
+  }
+
   /** @returns {Promise<boolean>} whether it is loaded */
-  #load({ key, name, title, isDemo, keepable = null }, getFiles) {
+  #load({ key, name, title, isDemo, keepable = null, options = {} }, getFiles) {
     return this.#inTurn(async () => {
       if (document.body.dataset.state === "error") return false; // there is no engine
       this.#stop();
-      this.#state("loading", `Loading ${name}…`);
-      await this.#train.modelLeaves();
-      const abort = this.#loading = new AbortController();
-      this.#ui.progress.loading(true);
+      this.#state("loading", `Looking at ${name}…`);
+      const { signal } = this.#loading = new AbortController();
+      const { progress, model } = this.#ui;
+      progress.loading(true);
       try {
-        const onProgress = (progress) => this.#ui.progress.bytes(progress);
-        const files = await getFiles({ signal: abort.signal, onProgress });
-        const { report, adapters } = await this.#engine.loadModel(files, {}, { signal: abort.signal, onProgress });
-        this.#model = { key, title, isDemo, report };
+        const onProgress = (bytes) => progress.bytes(bytes);
+        const { files, judged } = await this.#train.interlude(async () => {
+          const files = await getFiles({ signal, onProgress });
+          return { files, judged: await this.#engine.judgeModel(files, options, { signal }) };
+        });
+        // it will do: the one in use makes way
+        await this.#train.modelLeaves();
+        model.showJudged(judged);
+        this.#state("loading", `Loading ${name}…`);
+        const onPutBack = () => {
+          progress.loading(true, false);
+          if (this.#model) this.#state("loading", `Putting ${this.#model.title} back…`);
+        };
+        const { report, adapters } = await this.#engine.loadModel(files, options, { anew: judged.anew, signal, onProgress, onPutBack });
+        this.#model = { key, name, title, isDemo, keepable, files, options, report };
         this.#modelChanged();
         await this.#train.modelChanged({ ...this.#model, backend: this.#backend });
         this.#adaptersRefitted(adapters, `does not fit ${title}`);
@@ -187,10 +220,33 @@ export class Controller {
         return false;
       } finally {
         this.#loading = null;
-        this.#ui.progress.loading(false);
-        this.#ui.model.setBackToDemo(!this.#model?.isDemo, Boolean(this.#model));
+        progress.loading(false);
+        model.setBackToDemo(!this.#model?.isDemo, Boolean(this.#model));
+        await this.#tellMemory();
       }
     });
+  }
+
+  /** What the engine holds, where it has time to say. */
+  async #tellMemory() {
+    if (this.#train.busy || document.body.dataset.state === "error") return;
+    try {
+      this.#ui.model.showMemory(await this.#engine.memory(), this.#model?.options.weights ?? null);
+    } catch {
+      // a broken engine is told of by whoever repairs it
+    }
+  }
+
+  /** A broken engine could not be given its model back. */
+  #modelLost(error) {
+    const { messages, adapters, model, twoUp } = this.#ui;
+    messages.error(`${this.#model?.title ?? "The model"} could not be put back`, error.message);
+    this.#model = null;
+    this.#shown = null;
+    adapters.clear();
+    model.clear();
+    model.setBackToDemo(true, false);
+    twoUp.hint("Load a model to draw with.");
   }
 
   #modelChanged() {
@@ -394,6 +450,7 @@ export class Controller {
     if (stopped) twoUp.revert();
     const stopStatus = this.#rest ? "Ready" : "Stopped"; // a slider that moves stops nothing for good
     if (document.body.dataset.state === "running") this.#state("ready", stopped ? stopStatus : progress.summary());
+    this.#tellMemory();
   }
 
   #restore(picture) {

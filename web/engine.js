@@ -4,7 +4,8 @@
 import { Action, CRASH, abortError, unpackError } from "./protocol.js";
 
 /**
- * Events: "crash" (detail: the error) when the worker broke; call `recover` then.
+ * Events: "crash" (detail: the error) when the worker broke; call `recover` then. "lost" (detail: the error)
+ * when the model that was to be put back can't be: there is none then.
  *
  * @typedef {object} Held
  * @property {string} name
@@ -21,7 +22,8 @@ export class Engine extends EventTarget {
   /** @type {Map<string, Held>} */
   #adapters = new Map();
   #backend = null;
-  #recovering = false;
+  /** Whoever set it deals with a worker that breaks. */
+  #mending = false;
 
   constructor() {
     super();
@@ -56,22 +58,72 @@ export class Engine extends EventTarget {
    * @returns {Promise<import("./protocol.js").ModelFile[]>}
    */
   async fetchFiles(urls, { signal, onProgress } = {}) {
-    return this.#killable(signal, async () => (await this.#request(Action.fetchFiles, { urls }, { onProgress })).files);
+    return (await this.#request(Action.fetchFiles, { urls }, { signal, onProgress })).files;
   }
 
   /**
-   * Loads a model; the old one stays until the new one is there, and stays if the load fails or is aborted.
+   * Whether these files are a model that can be loaded here, and how; nothing of the model in use is touched.
    * @param {import("./protocol.js").ModelFile[]} files
    * @param {import("./protocol.js").ModelOptions} options
-   * @returns {Promise<{report: import("./protocol.js").ModelReport, adapters: {handle: string, report?: object, error?: Error}[]}>}
+   * @returns {Promise<import("./protocol.js").Judged>}
+   */
+  judgeModel(files, options, { signal } = {}) {
+    return this.#request(Action.judgeModel, { files, options }, { signal });
+  }
+
+  /**
+   * Loads a model that was judged. The old one goes first, since there may be no room for both; if the load
+   * fails or is aborted, it is put back before the error comes.
+   * @param {import("./protocol.js").ModelFile[]} files
+   * @param {import("./protocol.js").ModelOptions} options
+   * @param {{anew: boolean, signal: AbortSignal, onProgress: (progress: object) => void, onPutBack: () => void}} how
+   *   anew: in a fresh worker; onPutBack: the former model is about to be loaded again
+   * @returns {Promise<{report: import("./protocol.js").ModelReport, adapters: Refitted[]}>}
    *   `adapters`: how each adapter that was loaded fits the new model; those with an error are gone
    */
-  async loadModel(files, options, { signal, onProgress } = {}) {
-    return this.#killable(signal, async () => {
-      const report = await this.#request(Action.loadModel, { files, options }, { onProgress });
+  async loadModel(files, options, { anew, signal, onProgress, onPutBack }) {
+    signal.throwIfAborted();
+    const aborted = Promise.withResolvers();
+    const onAbort = () => aborted.reject(abortError());
+    signal.addEventListener("abort", onAbort);
+    this.#mending = true;
+    try {
+      const loaded = await Promise.race([this.#replaceModel({ files, options }, anew, onProgress), aborted.promise]);
       this.#model = { files, options };
-      return { report, adapters: await this.#attachAll() };
-    });
+      this.#drop(loaded.adapters);
+      return loaded;
+    } catch (error) {
+      onPutBack();
+      await this.#putBack(onProgress);
+      throw error.name === CRASH ? new Error(`The engine stopped while it loaded (${error.message}). Most often that is memory: choose less memory for the weights, or close other tabs.`) : error;
+    } finally {
+      this.#mending = false;
+      signal.removeEventListener("abort", onAbort);
+      aborted.promise.catch(() => {});
+    }
+  }
+
+  async #replaceModel(model, anew, onProgress) {
+    if (anew) {
+      this.restart();
+      await this.open();
+    }
+    const report = await this.#request(Action.loadModel, model, { onProgress });
+    return { report, adapters: await this.#attachAll() };
+  }
+
+  /** The former model, into a fresh worker: a load runs without a pause, and can be aborted by ending its worker alone. */
+  async #putBack(onProgress) {
+    try {
+      await this.recover(onProgress);
+    } catch (failure) {
+      throw this.#broken(failure);
+    }
+  }
+
+  /** What the engine holds now. @returns {Promise<import("./protocol.js").Memory>} */
+  memory() {
+    return this.#request(Action.memory, {});
   }
 
   /**
@@ -180,62 +232,58 @@ export class Engine extends EventTarget {
 
   // ---- the worker --------------------------------------------------------------------------------
 
-  /** A new worker in the state of the old one: same backend, model and adapters. */
+  /**
+   * A new worker in the state of the old one: same backend, model and adapters. A model whose files can't be
+   * read any more is given up ("lost").
+   * @returns {Promise<{adapters: Refitted[]}>}
+   */
   async recover(onProgress) {
-    this.#recovering = true;
+    const mending = this.#mending;
+    this.#mending = true;
     try {
       this.restart();
       await this.open();
-      if (!this.#model) return { report: null, adapters: [] };
-      const report = await this.#request(Action.loadModel, this.#model, { onProgress });
-      return { report, adapters: await this.#attachAll() };
+      if (!this.#model) return { adapters: [] };
+      try {
+        await this.#request(Action.loadModel, this.#model, { onProgress });
+      } catch (error) {
+        onlyCrash(error);
+        this.#model = null;
+        this.#adapters.clear();
+        this.dispatchEvent(new CustomEvent("lost", { detail: error }));
+        return { adapters: [] };
+      }
+      const adapters = await this.#attachAll();
+      this.#drop(adapters);
+      return { adapters };
     } finally {
-      this.#recovering = false;
+      this.#mending = mending;
     }
   }
 
-  /** Gives the worker's (new) model every adapter held; drops those it refuses. */
+  /**
+   * Gives the worker's (new) model every adapter held.
+   * @returns {Promise<Refitted[]>}
+   * @typedef {{handle: string, report?: import("./protocol.js").CoverageReport, error?: Error}} Refitted   error: it was refused
+   */
   async #attachAll() {
     const outcome = [];
-    for (const [handle, held] of [...this.#adapters]) {
-      // an engine that kept it attached must not have it twice; one that dropped it may refuse this
-      if (!this.#recovering) await this.#request(Action.removeAdapter, { adapter: held.id }).catch(onlyCrash);
+    for (const [handle, held] of this.#adapters) {
       try {
-        const { id, report } = await this.#request(Action.addAdapter, held);
+        const { id, report } = await this.#request(Action.addAdapter, { name: held.name, blob: held.blob, config: held.config });
         held.id = id;
         outcome.push({ handle, report });
       } catch (error) {
         onlyCrash(error);
-        this.#adapters.delete(handle);
         outcome.push({ handle, error });
       }
     }
     return outcome;
   }
 
-  /**
-   * A load runs without a pause inside the worker: the way to abort it is to replace the worker and put
-   * the former state back.
-   */
-  async #killable(signal, work) {
-    signal?.throwIfAborted();
-    const aborted = Promise.withResolvers();
-    const onAbort = () => aborted.reject(abortError());
-    signal?.addEventListener("abort", onAbort);
-    try {
-      return await Promise.race([work(), aborted.promise]);
-    } catch (error) {
-      if (!signal?.aborted) throw error;
-      try {
-        await this.recover();
-      } catch (failure) {
-        throw this.#broken(failure);
-      }
-      throw error;
-    } finally {
-      signal?.removeEventListener("abort", onAbort);
-      aborted.promise.catch(() => {});
-    }
+  /** Forgets the adapters that the model refused. */
+  #drop(outcome) {
+    for (const { handle, error } of outcome) if (error) this.#adapters.delete(handle);
   }
 
   /** `graceful`: an abort is told to the worker, and what it answers is the result. */
@@ -274,7 +322,7 @@ export class Engine extends EventTarget {
   #crashed(cause) {
     const error = crashError(cause.message || "the worker stopped without a message");
     this.#kill(error);
-    if (!this.#recovering) this.#broken(error);
+    if (!this.#mending) this.#broken(error);
   }
 
   #broken({ message }) {

@@ -14,7 +14,8 @@
 
 /**
  * @typedef {{path: string, blob: Blob}} ModelFile        path inside the model's folder
- * @typedef {{weights?: "f32"|"f16"|"q8"}} ModelOptions    what isn't said is told from the files, or chosen for the device
+ * @typedef {{weights?: "f32"|"f16"|"q8", prediction?: "epsilon"|"v_prediction"|"sample", size?: number, zeroTerminalSnr?: boolean}} ModelOptions
+ *   what isn't said is told from the files, or chosen for the device; size in pixels
  * @typedef {{width: number, height: number, rgba: Uint8ClampedArray}} Pixels
  *
  * @typedef {object} Capability
@@ -43,6 +44,21 @@
  * @property {{id: string, label: string}[]} schedulers
  * @property {{width: number, height: number}} native
  * @property {string} predictionType
+ *
+ * @typedef {{total: ?number, free: ?number, buffer: ?number, limited: boolean}} Offer   bytes; null: this device
+ *   doesn't tell; limited: by ?memory= of the page's address
+ *
+ * @typedef {object} Judged                a model that can be loaded, by its headers and configs alone
+ * @property {{f32: number, f16: number, q8: number}} bytes   what its weights would take
+ * @property {"f32"|"f16"|"q8"} weights    how they will be kept
+ * @property {string} words                a sentence for people
+ * @property {Offer} offer
+ * @property {boolean} anew                a fresh worker gives back what this one holds
+ *
+ * @typedef {object} Memory                what the engine holds
+ * @property {?{weights: "f32"|"f16"|"q8", bytes: number, sizes: {f32: number, f16: number, q8: number}}} model
+ * @property {number} held                 bytes in use, the model's among them
+ * @property {Offer} offer
  *
  * @typedef {object} CoverageReport
  * @property {string} kind
@@ -149,7 +165,11 @@ export const Action = Object.freeze({
   open: "open",
   /** { urls: {path, url}[] } -> { files: ModelFile[] }; progress { done, total, what } */
   fetchFiles: "fetchFiles",
-  /** { files: ModelFile[], options: ModelOptions } -> ModelReport; progress { done, total, what } */
+  /** { files: ModelFile[], options: ModelOptions } -> Judged; the model in use isn't touched */
+  judgeModel: "judgeModel",
+  /** -> Memory */
+  memory: "memory",
+  /** { files: ModelFile[], options: ModelOptions } -> ModelReport, in place of the model before, which goes first; progress { done, total, what } */
   loadModel: "loadModel",
   /** { name, blob, config } -> { id, report: CoverageReport } */
   addAdapter: "addAdapter",

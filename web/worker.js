@@ -11,6 +11,9 @@ claimTimestamps();
 
 let engine = null;
 const aborted = new Set();
+/** Ends what the request in hand waits for. */
+let waiting = new AbortController();
+let current = null;
 let queue = Promise.resolve();
 
 const actions = {
@@ -19,13 +22,17 @@ const actions = {
   async [Action.open]({ backend }) {
     const asked = new URLSearchParams(self.location.search);
     const { wasm, threads, part } = await openModule(backend, threadsAsked(asked));
-    engine = await wasm.Engine.open(backend, asked.get("kernels") ?? undefined);
+    engine = await wasm.Engine.open(backend, asked.get("kernels") ?? undefined, asked.get("memory") ?? undefined);
     return { backend, threads, part, kernels: engine.kernels() };
   },
 
   async [Action.fetchFiles]({ urls }, report) {
     return { files: await fetchFiles(urls, report) };
   },
+
+  [Action.judgeModel]: ({ files, options }) => engine.judgeModel(files, options),
+
+  [Action.memory]: () => engine.memory(),
 
   [Action.loadModel]({ files, options }, report) {
     const tick = throttle(report);
@@ -75,19 +82,24 @@ async function perform({ id, action, ...parameters }) {
   try {
     // a run that is to pause before it began says so itself
     if (aborted.has(id) && action !== Action.trainRun && action !== Action.trainLeaveOneOut) throw abortError();
+    waiting = new AbortController();
+    current = id;
     const report = (progress, transfer = []) => postMessage({ id, progress }, transfer);
     const result = await actions[action]({ id, ...parameters }, report);
     postMessage({ id, result }, [...buffers(result)]);
   } catch (error) {
-    postMessage({ id, error: packError(error), fatal: isFatal(error) });
+    postMessage({ id, error: packError(withPanic(error)), fatal: isFatal(error) });
   } finally {
+    current = null;
     aborted.delete(id);
   }
 }
 
 self.addEventListener("message", ({ data }) => {
-  if (data.abort) aborted.add(data.abort);
-  else queue = queue.then(() => perform(data));
+  if (data.abort) {
+    aborted.add(data.abort);
+    if (data.abort === current) waiting.abort();
+  } else queue = queue.then(() => perform(data));
 });
 
 self.addEventListener("unhandledrejection", ({ reason }) => {
@@ -97,6 +109,12 @@ self.addEventListener("unhandledrejection", ({ reason }) => {
 /** After a wasm trap the module's memory cannot be trusted; a lost device takes every tensor with it. */
 function isFatal(error) {
   return error instanceof WebAssembly.RuntimeError || error?.name === "DeviceLost";
+}
+
+/** A trap carries no message; what the module had to say is left beside it. */
+function withPanic(error) {
+  if (error instanceof WebAssembly.RuntimeError && self.lorakeetPanic) error.message += `: ${self.lorakeetPanic}`;
+  return error;
 }
 
 /** Resolves a task later. (setTimeout would add 4 ms each time.) */
@@ -140,7 +158,7 @@ function own(rgba) {
 
 async function fetchFiles(urls, report) {
   const responses = await Promise.all(urls.map(async ({ path, url }) => {
-    const response = await fetch(url);
+    const response = await fetch(url, { signal: waiting.signal });
     if (!response.ok) {
       throw new Error(`${path} could not be fetched from this page's own address (HTTP ${response.status}). Check that the site was published whole.`);
     }

@@ -4,6 +4,7 @@ mod encoders;
 mod fit;
 mod inpainting;
 mod loader;
+pub mod memory;
 mod prompts;
 mod sampler;
 mod stable_diffusion;

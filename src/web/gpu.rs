@@ -1,7 +1,7 @@
 //! What the browser says of its GPU, and whether our kernels compute rightly on it.
 
 use burn::tensor::{Device, Tensor};
-use js_sys::{Function, Promise, Reflect};
+use js_sys::{Function, Object, Promise, Reflect};
 use serde::Serialize;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
@@ -70,6 +70,10 @@ async fn ask(path: &[&str]) -> Result<JsValue, JsValue> {
     let get = |object: &JsValue, key: &str| Reflect::get(object, &key.into());
     let gpu = get(&get(&js_sys::global(), "navigator")?, "gpu")?;
     let request: Function = get(&gpu, "requestAdapter")?.dyn_into()?;
-    let adapter = JsFuture::from(request.call0(&gpu)?.dyn_into::<Promise>()?).await?;
+    // As burn asks for its own: where there are two GPUs, another question may mean the other one.
+    let options = Object::new();
+    Reflect::set(&options, &"powerPreference".into(), &"high-performance".into())?;
+    let promise: Promise = request.call1(&gpu, &options)?.dyn_into()?;
+    let adapter = JsFuture::from(promise).await?;
     path.iter().try_fold(adapter, |object, key| get(&object, key))
 }

@@ -47,6 +47,26 @@ pub fn named(names: &[&str]) -> Vec<u8> {
 /// tokenizer; tokens that the demo model lacks get nothing. Its pictures are no longer pictures:
 /// numbers of groups and heads are not in such a file either.
 pub fn single_file() -> Vec<u8> {
+    serialize(&single_file_tensors())
+}
+
+/// The same with a NaN in its VAE, which is read last, and that tensor's name in the model.
+pub fn single_file_with_nan() -> (Vec<u8>, &'static str) {
+    let mut tensors = single_file_tensors();
+    let (dtype, _, bytes) = tensors.get_mut("first_stage_model.decoder.conv_out.weight").unwrap();
+    assert_eq!(*dtype, Dtype::F16);
+    bytes[..2].copy_from_slice(&half::f16::NAN.to_le_bytes());
+    (serialize(&tensors), "decoder.conv_out.weight")
+}
+
+/// The same without one tensor of its VAE, and that tensor's name in the model.
+pub fn single_file_with_a_gap() -> (Vec<u8>, &'static str) {
+    let mut tensors = single_file_tensors();
+    tensors.remove("first_stage_model.decoder.conv_out.weight").unwrap();
+    (serialize(&tensors), "decoder.conv_out.weight")
+}
+
+fn single_file_tensors() -> Tensors {
     const TOKENS: usize = 49408;
     let folder = here("web/demo-model/model");
     let part = |path: &str| parse(&std::fs::read(folder.join(path)).unwrap());
@@ -69,7 +89,7 @@ pub fn single_file() -> Vec<u8> {
         }
         whole.insert(format!("cond_stage_model.transformer.{key}"), (dtype, shape, bytes));
     }
-    serialize(&whole)
+    whole
 }
 
 fn parse(bytes: &[u8]) -> Tensors {

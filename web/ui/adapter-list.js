@@ -65,6 +65,10 @@ export class AdapterList extends EventTarget {
     return card?.name ?? "";
   }
 
+  clear() {
+    for (const handle of [...this.#cards.keys()]) this.remove(handle);
+  }
+
   /** Those that act on the picture. @returns {import("../pictures.js").Strength[]} */
   active() {
     return [...this.#cards.values()].filter((card) => card.acts).map((card) => card.strength);

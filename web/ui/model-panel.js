@@ -1,18 +1,27 @@
-// The model in use, its load report, and the dialog with the licences.
+// The model in use, what memory it takes, its load report, and the dialog with the licences.
+
+import { gigabytes } from "../format.js";
 
 const NAMES = { unet: "UNet", vae: "VAE" };
+const WEIGHTS = { f32: "full (f32)", f16: "half (f16)", q8: "8-bit" };
 
-/** Events: "demo". */
+/** Events: "demo"; "weights" {weights: ?"f32"|"f16"|"q8"} when they are to be kept otherwise (null: as it fits). */
 export class ModelPanel extends EventTarget {
   #name = document.querySelector("#model-name");
   #detail = document.querySelector("#model-detail");
   #demoLine = document.querySelector("#model-demo");
   #back = document.querySelector("#demo-back");
   #notes = document.querySelector("#model-notes");
+  #memory = document.querySelector("#model-memory");
+  #weights = document.querySelector("#model-weights");
+  #memoryLine = document.querySelector("#model-memory-line");
 
   constructor() {
     super();
     this.#back.addEventListener("click", () => this.dispatchEvent(new CustomEvent("demo")));
+    this.#weights.addEventListener("change", () => {
+      this.dispatchEvent(new CustomEvent("weights", { detail: { weights: this.#weights.value || null } }));
+    });
     const about = document.querySelector("#about");
     for (const opener of ["#about-open", "#licences-open"]) {
       document.querySelector(opener).addEventListener("click", () => about.showModal());
@@ -45,6 +54,38 @@ export class ModelPanel extends EventTarget {
       item.textContent = line;
       return item;
     }));
+  }
+
+  /** There is none any more. */
+  clear() {
+    this.#name.textContent = "None loaded";
+    this.#detail.textContent = "";
+    this.#demoLine.hidden = this.#notes.hidden = this.#memory.hidden = true;
+  }
+
+  /** What a model would take that is about to be loaded. @param {import("../protocol.js").Judged} judged */
+  showJudged({ words }) {
+    this.#memoryLine.textContent = `${words}.`;
+    this.#memory.hidden = false;
+    this.#weights.disabled = true;
+  }
+
+  /**
+   * @param {import("../protocol.js").Memory} memory
+   * @param {?string} asked   the weights that were asked for; null: as it fits
+   */
+  showMemory({ model, held, offer }, asked) {
+    this.#memory.hidden = !model;
+    if (!model) return;
+    for (const option of this.#weights.options) {
+      const { value } = option;
+      option.textContent = value ? `${WEIGHTS[value]}: ${gigabytes(model.sizes[value])}` : `as it fits: ${WEIGHTS[model.weights]}`;
+    }
+    if (asked) this.#weights.options[0].textContent = "as it fits";
+    this.#weights.value = asked ?? "";
+    this.#weights.disabled = false;
+    const most = offer.total === null ? "WebGPU doesn't tell how much there is" : `of ${gigabytes(offer.total)}${offer.limited ? ", the limit in this page's address" : " that this tab can have"}`;
+    this.#memoryLine.textContent = `${gigabytes(held)} in use, ${most}.`;
   }
 
   setBackToDemo(shown, anyModel) {

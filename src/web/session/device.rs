@@ -1,11 +1,14 @@
 //! The device that everything is computed on.
 
 use burn::tensor::{DType, Device, Tensor};
+use js_sys::WebAssembly;
 use wasm_bindgen::prelude::*;
 
 use super::JsResult;
 use crate::error::Error;
 use crate::kernels::{self, Choice, gpu};
+use crate::memory;
+use crate::pipelines::memory::{Offer, parse_bytes};
 use crate::web::gpu::{KernelReport, largest_buffer, software_adapter};
 
 /// A device, with what is known of it.
@@ -15,11 +18,21 @@ pub(super) struct OpenDevice {
     /// Bytes of the largest buffer; None: it takes whatever there is memory for.
     pub(super) largest_buffer: Option<u64>,
     pub(super) kernels: KernelReport,
+    /// Bytes in all that a person allows.
+    pub(super) limit: Option<u64>,
+    /// Bytes in use before any model was loaded.
+    pub(super) bare: u64,
 }
 
 impl OpenDevice {
-    /// Opens `webgpu` or `cpu` and checks the kernels, unless they are `off`.
-    pub(super) async fn open(backend: &str, kernels: Option<&str>) -> JsResult<Self> {
+    /// Opens `webgpu` or `cpu` and checks the kernels, unless they are `off`. `limit`: see
+    /// [`parse_bytes`].
+    pub(super) async fn open(
+        backend: &str,
+        kernels: Option<&str>,
+        limit: Option<&str>,
+    ) -> JsResult<Self> {
+        let limit = limit.map(parse_bytes).transpose()?;
         let choice = match kernels {
             None | Some("on") => Choice::Best,
             Some("off") => Choice::None,
@@ -35,9 +48,47 @@ impl OpenDevice {
             _ => KernelReport::check(&device, gpu).await?,
         };
         let largest_buffer = if gpu { largest_buffer().await } else { None };
-        Ok(Self { device, gpu, largest_buffer, kernels })
+        let mut opened = Self { device, gpu, largest_buffer, kernels, limit, bare: 0 };
+        opened.bare = opened.held();
+        Ok(opened)
+    }
+
+    /// Bytes in use where models lie: in the module's heap, or in a GPU's pools.
+    pub(super) fn held(&self) -> u64 {
+        match self.pools() {
+            Some([used, _]) => used,
+            None => memory::held() as u64,
+        }
+    }
+
+    /// Bytes that this process keeps from others, used or not.
+    pub(super) fn reserved(&self) -> u64 {
+        let heap: WebAssembly::Memory = wasm_bindgen::memory().unchecked_into();
+        let heap = js_sys::Reflect::get(&heap.buffer(), &"byteLength".into());
+        let heap = heap.ok().and_then(|bytes| bytes.as_f64()).unwrap_or(0.0) as u64;
+        heap + self.pools().map_or(0, |[_, reserved]| reserved)
+    }
+
+    /// What there is for a model, `taken` bytes being in use.
+    pub(super) fn offer(&self, taken: u64) -> Offer {
+        // WebGPU tells nobody how much memory a GPU has.
+        let own = if self.gpu { None } else { Some(HEAP) };
+        let total = match (own, self.limit) {
+            (Some(own), Some(limit)) => Some(own.min(limit)),
+            (own, limit) => own.or(limit),
+        };
+        Offer { total, taken, buffer: self.largest_buffer }
+    }
+
+    /// Bytes that a GPU's pools have in use, and those that they have reserved.
+    fn pools(&self) -> Option<[u64; 2]> {
+        let usage = if self.gpu { self.device.memory_pool_usage() } else { None }?;
+        Some([usage.bytes_in_use, usage.bytes_reserved])
     }
 }
+
+/// What a module of 32 bits can address, which is the most that `build.rs` lets its memory grow to.
+const HEAP: u64 = 1 << 32;
 
 #[wasm_bindgen]
 extern "C" {

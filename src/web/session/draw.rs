@@ -10,7 +10,9 @@ use super::values::{apart, to_js};
 use super::{Engine, JsResult};
 use crate::error::Error;
 use crate::image::to_rgba;
-use crate::pipelines::{Phase, Settings, StableDiffusion, TextToImage};
+use crate::kernels::run_on;
+use crate::pipelines::memory::{Pixels, Wanted, check_picture, unet_peak};
+use crate::pipelines::{DecodePlan, Limits, Phase, Settings, StableDiffusion, TextToImage};
 
 /// A denoising step longer than this is waited for block by block (milliseconds): otherwise the
 /// GPU's queue would go on long after Stop.
@@ -110,8 +112,8 @@ impl Engine {
     pub(super) fn new_job(&self, settings: &JsValue, borrowed: Option<u64>) -> JsResult<Job> {
         let settings = settings_of(settings)?;
         let model = &self.mode.model()?.diffusion;
-        fits_buffer(model, &settings, self.device.largest_buffer)?;
-        let work = TextToImage::new(model.clone(), settings, None)?;
+        let mut work = TextToImage::new(model.clone(), settings, None)?;
+        work.set_decode_plan(planned(model, work.settings(), &self.device)?);
         let now = Date::now();
         Ok(Job { work, borrowed, started: now, step_started: now, slow: false })
     }
@@ -135,20 +137,28 @@ fn settings_of(settings: &JsValue) -> JsResult<Settings> {
     Ok(Settings { seed, ..settings })
 }
 
-/// Refuses a picture whose largest tensor no buffer of the device takes.
-fn fits_buffer(model: &StableDiffusion, settings: &Settings, most: Option<u64>) -> JsResult<()> {
-    let (width, height) = (settings.width, settings.height);
-    let needed = model.largest_tensor(width, height, settings.guidance > 1.0);
-    let Some(most) = most.filter(|&most| needed > most) else { return Ok(()) };
-    let mebi = |bytes: u64| bytes.div_ceil(1 << 20);
-    Err(Error::setting(
-        "size",
-        format!(
-            "{width}x{height} takes a buffer of {} MiB, and this GPU one of at most {} MiB",
-            mebi(needed),
-            most >> 20
-        ),
-        "Choose a smaller picture, or add ?backend=cpu to the page's address",
-    )
-    .into())
+/// How a picture is decoded in what there is; refuses one that there is no memory for, or no buffer.
+fn planned(
+    model: &StableDiffusion,
+    settings: &Settings,
+    device: &OpenDevice,
+) -> JsResult<DecodePlan> {
+    let offer = device.offer(device.held());
+    let kernels = run_on(&device.device);
+    let Settings { width, height, guidance, .. } = *settings;
+    let limits = Limits { bytes: offer.free(), buffer: offer.buffer };
+    let wanted = Wanted { width, height, guided: guidance > 1.0 };
+    check_picture(wanted, &offer, |wanted| {
+        let Wanted { width, height, guided } = wanted;
+        let tensor = model.largest_tensor(width, height, guided);
+        if offer.buffer.is_some_and(|most| tensor > most) {
+            return None;
+        }
+        let pass = unet_peak(model.unet.config(), Pixels::of(width, height, guided), kernels);
+        let plan = model.decode_plan(width, height, limits);
+        // Of one that can't be decoded in what there is: what it takes in buffers of that size.
+        let unlimited = || model.decode_plan(width, height, Limits { bytes: None, ..limits });
+        Some(plan.or_else(|_| unlimited()).ok()?.peak.max(pass))
+    })?;
+    Ok(model.decode_plan(width, height, limits)?)
 }

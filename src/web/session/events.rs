@@ -1,13 +1,111 @@
 //! What JavaScript gets for a call. `web/protocol.js` documents the same for the page.
 
 use js_sys::{Uint8Array, Uint8ClampedArray};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use super::device::OpenDevice;
 use crate::adapters::CoverageReport;
 use crate::image::Rgba;
-use crate::layers::LoadReport;
+use crate::layers::{LoadReport, Storage};
 use crate::pipelines::Phase;
+use crate::pipelines::memory::Sizes;
 use crate::training::{Estimate, StepReport, evaluation, leave_one_out};
+use crate::weights::Family;
+
+/// How weights are kept.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Weights {
+    /// f32.
+    F32,
+    /// Halves.
+    F16,
+    /// 8-bit blocks.
+    Q8,
+}
+
+impl From<Storage> for Weights {
+    fn from(storage: Storage) -> Self {
+        match storage {
+            Storage::F32 => Self::F32,
+            Storage::F16 => Self::F16,
+            Storage::Q8 => Self::Q8,
+        }
+    }
+}
+
+impl From<Weights> for Storage {
+    fn from(weights: Weights) -> Self {
+        match weights {
+            Weights::F32 => Self::F32,
+            Weights::F16 => Self::F16,
+            Weights::Q8 => Self::Q8,
+        }
+    }
+}
+
+/// Bytes that weights take, by how they are kept.
+#[derive(Serialize)]
+pub(super) struct Bytes {
+    f32: u64,
+    f16: u64,
+    q8: u64,
+}
+
+impl From<Sizes> for Bytes {
+    fn from(Sizes { f32, f16, q8 }: Sizes) -> Self {
+        Self { f32, f16, q8 }
+    }
+}
+
+/// What there is for a model, in bytes.
+#[derive(Serialize)]
+pub(super) struct Offer {
+    total: Option<u64>,
+    free: Option<u64>,
+    buffer: Option<u64>,
+    /// Whether a person set a limit.
+    limited: bool,
+}
+
+impl Offer {
+    /// Of a device of which so many bytes are in use.
+    pub(super) fn new(device: &OpenDevice, taken: u64) -> Self {
+        let offer = device.offer(taken);
+        Self {
+            total: offer.total,
+            free: offer.free(),
+            buffer: offer.buffer,
+            limited: device.limit.is_some(),
+        }
+    }
+}
+
+/// A model that can be loaded.
+#[derive(Serialize)]
+pub(super) struct Judged {
+    pub(super) bytes: Bytes,
+    pub(super) weights: Weights,
+    pub(super) words: String,
+    pub(super) offer: Offer,
+    pub(super) anew: bool,
+}
+
+/// What the engine holds.
+#[derive(Serialize)]
+pub(super) struct Memory {
+    pub(super) model: Option<Kept>,
+    pub(super) held: u64,
+    pub(super) offer: Offer,
+}
+
+/// A loaded model's weights.
+#[derive(Serialize)]
+pub(super) struct Kept {
+    pub(super) weights: Weights,
+    pub(super) bytes: u64,
+    pub(super) sizes: Bytes,
+}
 
 /// A model, as the page shows it.
 #[derive(Serialize)]
@@ -22,6 +120,7 @@ pub(super) struct Loaded {
     pub(super) scheduler: &'static str,
     pub(super) schedulers: Vec<Scheduler>,
     pub(super) native: Size,
+    pub(super) family: Family,
     pub(super) prediction_type: String,
 }
 

@@ -2,25 +2,24 @@
 
 use std::rc::Rc;
 
-use burn::tensor::Device;
 use js_sys::{Array, Function};
 use serde::Deserialize;
 use wasm_bindgen::prelude::*;
 use web_sys::Blob;
 
-use super::events::{Added, Loaded, Scheduler, Size};
+use super::events::{self, Added, Loaded, Scheduler, Size, Weights};
 use super::mode::{Mode, Model};
 use super::values::{parse, sources, to_js};
 use super::{Engine, JsResult};
 use crate::error::Error;
+use crate::kernels::run_on;
 use crate::layers::{Progress, Storage};
+use crate::models::UNet2DConditionConfig;
+use crate::pipelines::memory::{Chosen, Pixels, Sizes, choose, is_worth_a_restart, unet_peak};
 use crate::pipelines::{ModelReport, StableDiffusion};
 use crate::schedulers::SchedulerKind;
 use crate::web::blob::BlobSource;
-use crate::weights::{Bytes, Checkpoint, Source};
-
-/// Above this many bytes of f32 weights, they are kept in halves (1 GiB).
-pub(super) const LARGE_MODEL: u64 = 1 << 30;
+use crate::weights::{Bytes, Checkpoint, Overrides, Prediction, Source};
 
 /// The name under which the page sends CLIP's vocabulary along.
 const CLIP_MERGES: &str = "clip-vocabulary/merges.txt";
@@ -30,27 +29,58 @@ const CLIP_MERGES: &str = "clip-vocabulary/merges.txt";
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 struct Options {
     weights: Option<Weights>,
+    prediction: Option<Prediction>,
+    size: Option<usize>,
+    zero_terminal_snr: Option<bool>,
 }
 
-/// How weights are kept.
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Weights {
-    F32,
-    F16,
-    Q8,
+impl Options {
+    /// What a person says of the model itself.
+    fn overrides(&self) -> Overrides {
+        let Self { prediction, size, zero_terminal_snr, .. } = *self;
+        Overrides { prediction, size, zero_terminal_snr }
+    }
 }
 
 #[wasm_bindgen]
 impl Engine {
-    /// Loads a model from `[{path, blob}]`, in place of the one before once it is there. `options`:
-    /// `{weights}`, how they are kept: `f32`, `f16` or `q8` (8-bit blocks); without it, a large
-    /// model's are halves where the device can use them. Calls `progress(doneBytes, totalBytes,
-    /// component)`.
+    /// Whether `[{path, blob}]` are a model that can be loaded here as `options` say, and how:
+    /// `{bytes, weights, words, offer, anew}`. Headers and configs are read, no tensor; the model in
+    /// use isn't touched. `options`: `{weights, prediction, size, zeroTerminalSnr}`; what isn't said is
+    /// told from the files, or chosen for the device.
     ///
     /// # Errors
-    /// Whatever is wrong with the files, or a way to keep weights that this device has no use for;
-    /// the model before stays.
+    /// Whatever is wrong with the files, and when there is no room for the model even without the
+    /// one in use.
+    #[wasm_bindgen(js_name = judgeModel)]
+    pub fn judge_model(&self, files: Array, options: JsValue) -> JsResult<JsValue> {
+        let options: Options = parse("options", &options)?;
+        let (checkpoint, clip_merges) = open(&files, &options)?;
+        StableDiffusion::check(&checkpoint, clip_merges.as_deref())?;
+        let anew = is_worth_a_restart(self.device.reserved());
+        let taken = match self.mode.model() {
+            _ if anew => self.device.bare,
+            Ok(model) => self.device.held().saturating_sub(model.bytes),
+            Err(_) => self.device.held(),
+        };
+        let (sizes, chosen) = self.choose(&checkpoint, &options, taken)?;
+        to_js(&events::Judged {
+            bytes: sizes.into(),
+            weights: chosen.storage.into(),
+            words: chosen.words,
+            offer: events::Offer::new(&self.device, taken),
+            anew,
+        })
+    }
+
+    /// Loads a model from `[{path, blob}]`, in place of the one before, which goes once the new one
+    /// is found good ([`Engine::judge_model`]). `options` are the same;
+    /// `weights` is how they are kept: `f32`, `f16` or `q8` (8-bit blocks). Calls
+    /// `progress(doneBytes, totalBytes, component)`.
+    ///
+    /// # Errors
+    /// As [`Engine::judge_model`]; the model before stays then. And when a tensor can't be read or
+    /// holds NaN: there is no model then.
     #[wasm_bindgen(js_name = loadModel)]
     pub fn load_model(
         &mut self,
@@ -58,19 +88,33 @@ impl Engine {
         options: JsValue,
         progress: &Function,
     ) -> JsResult<JsValue> {
-        self.stop();
         let options: Options = parse("options", &options)?;
-        let (checkpoint, clip_merges) = open(&files)?;
-        let device = &self.device.device;
-        let large = 4 * elements(&checkpoint) > LARGE_MODEL;
-        let storage = storage(device, options.weights, large)?;
-        let total = stored(&checkpoint);
-        let mut progress = report_to(progress, total);
+        let (checkpoint, clip_merges) = open(&files, &options)?;
         let merges = clip_merges.as_deref();
-        let (model, report) =
-            StableDiffusion::load(&checkpoint, merges, device, storage, &mut progress)?;
+        let freed = match self.mode.model() {
+            // What is wrong with the new one is told while there still is an old one.
+            Ok(old) => StableDiffusion::check(&checkpoint, merges).map(|_| old.bytes)?,
+            Err(_) => 0,
+        };
+        let taken = self.device.held().saturating_sub(freed);
+        let (sizes, Chosen { storage, .. }) = self.choose(&checkpoint, &options, taken)?;
+        self.mode = Mode::Empty;
+        let before = self.device.held();
+        let mut progress = report_to(progress, stored(&checkpoint));
+        let (model, report) = StableDiffusion::load(
+            &checkpoint,
+            merges,
+            &self.device.device,
+            storage,
+            &mut progress,
+        )?;
         let loaded = loaded(report, &model, storage);
-        self.mode = Mode::Idle(Model { diffusion: Rc::new(model), large });
+        self.mode = Mode::Idle(Model {
+            diffusion: Rc::new(model),
+            storage,
+            sizes,
+            bytes: self.device.held().saturating_sub(before),
+        });
         to_js(&loaded)
     }
 
@@ -131,7 +175,7 @@ impl Engine {
 
 /// The checkpoint that these files are, and CLIP's own merges, which the page sends along with a
 /// single file: that brings no tokenizer.
-fn open(files: &Array) -> JsResult<(Checkpoint, Option<Vec<u8>>)> {
+fn open(files: &Array, options: &Options) -> JsResult<(Checkpoint, Option<Vec<u8>>)> {
     let mut clip_merges = None;
     let mut model: Vec<Rc<dyn Source>> = Vec::new();
     for source in sources(files)? {
@@ -141,7 +185,7 @@ fn open(files: &Array) -> JsResult<(Checkpoint, Option<Vec<u8>>)> {
             model.push(Rc::new(source));
         }
     }
-    Ok((Checkpoint::open(model)?, clip_merges))
+    Ok((Checkpoint::open_with(model, &options.overrides())?, clip_merges))
 }
 
 fn components(checkpoint: &Checkpoint) -> [&crate::weights::Component; 3] {
@@ -154,24 +198,24 @@ fn stored(checkpoint: &Checkpoint) -> u64 {
     tensors.map(|tensor| tensor.info.bytes).sum()
 }
 
-/// Numbers in them.
-fn elements(checkpoint: &Checkpoint) -> u64 {
-    let tensors = components(checkpoint).into_iter().flat_map(|one| one.tensors.values());
-    tensors.map(|tensor| tensor.info.elements() as u64).sum()
-}
-
-/// How weights are kept that are to be kept as `wanted`.
-fn storage(device: &Device, wanted: Option<Weights>, large: bool) -> Result<Storage, Error> {
-    let halves = Storage::halves_work(device);
-    match wanted {
-        None if large && halves => Ok(Storage::F16),
-        None | Some(Weights::F32) => Ok(Storage::F32),
-        Some(Weights::F16) if halves => Ok(Storage::F16),
-        Some(Weights::Q8) if halves => Ok(Storage::Q8),
-        Some(Weights::F16 | Weights::Q8) => {
-            let problem = "can't be f16 or q8 on this device";
-            Err(Error::setting("weights", problem, "Use f32, or switch kernels on"))
-        }
+impl Engine {
+    /// What the weights would take, and how they are to be kept where so many bytes are in use by
+    /// others.
+    fn choose(
+        &self,
+        checkpoint: &Checkpoint,
+        options: &Options,
+        taken: u64,
+    ) -> Result<(Sizes, Chosen), Error> {
+        let device = &self.device.device;
+        let unet = UNet2DConditionConfig::parse(&checkpoint.unet)?;
+        let side = checkpoint.family.size;
+        let picture = unet_peak(&unet, Pixels::of(side, side, true), run_on(device));
+        let narrow = Storage::halves_work(device);
+        let wanted = options.weights.map(Into::into);
+        let sizes = Sizes::of(checkpoint);
+        let chosen = choose(&sizes, picture, &self.device.offer(taken), narrow, wanted)?;
+        Ok((sizes, chosen))
     }
 }
 
@@ -215,6 +259,7 @@ fn loaded(report: ModelReport, model: &StableDiffusion, storage: Storage) -> Loa
             .map(|kind| Scheduler { id: kind.name(), label: kind.label() })
             .into(),
         native: Size { width: size, height: size },
+        family: report.family,
         prediction_type: prediction.unwrap_or("epsilon").replace('_', " "),
     }
 }

@@ -29,12 +29,18 @@ pub struct Engine {
 #[wasm_bindgen]
 impl Engine {
     /// Opens a device: `webgpu` or `cpu`. With `kernels` `off` it computes with burn's own
-    /// operations only, to tell what the kernels gain, or whether one is at fault.
+    /// operations only, to tell what the kernels gain, or whether one is at fault. `memory` is the
+    /// most that it may take, such as `3GB`; without it, what the module's heap can grow to, and of a
+    /// GPU, whatever it gives.
     ///
     /// # Errors
-    /// When there is no such device.
-    pub async fn open(backend: String, kernels: Option<String>) -> JsResult<Engine> {
-        let device = OpenDevice::open(&backend, kernels.as_deref()).await?;
+    /// When there is no such device, or `memory` is no number of bytes.
+    pub async fn open(
+        backend: String,
+        kernels: Option<String>,
+        memory: Option<String>,
+    ) -> JsResult<Engine> {
+        let device = OpenDevice::open(&backend, kernels.as_deref(), memory.as_deref()).await?;
         Ok(Self { device, mode: Mode::Empty })
     }
 
@@ -45,5 +51,23 @@ impl Engine {
     /// None that JavaScript could cause.
     pub fn kernels(&self) -> JsResult<JsValue> {
         values::to_js(&self.device.kernels)
+    }
+
+    /// What the engine holds: `{model, held, offer}`.
+    ///
+    /// # Errors
+    /// None that JavaScript could cause.
+    pub fn memory(&self) -> JsResult<JsValue> {
+        let held = self.device.held();
+        let model = self.mode.model().ok();
+        values::to_js(&events::Memory {
+            model: model.map(|model| events::Kept {
+                weights: model.storage.into(),
+                bytes: model.bytes,
+                sizes: model.sizes.into(),
+            }),
+            held,
+            offer: events::Offer::new(&self.device, held),
+        })
     }
 }

@@ -7,14 +7,19 @@ use super::JsResult;
 use super::draw::Job;
 use super::run::{Pictures, Run};
 use crate::error::Error;
+use crate::layers::Storage;
 use crate::pipelines::StableDiffusion;
+use crate::pipelines::memory::Sizes;
 
 /// A loaded model.
 #[derive(Clone)]
 pub(super) struct Model {
     pub(super) diffusion: Rc<StableDiffusion>,
-    /// Whether it is above [`LARGE_MODEL`](super::load::LARGE_MODEL).
-    pub(super) large: bool,
+    pub(super) storage: Storage,
+    /// What its weights take, and would take.
+    pub(super) sizes: Sizes,
+    /// Bytes that were in use more once it was loaded.
+    pub(super) bytes: u64,
 }
 
 /// What the engine is at.

@@ -13,7 +13,7 @@ use super::{Engine, JsResult};
 use crate::error::Error;
 use crate::training::export::Request;
 use crate::training::picture::warnings;
-use crate::training::{Config, Dataset, Preset, estimate};
+use crate::training::{Config, Dataset, Estimate, Offer, Preset, Role};
 
 #[wasm_bindgen]
 impl Engine {
@@ -54,7 +54,7 @@ impl Engine {
         let count = |name: &str| property(&counts, name).as_f64().unwrap_or(0.0) as usize;
         let counts = ["train", "heldOut", "class"].map(count);
         let config: Config = parse("settings", &config)?;
-        to_js(&estimate(&self.mode.model()?.diffusion, &config, counts)?)
+        to_js(&self.estimate(&config, counts)?)
     }
 
     /// Starts preparing `[{name, caption, role, width, height, rgba}]`; a run before it ends.
@@ -64,7 +64,12 @@ impl Engine {
     #[wasm_bindgen(js_name = trainBegin)]
     pub fn train_begin(&mut self, config: JsValue, list: Array) -> JsResult<()> {
         let model = self.without_run()?;
-        let pictures = Pictures::new(&model, pictures(&list)?, parse("settings", &config)?)?;
+        let pictures = pictures(&list)?;
+        let mut config: Config = parse("settings", &config)?;
+        let count = |role| pictures.iter().filter(|picture| picture.role == role).count();
+        let counts = [Role::Train, Role::HeldOut, Role::Class].map(count);
+        self.estimate(&config, counts)?.settle(&mut config);
+        let pictures = Pictures::new(&model, pictures, config)?;
         self.mode = Mode::Preparing { model, pictures: Box::new(pictures) };
         Ok(())
     }
@@ -101,8 +106,11 @@ impl Engine {
         state: Option<Uint8Array>,
     ) -> JsResult<JsValue> {
         let model = self.without_run()?;
-        let config: Config = parse("settings", &config)?;
+        let mut config: Config = parse("settings", &config)?;
         let dataset = Rc::new(Dataset::from_bytes(&dataset.to_vec())?);
+        let count = |role| dataset.of(role).len();
+        let counts = [Role::Train, Role::HeldOut, Role::Class].map(count);
+        self.estimate(&config, counts)?.settle(&mut config);
         let mut run = Run::new(&model, config, dataset, Vec::new()).await?;
         let summary = run.summary(&model.diffusion)?;
         if let Some(state) = state {
@@ -276,6 +284,13 @@ impl Engine {
 }
 
 impl Engine {
+    /// What a run needs, of what there is; refuses one that can't fit.
+    fn estimate(&self, config: &Config, counts: [usize; 3]) -> JsResult<Estimate> {
+        let offer = self.device.offer(self.device.held());
+        let offer = Offer { free: offer.free(), buffer: offer.buffer };
+        Ok(offer.estimate(&self.mode.model()?.diffusion, config, counts)?)
+    }
+
     /// The model, once no run and no picture uses it.
     fn without_run(&mut self) -> JsResult<Model> {
         self.mode.end_run();
@@ -291,7 +306,7 @@ impl Engine {
         // large model (0.8 GB in SD 1.5) are memory that a pass needs; they go only now and not
         // after each picture, so that several in a row load them once. Those of a small one
         // cost next to nothing, and loading them for every preview would.
-        if model.large {
+        if model.sizes.are_large() {
             model.diffusion.release_encoders();
         }
         Ok((model, run))

@@ -1,0 +1,62 @@
+//! What is told of memory before a model or a picture, beside what the allocator counts. A process of
+//! its own, since it counts every allocation.
+//!
+//! `cargo test --test memory_policy -- --nocapture` prints the table.
+
+#[path = "support/counting.rs"]
+mod counting;
+mod support;
+
+use burn::tensor::{Device, Tensor};
+use lorakeet::kernels::{self, Choice};
+use lorakeet::layers::Storage;
+use lorakeet::pipelines::StableDiffusion;
+use lorakeet::pipelines::memory::{Pixels, Sizes, unet_peak};
+use lorakeet::weights::Checkpoint;
+use support::{demo_model, path};
+
+/// One forward pass of the UNet, counted.
+fn counted(model: &StableDiffusion, side: usize, guided: bool) -> usize {
+    let (device, config) = (Device::flex(), model.unet.config());
+    let n = 1 + usize::from(guided);
+    let sample = Tensor::<4>::ones([n, config.in_channels, side / 8, side / 8], &device);
+    let context = Tensor::<3>::ones([n, 77, config.cross_attention_dim], &device);
+    counting::peak_of(|| model.unet.forward(sample, &[500.0], context)).1
+}
+
+/// In one test, since counts are of the whole process.
+#[test]
+fn what_is_told_is_what_it_takes() {
+    let model = demo_model();
+    println!("| kernels | side | guided | told | counted | told / counted |");
+    println!("|---|---|---|---|---|---|");
+    let mut wrong = Vec::new();
+    for (choice, ours) in [(Choice::All, true), (Choice::None, false)] {
+        kernels::choose(choice);
+        for (side, guided) in [(256, false), (256, true), (384, false), (384, true)] {
+            let told = unet_peak(model.unet.config(), Pixels::of(side, side, guided), ours);
+            let counted = counted(&model, side, guided) as u64;
+            let ratio = told as f64 / counted as f64;
+            let [a, b] = [told, counted].map(|bytes| bytes as f64 / 1e6);
+            println!("| {ours} | {side} | {guided} | {a:.1} MB | {b:.1} MB | {ratio:.2} |");
+            // Of a small pass, what burn's attention works in at least is most of it.
+            if (ours || side > 256) && !(0.95..1.3).contains(&ratio) {
+                wrong.push((ours, side, guided, ratio));
+            }
+        }
+    }
+    assert_eq!(wrong, []);
+    // A model takes what was told of it.
+    let checkpoint = Checkpoint::open_path(path("web/demo-model/model")).unwrap();
+    let sizes = Sizes::of(&checkpoint);
+    for storage in [Storage::F32, Storage::F16, Storage::Q8] {
+        let before = counting::start();
+        let device = Device::flex();
+        let loaded = StableDiffusion::load(&checkpoint, None, &device, storage, &mut |_| {});
+        let (_, report) = loaded.unwrap();
+        let took = counting::held() - before;
+        drop(report);
+        let ratio = sizes.get(storage) as f64 / took as f64;
+        println!("{storage:?}: told {}, took {took}: {ratio:.2}", sizes.get(storage));
+    }
+}
