@@ -106,6 +106,7 @@
  * @property {number} parameters
  * @property {number} bytes
  * @property {boolean} checkpointed        blocks are run twice to save memory
+ * @property {{draws: number, of: number, samples: number}} measuring   timesteps of each picture that evaluations take, of all; samples in them
  * @property {?number} learningRate        null before the weights have been looked at
  * @property {string[]} notes
  *
@@ -125,6 +126,8 @@
  *
  * @typedef {object} Evaluation
  * @property {number} step
+ * @property {number} draws                timesteps of each picture that it took
+ * @property {number} of                   all of them
  * @property {{loss: number, ratio: number}} train       ratio: in units of the base model's loss
  * @property {?{loss: number, ratio: number}} heldOut
  * @property {{from: number, to: number, ratio: number}[]} bands   by timestep
@@ -145,6 +148,7 @@
  * @property {TrainStep} [step]
  * @property {number} [evaluating]         fraction
  * @property {Evaluation} [evaluation]
+ * @property {string} [unmeasured]         why an evaluation that was due is left out
  * @property {{step: number, bytes: Uint8Array}} [snapshot]   of the timeline
  * @property {{step: number, bytes: Uint8Array}} [saved]      to go on from, should this tab close
  * @property {number} [drawing]            fraction

@@ -10,7 +10,7 @@ import { TimelineController } from "./timeline-controller.js";
 import { PRESETS } from "./train/fields.js";
 import { number } from "./train/log.js";
 import { PictureSet, stemOf } from "./train/picture-set.js";
-import { pictureSeconds, previewSeconds, samples, trained } from "./train/time.js";
+import { measuringSeconds, pictureSeconds, previewSeconds, samples, trained } from "./train/time.js";
 import { Trainer } from "./train/trainer.js";
 import { confirmed } from "./ui/dialogs.js";
 
@@ -121,6 +121,7 @@ export class TrainController {
       plot.show(trainer.log, trainer.steps);
       heat.show(evaluation);
     });
+    on("slow", ({ message }) => messages.info("Not measured", message));
     on("stopped", ({ reason }) => messages.error("Training stopped", `${reason.replace(/\.?$/, ".")} Rewind to an earlier step, or start anew with “gentle”.`));
     on("trouble", ({ message }) => messages.error("The run is not kept whole", message));
     on("failed", ({ error }) => {
@@ -343,13 +344,15 @@ export class TrainController {
     this.refresh();
   }
 
-  #estimateWords({ modules, parameters, bytes, checkpointed, learningRate }, config) {
-    const { training, previews, leavingOut } = this.#times(config) ?? {};
+  #estimateWords({ modules, parameters, bytes, checkpointed, measuring, learningRate }, config) {
+    const { training, previews, leavingOut, sample } = this.#times(config) ?? {};
+    const measured = training ? measuringSeconds(measuring, sample, training) : 0;
+    const parts = [previews && `previews ${about(previews)}`, measured && `measuring ${about(measured)}`].filter(Boolean);
     return [
       `${millions(parameters)} parameters in ${counted(modules, "layer")}`,
       `needs about ${size(bytes)}${checkpointed ? ", blocks are run twice to save memory" : ""}`,
       learningRate && `learning rate ${number(learningRate)}`,
-      training && `about ${about(training + previews)}${previews ? `, previews ${about(previews)} of it` : ""}`,
+      training && `about ${about(training + previews + measured)}${parts.length ? `, ${parts.join(" and ")} of it` : ""}`,
       leavingOut && `then ${about(leavingOut)} to leave each picture out`,
     ].filter(Boolean).join(" · ");
   }
@@ -369,6 +372,7 @@ export class TrainController {
     const picture = recall("picturePace", {})[this.#paceKey];
     const each = picture ? picture * settings.steps * this.#pixels(config) : pictureSeconds(sample, settings);
     return {
+      sample,
       training,
       previews: previewSeconds(config, training, each),
       leavingOut: config.leaveOneOut ? trained(this.#set.counts, config) * training : 0,

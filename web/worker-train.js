@@ -59,11 +59,17 @@ export function trainActions({ engine, drawn, own, macrotask, throttle, isAborte
       }
     }
     owed.preview = false;
+    if (owed.unmeasured) {
+      report({ unmeasured: owed.unmeasured });
+      owed.unmeasured = null;
+    }
     if (owed.evaluation) {
       const evaluation = await evaluate(id, report);
       if (!evaluation) return false;
       owed.evaluation = false;
-      report({ evaluation });
+      const { start, ...found } = evaluation;
+      if (start) report({ evaluation: start });
+      report({ evaluation: found });
       if (evaluation.best && !owed.kept) send(report, "snapshot");
     }
     return true;
@@ -95,7 +101,7 @@ export function trainActions({ engine, drawn, own, macrotask, throttle, isAborte
         if (event.kind === "ready") {
           report({ done: 1, total: 1, what: "two steps, to see how long one takes" });
           const measured = await engine().trainMeasure();
-          owed = { snapshot: true, evaluation: true };
+          owed = { snapshot: true };
           return { summary: event.summary, measured, dataset: own(engine().trainDataset()) };
         }
         const { done, total, what } = event;
@@ -106,14 +112,14 @@ export function trainActions({ engine, drawn, own, macrotask, throttle, isAborte
     },
 
     [Action.trainResume]({ config, dataset, state }) {
-      owed = state ? {} : { snapshot: true, evaluation: true };
+      owed = state ? {} : { snapshot: true };
       return engine().trainResume(config, dataset, state ?? null);
     },
 
     async [Action.trainRun]({ id, preview, pictureSeconds, step: from, end }, report) {
       at = from;
       if (pictureSeconds > 0) engine().trainDrew(pictureSeconds, false);
-      if (end && !owed.finished) owed = { finished: true, snapshot: true, evaluation: true, preview: true };
+      if (end && !owed.finished) owed = { finished: true, snapshot: true, preview: true, ...engine().trainDue(true) };
       let saved = performance.now();
       for (;;) {
         if (isAborted(id) || !await payOwed(id, preview, report)) return { outcome: "paused", step: at };
@@ -124,7 +130,7 @@ export function trainActions({ engine, drawn, own, macrotask, throttle, isAborte
         if (step.stopped) return { outcome: "stopped", reason: step.stopped, step: step.step };
         at = step.step;
         const { finished } = step;
-        owed = { finished, snapshot: due.snapshot || finished, evaluation: due.evaluation || finished, preview: due.preview };
+        owed = { finished, snapshot: due.snapshot || finished, preview: due.preview, ...engine().trainDue(finished) };
         const old = performance.now() - saved > SAVE_MS;
         if (old && !owed.snapshot) send(report, "saved");
         if (old || owed.snapshot) saved = performance.now();

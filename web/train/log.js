@@ -79,7 +79,7 @@ export const VERDICTS = {
 };
 
 /** What an evaluation found, as short sentences. @param {import("../protocol.js").Evaluation} evaluation */
-export function findings({ train, heldOut, drift, copying, diversity }) {
+export function findings({ train, heldOut, drift, copying, diversity, draws, of }) {
   const found = [
     { text: `Loss on the pictures: ${percent(train.ratio)} of the base model's.` },
     heldOut
@@ -95,6 +95,7 @@ export function findings({ train, heldOut, drift, copying, diversity }) {
   if (diversity !== null && diversity !== undefined) {
     found.push({ text: `Variety over seeds: ${percent(diversity)} of the base model's.`, warn: diversity < 0.5 });
   }
+  if (draws < of) found.push({ text: `Measured at ${draws} of ${of} timesteps of each picture, to keep measuring to a fifth of the time.` });
   return found;
 }
 

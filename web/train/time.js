@@ -3,7 +3,10 @@
 /** What a training step takes in units of a forward pass, per sample: 2.5 to 4 (`cargo xtask bench`). */
 const STEP = 3;
 
-/** Of training and drawing together, what "few" previews may take: SHARE of src/training/previews.rs. */
+/**
+ * Of training and drawing together, what "few" previews may take, and of training and measuring what measuring may: SHARE of
+ * src/training/previews.rs and measuring.rs.
+ */
 const SHARE = 0.2;
 
 /** Whether previews are drawn at all. */
@@ -27,6 +30,14 @@ export function trained({ train, heldOut }, { holdOut }) {
  */
 export function pictureSeconds(sampleSeconds, { steps, guidance }) {
   return steps * (guidance > 1 ? 2 : 1) * sampleSeconds / STEP;
+}
+
+/**
+ * All measuring of a run: it keeps to its share of the time.
+ * @param {{samples: number}} measuring of the estimate
+ */
+export function measuringSeconds({ samples }, sampleSeconds, training) {
+  return Math.min(samples * sampleSeconds / STEP, training * SHARE / (1 - SHARE));
 }
 
 /** All previews of a run. "Few" keep to their share of the time, the first and the last one aside. */

@@ -10,7 +10,7 @@ import { hasPreviews, trained } from "./time.js";
 /**
  * Events, each with a detail: "state"; "prepare" {done, total, what}; "step" {step}; "busy" {what, fraction};
  * "leftOut" {picture, done, pictures, fraction}; "unmeasured" {error}: the pictures could not be left out;
- * "evaluation" {evaluation}; "snapshots"; "picture" {base, step, image}; "stopped" {reason}; "trouble" {message}; "failed" {error}.
+ * "evaluation" {evaluation}; "slow" {message}: measuring would take too long; "snapshots"; "picture" {base, step, image}; "stopped" {reason}; "trouble" {message}; "failed" {error}.
  */
 export class Trainer extends EventTarget {
   #engine;
@@ -307,7 +307,7 @@ export class Trainer extends EventTarget {
     this.#set(this.#rest);
   }
 
-  #progress({ step, evaluating, evaluation, snapshot, saved, drawing, preview }) {
+  #progress({ step, evaluating, evaluation, unmeasured, snapshot, saved, drawing, preview }) {
     if (step) {
       if (!step.stopped) this.step = step.step;
       if (step.peakBytes) this.record.peakBytes = Math.max(step.peakBytes, this.record.peakBytes ?? 0);
@@ -321,6 +321,7 @@ export class Trainer extends EventTarget {
       this.run.write("log.jsonl", this.log.toText());
       this.#emit("evaluation", { evaluation });
     }
+    if (unmeasured) this.#emit("slow", { message: unmeasured });
     if (snapshot) this.#addSnapshot(snapshot.step, snapshot.bytes);
     if (saved) this.run.keepState(saved.step, saved.bytes, this.log.toText());
     if (preview) this.#addPreview(preview);
