@@ -99,7 +99,7 @@ export function trainActions({ engine, drawn, own, macrotask, throttle, isAborte
       for (;;) {
         const event = await engine().trainPrepare();
         if (event.kind === "ready") {
-          report({ done: 1, total: 1, what: "two steps, to see how long one takes" });
+          report({ done: 1, total: 1, what: "a step or two, to see how long one takes" });
           const measured = await engine().trainMeasure();
           owed = { snapshot: true };
           return { summary: event.summary, measured, dataset: own(engine().trainDataset()) };

@@ -69,6 +69,25 @@ impl Encoders {
         &self.vae_component
     }
 
+    /// Bytes that come free when those that are there leave the device.
+    pub(super) fn bytes(&self) -> u64 {
+        let there = [
+            (self.text_encoder.borrow().is_some(), &self.text_component),
+            (self.vae.borrow().is_some(), &self.vae_component),
+        ];
+        let numbers = |component: &Component| -> u64 {
+            component.tensors.values().map(|tensor| tensor.info.elements() as u64).sum()
+        };
+        let numbers: u64 =
+            there.iter().filter(|(there, _)| *there).map(|(_, part)| numbers(part)).sum();
+        match self.storage {
+            Storage::F32 => 4 * numbers,
+            Storage::F16 => 2 * numbers,
+            // Blocks of 32 numbers in 9 words.
+            Storage::Q8 => numbers.div_ceil(32) * 36,
+        }
+    }
+
     /// On a GPU the memory goes back to burn's pool, from which training takes its own. It isn't
     /// forced out of the pool (`Device::memory_cleanup`): where that has to move pages it blocks on
     /// the device, and a browser's worker can't block.

@@ -246,6 +246,11 @@ impl StableDiffusion {
         self.encoders.release();
     }
 
+    /// Bytes that [`Self::release_encoders`] would free now.
+    pub fn encoder_bytes(&self) -> u64 {
+        self.encoders.bytes()
+    }
+
     /// Reads an adapter's file and attaches it at strength 1. `config` is the text of an
     /// `adapter_config.json` that came with it.
     ///

@@ -249,7 +249,7 @@ pub(super) enum Prepared {
     Ready { summary: Estimate },
 }
 
-/// Two steps, timed.
+/// A step, timed.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Measured {
@@ -276,9 +276,16 @@ pub(super) struct Stepped {
 /// What is to be done before the next step.
 #[derive(Serialize)]
 pub(super) struct Due {
-    pub(super) evaluation: bool,
     pub(super) snapshot: bool,
     pub(super) preview: bool,
+}
+
+/// What is to be measured before the next step.
+#[derive(Serialize)]
+pub(super) struct Owed {
+    pub(super) evaluation: bool,
+    /// Why one that is due is left out.
+    pub(super) unmeasured: Option<&'static str>,
 }
 
 /// What a pull did for an evaluation.

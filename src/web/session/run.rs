@@ -6,15 +6,18 @@ use js_sys::{Date, Uint8Array};
 
 use super::JsResult;
 use super::device::read;
-use super::events::{Copying, Due, Evaluated, LeftOut, Measured, Prepared, Stepped};
+use super::events::{Copying, Due, Evaluated, LeftOut, Measured, Owed, Prepared, Stepped};
 use super::mode::Model;
 use crate::error::Error;
 use crate::pipelines::StableDiffusion;
 use crate::training::export::{File, Request};
 use crate::training::{
     Config, Dataset, Estimate, Evaluation, LeaveOneOut, Picture, Preparation, Role, Setup,
-    StepReport, Trainer, estimate, previews,
+    StepReport, Trainer, estimate, measuring, previews,
 };
+
+/// A step of so many seconds needs no other to warm up: what is compiled for it takes less.
+const LONG: f64 = 3.0;
 
 /// A run whose pictures become its data set.
 pub(super) struct Pictures {
@@ -54,9 +57,11 @@ pub(super) struct Run {
     config: Config,
     dataset: Rc<Dataset>,
     trainer: Trainer,
-    evaluation: Option<Evaluation>,
+    /// With the time when it was begun.
+    evaluation: Option<(Evaluation, f64)>,
     leave_one_out: Option<LeaveOneOut>,
     spent: previews::Spent,
+    measured: measuring::Spent,
     notes: Vec<String>,
     /// Final latents of the last picture drawn with the adapter.
     latents: Vec<f32>,
@@ -83,6 +88,7 @@ impl Run {
             evaluation: None,
             leave_one_out: None,
             spent: previews::Spent::default(),
+            measured: measuring::Spent::default(),
             notes,
             latents: Vec::new(),
         })
@@ -116,7 +122,7 @@ impl Run {
         Ok(summary)
     }
 
-    /// Times two steps and takes them back.
+    /// Times a step and takes it back, after another that warms up where steps are short.
     pub(super) async fn measure(&mut self, model: &StableDiffusion) -> JsResult<Measured> {
         let before = self.trainer.state()?;
         let mut seconds = 0.0;
@@ -127,6 +133,9 @@ impl Run {
                 step(&mut self.trainer).await?;
             }
             seconds = seconds_since(started);
+            if seconds > LONG {
+                break;
+            }
         }
         let bytes = self.summary(model)?.bytes;
         self.trainer.restore(&before)?;
@@ -144,11 +153,11 @@ impl Run {
         let report = step(&mut self.trainer).await?;
         let seconds = seconds_since(started);
         self.spent.trained(seconds);
+        self.measured.trained(seconds);
         let finished = self.trainer.finished();
         let config = self.trainer.config();
         let due = |every: usize| finished || (every > 0 && report.step.is_multiple_of(every));
         let due = Due {
-            evaluation: due(config.evaluate_every),
             snapshot: due(config.snapshot_every),
             preview: self.spent.is_preview_due(config, report.step, finished),
         };
@@ -160,19 +169,32 @@ impl Run {
         Ok(Stepped { kind: "step", report, seconds, peak_bytes, finished, due, thumbnail })
     }
 
+    /// Whether the present state is to be measured.
+    pub(super) fn due(&self, finished: bool) -> Owed {
+        let (step, next) = (self.trainer.step(), self.trainer.samples_due());
+        let due = self.measured.due(self.trainer.config(), step, finished, next);
+        // Between two steps nobody misses it.
+        let unmeasured = (due == measuring::Due::TooSlow && finished).then_some(UNMEASURED);
+        Owed { evaluation: due == measuring::Due::Now, unmeasured }
+    }
+
     pub(super) fn evaluate(&mut self) {
-        self.evaluation = Some(Evaluation::new(&self.trainer));
+        let draws = self.trainer.plan().draws;
+        let evaluation = Evaluation::with_draws(&self.trainer, draws);
+        self.evaluation = Some((evaluation, Date::now()));
     }
 
     /// The next forward pass of an evaluation.
     pub(super) async fn evaluation_pull(&mut self) -> JsResult<Evaluated> {
-        let mut evaluation = self.evaluation.take().ok_or_else(|| not_started("evaluation"))?;
+        let (mut evaluation, started) =
+            self.evaluation.take().ok_or_else(|| not_started("evaluation"))?;
         if let Some(tensor) = evaluation.advance(&self.trainer)? {
             evaluation.conclude(read(tensor).await?);
             let fraction = evaluation.fraction();
-            self.evaluation = Some(evaluation);
+            self.evaluation = Some((evaluation, started));
             return Ok(Evaluated::Progress { fraction });
         }
+        self.measured.measured(seconds_since(started), evaluation.samples());
         let report = evaluation.finish(&mut self.trainer);
         let nearest = self.trainer.nearest(&self.latents).filter(|_| !self.latents.is_empty());
         let copying = nearest.map(|(name, similarity)| Copying { name: name.into(), similarity });
@@ -229,6 +251,10 @@ async fn step(trainer: &mut Trainer) -> JsResult<StepReport> {
         }
     }
 }
+
+/// Why a run is not measured at its end.
+const UNMEASURED: &str = "Measuring how well it does would have taken more than a fifth of the run's \
+     time: train more steps, or with fewer pictures, to have it measured.";
 
 fn not_started(what: &'static str) -> Error {
     Error::setting(what, "was not started", "Start it first")

@@ -120,7 +120,8 @@ impl Engine {
         to_js(&summary)
     }
 
-    /// Times two steps and takes them back: `{secondsPerStep, bytes, peakBytes}`.
+    /// Times a step and takes it back, after another that warms up where steps are short:
+    /// `{secondsPerStep, bytes, peakBytes}`.
     ///
     /// # Errors
     /// When no run is ready or the device failed.
@@ -147,6 +148,16 @@ impl Engine {
     pub async fn train_pull(&mut self) -> JsResult<JsValue> {
         let (model, run) = self.ready_to_train()?;
         to_js(&run.step(&model.diffusion).await?)
+    }
+
+    /// Whether the state after the last step is to be measured: `{evaluation, unmeasured}`, the latter
+    /// in words where there is no time for what is due. `finished`: no step comes after it.
+    ///
+    /// # Errors
+    /// When no run is ready.
+    #[wasm_bindgen(js_name = trainDue)]
+    pub fn train_due(&mut self, finished: bool) -> JsResult<JsValue> {
+        to_js(&self.mode.training()?.1.due(finished))
     }
 
     /// Starts an evaluation of the present state.
@@ -286,9 +297,12 @@ impl Engine {
 impl Engine {
     /// What a run needs, of what there is; refuses one that can't fit.
     fn estimate(&self, config: &Config, counts: [usize; 3]) -> JsResult<Estimate> {
-        let offer = self.device.offer(self.device.held());
+        let model = &self.mode.model()?.diffusion;
+        // Text encoder and VAE leave for a run.
+        let taken = self.device.held().saturating_sub(model.encoder_bytes());
+        let offer = self.device.offer(taken);
         let offer = Offer { free: offer.free(), buffer: offer.buffer };
-        Ok(offer.estimate(&self.mode.model()?.diffusion, config, counts)?)
+        Ok(offer.estimate(model, config, counts)?)
     }
 
     /// The model, once no run and no picture uses it.
