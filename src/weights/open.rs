@@ -143,9 +143,12 @@ fn safetensors(files: &[Rc<dyn Source>]) -> Vec<Rc<dyn Source>> {
     files.iter().filter(|file| file.name().ends_with(".safetensors")).cloned().collect()
 }
 
+/// A component in a file of its own, whose header has been read.
+type Separate = (Part, Rc<dyn Source>, Index);
+
 /// VAEs and text encoders in files of their own, which lie in no folder; at most one of each.
-fn separate(files: &[Rc<dyn Source>], draft: &Draft) -> Result<Vec<(Part, Rc<dyn Source>, Index)>> {
-    let mut found: Vec<(Part, Rc<dyn Source>, Index)> = Vec::new();
+fn separate(files: &[Rc<dyn Source>], draft: &Draft) -> Result<Vec<Separate>> {
+    let mut found: Vec<Separate> = Vec::new();
     for file in safetensors(files) {
         let taken = draft.sources.iter().any(|source| Rc::ptr_eq(source, &file));
         if taken || file.name().contains('/') {

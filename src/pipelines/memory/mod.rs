@@ -197,7 +197,7 @@ pub fn parse_bytes(text: &str) -> Result<u64> {
     };
     let bytes = digits.parse::<f64>().map_or(f64::NAN, |number| number * unit);
     // Above 2^53 a number of bytes is a mistake, and f64 is no longer exact.
-    if bytes >= 1.0 && bytes < 9e15 {
+    if (1.0..9e15).contains(&bytes) {
         return Ok(bytes as u64);
     }
     Err(Error::setting(

@@ -53,13 +53,13 @@ impl Pass<'_> {
         let levels = channels.len();
         self.skips.push(channels[0] * self.pixels.at(0));
         let mut input = channels[0];
-        for level in 0..levels {
+        for (level, &channels) in channels.iter().enumerate() {
             let n = self.pixels.at(level);
             let crossed = is_crossed(&self.unet.down_block_types[level]);
             for _ in 0..self.unet.layers(level) {
                 // What comes in is the last of the skips.
-                self.layer(level, 0, input, channels[level], crossed);
-                input = channels[level];
+                self.layer(level, 0, input, channels, crossed);
+                input = channels;
                 self.skips.push(input * n);
             }
             if level + 1 < levels {

@@ -54,8 +54,8 @@ impl Walk<'_> {
         let channels = self.unet.block_out_channels.clone();
         let levels = channels.len();
         let mut stages = Vec::with_capacity(trained.len());
-        for level in 0..levels {
-            stages.push(self.down(level, &trained[level]));
+        for (level, trained) in trained.iter().enumerate().take(levels) {
+            stages.push(self.down(level, trained));
         }
         stages.push(self.middle(&trained[levels]));
         for i in 0..levels {
