@@ -127,6 +127,7 @@ export class Controller {
     on(drop, "files", ({ files, role }) => this.openFiles(files, role));
     on(model, "demo", () => this.loadDemo());
     on(model, "weights", ({ weights }) => this.#reload({ weights: weights ?? undefined }));
+    on(this.#ui.family, "by-hand", (options) => this.#reload(options));
     on(progress, "cancel", () => this.#loading?.abort());
     on(progress, "save", () => this.#save());
     on(history, "select", ({ picture }) => this.#restore(picture));
@@ -147,12 +148,13 @@ export class Controller {
   // ---- files -------------------------------------------------------------------------------------
 
   async openFiles(files, role) {
-    const { models, adapters, pictures, texts, refused } = await sortFiles(files);
+    const { models, parts, adapters, pictures, texts, refused } = await sortFiles(files);
     for (const { name, problem } of refused) this.#ui.messages.info(name, problem);
     for (const model of models) await this.loadModel(model);
+    if (parts.length > 0) await this.#addParts(parts);
     for (const adapter of adapters) await this.addAdapter(adapter);
     // pictures beside an adapter or a model show what it can do
-    if (models.length + adapters.length > 0 || pictures.length + texts.length === 0) return;
+    if (models.length + parts.length + adapters.length > 0 || pictures.length + texts.length === 0) return;
     const lost = await this.#train.addFiles(pictures, texts, role);
     if (lost.length > 0 && pictures.length === 0) {
       this.#ui.messages.info(lost.join(", "), "A text is read as the caption of a picture of the same name, and there is none. Drop the picture first.");
@@ -179,6 +181,20 @@ export class Controller {
     const { name, title, isDemo, keepable, files, options } = this.#model;
     const key = `${isDemo ? DEMO_KEY : "model"} ${++this.#modelsLoaded}`;
     return this.#load({ key, name, title, isDemo, keepable, options: { ...options, ...changes } }, () => files);
+  }
+
+  /** A VAE, a text encoder or a .yaml goes to the model in use, in place of an earlier one. @param {import("./protocol.js").ModelFile[]} parts */
+  #addParts(parts) {
+    if (!this.#model) {
+      this.#ui.messages.error(parts[0].path, "This is one part of a model. Load the model first, or drop both together.");
+      return;
+    }
+    const { name, title, isDemo, keepable, files, options } = this.#model;
+    const key = `${isDemo ? DEMO_KEY : "model"} ${++this.#modelsLoaded}`;
+    const joined = (before) => [...before.filter(({ part }) => !parts.some((added) => added.part === part)), ...parts];
+    // the library may have the model, but not with these
+    const kept = keepable && { title, files: joined(keepable.files), hasTokenizer: keepable.hasTokenizer };
+    return this.#load({ key, name, title, isDemo, keepable: kept, options }, () => joined(files));
   }
 
   /** @returns {Promise<boolean>} whether it is loaded */
@@ -245,14 +261,16 @@ export class Controller {
     this.#shown = null;
     adapters.clear();
     model.clear();
+    this.#ui.family.clear();
     model.setBackToDemo(true, false);
     twoUp.hint("Load a model to draw with.");
   }
 
   #modelChanged() {
     const { form, model, twoUp, adapters } = this.#ui;
-    const { title, report, isDemo } = this.#model;
+    const { title, report, isDemo, options } = this.#model;
     model.show(title, report, isDemo);
+    this.#ui.family.show(report.family, options);
     adapters.showDemoAdapters(isDemo);
     form.showPrompts(isDemo);
     form.setSchedulers(report.schedulers);

@@ -70,8 +70,8 @@ export function defaultSettings(report, isDemo) {
   return {
     prompt: isDemo ? DEMO_PROMPTS[0] : "",
     negativePrompt: "",
-    steps: 20,
-    guidance: isDemo ? 4 : 7.5,
+    steps: report.family.defaults?.steps ?? 20,
+    guidance: report.family.defaults?.guidance ?? (isDemo ? 4 : 7.5),
     scheduler: report.scheduler,
     spacing: "",
     eta: 0.3,

@@ -1,11 +1,9 @@
 // What was dropped: told apart by names and by the keys in a safetensors header. No tensor is read here.
 
-/** Largest header that is looked into here; a larger one is the engine's to judge. */
-const MAX_HEADER = 20 * 1024 * 1024;
+import { partOf } from "./model-files.js";
 
-const ADAPTER_KEY = /(^|[._])(lora|hada|lokr|oft|boft|ia3|glora|dora)_|\.lora\.(up|down)|\.alpha$|\.diff(_b)?$|\.on_input$|\.lora_[AB]\b/;
-const CHECKPOINT_KEY = /^(model\.diffusion_model|first_stage_model|cond_stage_model)\./;
 const MODEL_FILE = /\.(safetensors|json|txt)$/i;
+const YAML = /\.ya?ml$/i;
 const PICTURE = /\.(png|jpe?g|webp|gif|avif|bmp|heic|heif|tiff?)$/i;
 const PICKLE = /\.(ckpt|pt|pth|bin|pkl)$/i;
 
@@ -14,6 +12,7 @@ const PICKLE = /\.(ckpt|pt|pth|bin|pkl)$/i;
  *   folder named `root`, where the browser can find it again
  * @typedef {object} Sorted
  * @property {{name: string, files: import("./protocol.js").ModelFile[], hasTokenizer: boolean, place?: FileSystemHandle}[]} models
+ * @property {import("./protocol.js").ModelFile[]} parts   VAEs, text encoders and .yaml files that came without a model
  * @property {{name: string, file: File, config: ?string, place?: FileSystemHandle}[]} adapters
  * @property {{name: string, file: File}[]} pictures
  * @property {{name: string, file: File}[]} texts       captions, where their names are those of pictures
@@ -57,7 +56,7 @@ async function walk(entry) {
 
 /** @param {Dropped[]} dropped @returns {Promise<Sorted>} */
 export async function sortFiles(dropped) {
-  const sorted = { models: [], adapters: [], pictures: [], texts: [], refused: [] };
+  const sorted = { models: [], parts: [], adapters: [], pictures: [], texts: [], refused: [] };
   let rest = dropped.filter(({ path }) => !/(^|\/)(\.[^/]*|Thumbs\.db)$/.test(path));
 
   const roots = rest.filter(({ path }) => /(^|\/)model_index\.json$/.test(path)).map(({ path }) => directory(path));
@@ -76,9 +75,14 @@ export async function sortFiles(dropped) {
   const configs = new Map(rest.filter(({ path }) => /(^|\/)adapter_config\.json$/.test(path)).map(({ path, file }) => [directory(path), file]));
   for (const { path, file, place } of rest) {
     const name = path.split("/").at(-1);
-    if (/\.safetensors$/i.test(name)) {
-      if (await isCheckpoint(file)) {
+    if (YAML.test(name)) {
+      sorted.parts.push({ path: name, blob: file, part: "yaml" });
+    } else if (/\.safetensors$/i.test(name)) {
+      const part = await partOf(file);
+      if (part === "checkpoint" || part === "unet") {
         sorted.models.push({ name, files: [{ path: name, blob: file }], hasTokenizer: false, place: place?.kind === "file" ? place : undefined });
+      } else if (part !== "adapter") {
+        sorted.parts.push({ path: name, blob: file, part });
       } else {
         const config = configs.get(directory(path));
         configs.delete(directory(path));
@@ -94,6 +98,7 @@ export async function sortFiles(dropped) {
       sorted.refused.push({ name, problem: "Lorakeet reads .safetensors files, model folders with a model_index.json, and pictures to train on." });
     }
   }
+  shareParts(sorted);
   const nothing = Object.values(sorted).every((list) => list.length === 0);
   if (nothing && dropped.length > 0) {
     const name = dropped[0].path.split("/")[0];
@@ -115,14 +120,13 @@ function adapterName(path) {
   return /^(adapter_model|pytorch_lora_weights)$/.test(name) && parts.length > 1 ? parts.at(-2) : name;
 }
 
-/** Whether the header names a whole model's tensors. Anything odd is left to the engine's own messages. */
-export async function isCheckpoint(file) {
-  try {
-    const length = Number(new DataView(await file.slice(0, 8).arrayBuffer()).getBigUint64(0, true));
-    if (length > MAX_HEADER || length > file.size - 8) return false;
-    const keys = Object.keys(JSON.parse(await file.slice(8, 8 + length).text()));
-    return !keys.some((key) => ADAPTER_KEY.test(key)) && keys.some((key) => CHECKPOINT_KEY.test(key));
-  } catch {
-    return false;
+/** Gives what came beside models to them: a VAE and a text encoder to each, a .yaml to that of its name, or to the only one. */
+function shareParts(sorted) {
+  if (sorted.models.length === 0) return;
+  const stem = (name) => name.replace(/\.[^.]*$/, "");
+  for (const part of sorted.parts.splice(0)) {
+    for (const { name, files } of sorted.models) {
+      if (part.part !== "yaml" || sorted.models.length === 1 || stem(part.path) === stem(name)) files.push(part);
+    }
   }
 }

@@ -8,6 +8,7 @@ import { CapabilityLine } from "./ui/capability.js";
 import { ExportDialog } from "./ui/dialogs.js";
 import { DownloadDialog } from "./ui/download-dialog.js";
 import { DropTarget } from "./ui/drop-target.js";
+import { FamilyPanel } from "./ui/family-panel.js";
 import { GenerateForm } from "./ui/generate-form.js";
 import { History } from "./ui/history.js";
 import { KeepLine } from "./ui/keep-line.js";
@@ -39,6 +40,7 @@ const controller = new Controller(new Engine(), new Library(), {
   history: new History(),
   adapters: new AdapterList(),
   model: new ModelPanel(),
+  family: new FamilyPanel(),
   capability: new CapabilityLine(),
   messages,
   drop: new DropTarget(),

@@ -13,7 +13,8 @@
 // bytes of snapshots.
 
 /**
- * @typedef {{path: string, blob: Blob}} ModelFile        path inside the model's folder
+ * @typedef {{path: string, blob: Blob, part?: string}} ModelFile   path inside the model's folder; part: what it is that came beside a
+ *   model ("vae", "text encoder", "yaml")
  * @typedef {{weights?: "f32"|"f16"|"q8", prediction?: "epsilon"|"v_prediction"|"sample", size?: number, zeroTerminalSnr?: boolean}} ModelOptions
  *   what isn't said is told from the files, or chosen for the device; size in pixels
  * @typedef {{width: number, height: number, rgba: Uint8ClampedArray}} Pixels
@@ -35,6 +36,19 @@
  * @property {{kind: ?string, refused: string[], milliseconds: number}} kernels   kind null: none in use;
  *   refused: those that computed wrongly when the device was opened
  *
+ * @typedef {object} Family                what the model is taken for
+ * @property {string} label
+ * @property {"sd1"|"sd2"} base
+ * @property {"text_to_image"|"inpainting"} task
+ * @property {"epsilon"|"v_prediction"|"sample"} prediction
+ * @property {number} size                 pixels
+ * @property {boolean} zeroTerminalSnr
+ * @property {?("turbo"|"lcm"|"lcm_merge")} fewSteps
+ * @property {boolean} compact
+ * @property {?{steps: number, guidance: number}} defaults   where they differ from everybody's
+ * @property {string[]} evidence
+ * @property {string[]} notes              also among the report's
+ *
  * @typedef {object} ModelReport
  * @property {string} name
  * @property {{name: string, tensors: number, parameters: number, bytes: number}[]} components
@@ -43,6 +57,7 @@
  * @property {string} scheduler            id of the model's own scheduler
  * @property {{id: string, label: string}[]} schedulers
  * @property {{width: number, height: number}} native
+ * @property {Family} family
  * @property {string} predictionType
  *
  * @typedef {{total: ?number, free: ?number, buffer: ?number, limited: boolean}} Offer   bytes; null: this device

@@ -1,7 +1,7 @@
 // Fetches an entry's files from an address into the library's store: in ranges, on from where it was cut, within what
 // the disk has room for, and checked against the sum that the host or the person names.
 
-import { isCheckpoint } from "../files.js";
+import { partOf } from "../model-files.js";
 import { size } from "../format.js";
 import { CHUNK } from "../library/shelf.js";
 import { Sha256 } from "../library/sha256.js";
@@ -81,7 +81,7 @@ export class Fetcher {
   }
 
   async #kindOf({ name }) {
-    return await isCheckpoint(await this.#store.read(name)) ? "model" : "adapter";
+    return ["checkpoint", "unet"].includes(await partOf(await this.#store.read(name))) ? "model" : "adapter";
   }
 
   async #part(entry, part, signal, tell) {
