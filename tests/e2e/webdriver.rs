@@ -43,6 +43,7 @@ impl Browser {
     }
 
     /// The driver's process, of which the browser's are children.
+    #[allow(dead_code, reason = "tests/full.rs measures its memory, tests/e2e.rs does not")]
     pub fn process(&self) -> u32 {
         self.driver.id()
     }
