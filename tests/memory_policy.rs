@@ -40,23 +40,20 @@ fn what_is_told_is_what_it_takes() {
             let [a, b] = [told, counted].map(|bytes| bytes as f64 / 1e6);
             println!("| {ours} | {side} | {guided} | {a:.1} MB | {b:.1} MB | {ratio:.2} |");
             // Of a small pass, what burn's attention works in at least is most of it.
-            if (ours || side > 256) && !(0.95..1.3).contains(&ratio) {
+            if (ours || side > 256) && !(0.9..1.5).contains(&ratio) {
                 wrong.push((ours, side, guided, ratio));
             }
         }
     }
     assert_eq!(wrong, []);
-    // A model takes what was told of it.
+    // A model takes what was told of it, and its tokenizer.
     let checkpoint = Checkpoint::open_path(path("web/demo-model/model")).unwrap();
-    let sizes = Sizes::of(&checkpoint);
-    for storage in [Storage::F32, Storage::F16, Storage::Q8] {
-        let before = counting::start();
-        let device = Device::flex();
-        let loaded = StableDiffusion::load(&checkpoint, None, &device, storage, &mut |_| {});
-        let (_, report) = loaded.unwrap();
-        let took = counting::held() - before;
-        drop(report);
-        let ratio = sizes.get(storage) as f64 / took as f64;
-        println!("{storage:?}: told {}, took {took}: {ratio:.2}", sizes.get(storage));
-    }
+    let told = Sizes::of(&checkpoint).f32;
+    let before = counting::start();
+    let device = Device::flex();
+    let model = StableDiffusion::load(&checkpoint, None, &device, Storage::F32, &mut |_| {});
+    let took = (counting::held() - before) as u64;
+    assert!(model.is_ok());
+    println!("weights: told {told}, took {took}");
+    assert!((8 * took / 10..11 * took / 10).contains(&told), "{told} told, {took} taken");
 }

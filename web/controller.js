@@ -259,7 +259,8 @@ export class Controller {
     messages.error(`${this.#model?.title ?? "The model"} could not be put back`, error.message);
     this.#model = null;
     this.#shown = null;
-    adapters.clear();
+    for (const handle of adapters.clear()) this.#library.adapterRemoved(handle);
+    this.#library.modelLoaded(null);
     model.clear();
     this.#ui.family.clear();
     model.setBackToDemo(true, false);

@@ -186,9 +186,6 @@ fn a_picture_that_cannot_fit_is_refused_before_its_first_step() {
 #[ignore = "needs the built page: cargo xtask test --e2e"]
 fn another_model_gives_back_what_was_held() {
     let page = open("anew", "?backend=cpu");
-    let heap =
-        "return performance.now() && document.querySelector('#model-memory-line').textContent";
-    println!("           {}", page.browser.run(heap, json!([])));
     page.set("#width", 1024);
     page.set("#height", 1024);
     page.set("#steps", 1);

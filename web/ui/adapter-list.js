@@ -65,8 +65,11 @@ export class AdapterList extends EventTarget {
     return card?.name ?? "";
   }
 
+  /** @returns {string[]} the handles of those that are gone */
   clear() {
-    for (const handle of [...this.#cards.keys()]) this.remove(handle);
+    const handles = [...this.#cards.keys()];
+    for (const handle of handles) this.remove(handle);
+    return handles;
   }
 
   /** Those that act on the picture. @returns {import("../pictures.js").Strength[]} */

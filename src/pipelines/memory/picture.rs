@@ -190,7 +190,7 @@ pub fn check_picture(
     if wanted.guided && fits(plain) {
         remedies.push("set guidance to 1, which needs half of that".into());
     }
-    remedies.push("give the model less memory for its weights (Model, Memory)".into());
+    remedies.push("give the model less memory for its weights (Model, Weights)".into());
     let remedy = capitalised(&remedies.join(", or "));
     Err(Error::setting("size", format!("{width}x{height} {takes}{room}"), remedy))
 }
@@ -235,15 +235,15 @@ mod tests {
         let wanted = square(1024, true);
         assert_eq!(check_picture(wanted, &Offer::default(), need), Ok(()));
         assert_eq!(check_picture(wanted, &offer(1 << 30), need), Ok(()));
-        let error = check_picture(wanted, &offer(400 << 20), need).unwrap_err().to_string();
-        let says = ["size: 1024x1024 takes about ", "there is room for 393 MB. Choose 768x768, "];
+        let error = check_picture(wanted, &offer(450 << 20), need).unwrap_err().to_string();
+        let says = ["size: 1024x1024 takes about ", "there is room for 442 MB. Choose 768x768, "];
         for part in says {
             assert!(error.contains(part), "{error}");
         }
         assert!(error.contains("set guidance to 1"), "{error}");
         let wide = Wanted { width: 1024, height: 512, guided: true };
         let error = check_picture(wide, &offer(200 << 20), need).unwrap_err().to_string();
-        assert!(error.contains("Choose 768x384, "), "{error}");
+        assert!(error.contains("Choose 704x320, "), "{error}");
         // Nothing fits: no size is named.
         let error = check_picture(wanted, &offer(1 << 20), need).unwrap_err().to_string();
         assert!(!error.contains("Choose") && error.contains("Give the model less"), "{error}");
