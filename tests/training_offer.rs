@@ -164,6 +164,18 @@ fn buffers_are_compared_with_the_device() {
     assert!(unet.fit(&fits, &unet.told(&fits).unwrap(), &least).is_ok());
 }
 
+/// A GPU keeps SD 1.5's 541 M weights of 3x3 convolutions a second time, in halves.
+#[test]
+fn a_gpu_keeps_convolutions_in_two_orders() {
+    let sd15 = Sd15::new();
+    let settings = json!({"resolution": 256, "batch": 1});
+    assert_eq!(total(&sd15.unet(CPU), settings.clone()).orders, 0);
+    let orders = total(&sd15.unet(GPU), settings.clone()).orders;
+    assert!((1080 * MEGA..1090 * MEGA).contains(&orders), "{orders}");
+    let full = Means { narrow: false, ..GPU };
+    assert_eq!(total(&sd15.unet(full), settings).orders, 2 * orders);
+}
+
 /// More of anything takes no less.
 #[test]
 fn more_takes_more() {
