@@ -2,7 +2,6 @@
 //! alone, on any machine.
 
 #[path = "support/sd15.rs"]
-#[allow(dead_code, reason = "each test file uses its own part of this")]
 mod sd15;
 
 use lorakeet::models::UNet2DConditionConfig;

@@ -15,7 +15,6 @@ use super::host::{Meter, now};
 use super::table::{Table, mebi, quantile, ratio, time};
 use super::{Plan, print, print_table, values};
 
-#[allow(dead_code, reason = "the tests take more of it")]
 #[path = "../../tests/support/sd15.rs"]
 mod sd15;
 
