@@ -197,6 +197,10 @@ fn settings(run: &Run) -> Settings {
 /// Rounding in another order, through networks of random weights.
 const TOLERANCE: f64 = 1e-4;
 
+/// The same for what begins with a grey picture's latents. Its channels are constant, and the VAE has
+/// one channel to a group here: the group norm divides what is left, rounding, by the root of epsilon.
+const TOLERANCE_OF_GREY: f64 = 5e-4;
+
 fn check(name: &str, member: &Member, layout: &str, model: &Rc<StableDiffusion>) {
     let expected = read_values("families/latents.safetensors");
     for run in &member.runs {
@@ -204,7 +208,8 @@ fn check(name: &str, member: &Member, layout: &str, model: &Rc<StableDiffusion>)
         let ours = Host { shape: vec![1, 4, 8, 8], data: latents(model, settings(run), None) };
         let off = tiny::distance(&ours, &expected[&key]);
         println!("{key} from a {layout}: off by {off:.1e}");
-        assert!(off < TOLERANCE, "{key} from a {layout}: {off:e}");
+        let tolerance = if name == "inpainting" { TOLERANCE_OF_GREY } else { TOLERANCE };
+        assert!(off < tolerance, "{key} from a {layout}: {off:e}");
     }
 }
 

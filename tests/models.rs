@@ -537,7 +537,7 @@ fn unsupported_configs_are_refused_by_field() {
         refused(UNet2DConditionConfig::parse(&component).map(drop), field, &value);
     }
     let unread = with(unet, "unet", "in_channels", &json!("four"));
-    refused(UNet2DConditionConfig::parse(&unread).map(drop), "config.json", &json!("four"));
+    refused(UNet2DConditionConfig::parse(&unread).map(drop), "in_channels", &json!("four"));
     for (field, value) in [("hidden_act", json!("relu")), ("num_attention_heads", json!(3))] {
         let component = with(&cases["text.gelu"], "text_encoder", field, &value);
         refused(CLIPTextConfig::parse(&component).map(drop), field, &value);

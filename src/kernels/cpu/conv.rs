@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use super::gemm::{Start, multiply};
 use super::microkernel::COLUMNS;
-use super::pack::{Matrix, Source};
+use super::pack::{Matrix, Source, fit};
 use super::threads::share_lines;
 use super::weights::{Left, Taps, Weights};
 
@@ -164,7 +164,7 @@ impl Bands {
         let [top, left] = self.shape.before;
         let first_row = band.start * self.step;
         let lines = first_row.max(top)..(first_row + height).min(top + h).max(first_row.max(top));
-        padded.resize(self.shape.input * height * pw, 0.0);
+        fit(padded, self.shape.input * height * pw);
         share_lines(padded, self.shape.input, (height * pw) as u64, |padded, first| {
             padded.fill(0.0);
             let (h, columns) = (h / self.enlarge, w / self.enlarge);

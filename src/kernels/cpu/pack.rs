@@ -174,3 +174,13 @@ fn transpose(source: &[f32], stride: usize, panel: &mut [f32]) {
 pub(super) fn round_up(value: usize, to: usize) -> usize {
     value.div_ceil(to) * to
 }
+
+/// Makes scratch memory this long; what it holds is of no use any more.
+pub(super) fn fit(scratch: &mut Vec<f32>, length: usize) {
+    if scratch.capacity() < length {
+        // A vector that grows by itself takes twice what it had, beside it.
+        *scratch = Vec::new();
+        scratch.reserve_exact(length);
+    }
+    scratch.resize(length, 0.0);
+}
