@@ -21,6 +21,8 @@ mod page;
 mod part;
 #[path = "e2e/site.rs"]
 mod site;
+#[path = "e2e/speed.rs"]
+mod speed;
 #[path = "e2e/train.rs"]
 mod train;
 #[path = "e2e/training.rs"]

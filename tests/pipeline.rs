@@ -189,15 +189,18 @@ fn other_sizes_run_and_long_prompts_say_what_was_cut() {
 
 // ---- a checkpoint in both layouts ------------------------------------------------------------------
 
-/// A small picture's is the autoencoder's; a larger one is decoded in bands.
+/// The UNet's, and the autoencoder's in bands where a device's buffers are small.
 #[test]
 fn the_largest_tensor_of_a_picture_is_known_before() {
     let model = demo_model();
     assert_eq!(model.unet.config().block_out_channels[0], 64);
-    assert_eq!(model.largest_tensor(256, 256, true), 16 << 20);
-    assert_eq!(model.largest_tensor(256, 128, false), 8 << 20);
-    // Whole, 64 channels would be 256 MiB.
-    assert!(model.largest_tensor(1024, 1024, false) <= 128 << 20);
+    assert_eq!(model.largest_tensor(256, 256, true), 4 << 20);
+    assert_eq!(model.largest_tensor(256, 128, false), 1 << 20);
+    assert_eq!(model.decode_plan(256, 256, Limits::NONE).unwrap().largest, 16 << 20, "64 channels");
+    let small = Limits { bytes: None, buffer: Some(4 << 20) };
+    assert!(model.decode_plan(256, 256, small).unwrap().largest <= 4 << 20);
+    let least = model.least_decode_plan(256, 256).unwrap();
+    assert!(model.decode_plan(256, 256, Limits { bytes: Some(least.peak - 1), ..small }).is_err());
 }
 
 /// Random tensors that keep activations lively: unit variance after each layer, norms near 1.

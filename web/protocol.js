@@ -121,7 +121,7 @@
  * @property {number} parameters
  * @property {number} bytes
  * @property {boolean} checkpointed        blocks are run twice to save memory
- * @property {{draws: number, of: number, samples: number}} measuring   timesteps of each picture that evaluations take, of all; samples in them
+ * @property {{draws: number, of: number, samples: number, first: number}} measuring   timesteps of each picture that evaluations take, of all; samples in them, and in the first
  * @property {?number} learningRate        null before the weights have been looked at
  * @property {string[]} notes
  *

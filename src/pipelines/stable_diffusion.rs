@@ -190,15 +190,21 @@ impl StableDiffusion {
         Vae::decode_plan_of(self.encoders.vae_component(), latents, limits)
     }
 
-    /// Bytes of the largest tensor of a picture of this many pixels, in f32: what a GPU has to take in
-    /// one buffer. The autoencoder's, as it decodes where no plan is set, or the UNet's, whose gated
-    /// feed-forward layers are eight times as wide as its outermost level.
+    /// The plan of decoding a picture of this many pixels in the least memory.
+    ///
+    /// # Errors
+    /// When the autoencoder's config can't be read.
+    pub fn least_decode_plan(&self, width: usize, height: usize) -> Result<DecodePlan> {
+        Vae::least_decode_plan_of(self.encoders.vae_component(), [height / 8, width / 8])
+    }
+
+    /// Bytes of the UNet's largest tensor for a picture of this many pixels, in f32: what a GPU has to
+    /// take in one buffer. Its gated feed-forward layers are eight times as wide as its outermost level.
+    /// The autoencoder's are in [`Self::decode_plan`], which keeps them as small as a device asks.
     pub fn largest_tensor(&self, width: usize, height: usize, guided: bool) -> u64 {
-        let latents = [height / 8, width / 8];
+        let pixels = (height / 8 * (width / 8)) as u64;
         let channels = self.unet.config().block_out_channels.first().copied().unwrap_or(0);
-        let unet = (1 + usize::from(guided)) * 8 * channels * latents[0] * latents[1];
-        let decoded = Vae::largest_decoded(self.encoders.vae_component(), latents);
-        decoded.max(4 * unet as u64)
+        4 * (1 + u64::from(guided)) * 8 * channels as u64 * pixels
     }
 
     /// The attached adapters.

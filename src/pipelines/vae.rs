@@ -38,12 +38,6 @@ impl Vae {
         }
     }
 
-    /// Bytes of the largest tensor that decoding latents of `[height, width]` makes where no plan is
-    /// given, by the component's config.
-    pub(super) fn largest_decoded(component: &Component, latents: [usize; 2]) -> u64 {
-        Self::decoder(component, latents).map_or(0, |program| program.usual_plan().largest)
-    }
-
     /// The decoder of latents of `[height, width]`, by the component's config.
     fn decoder(component: &Component, latents: [usize; 2]) -> Result<Program> {
         if component.config["_class_name"] == "AutoencoderTiny" {
@@ -59,6 +53,17 @@ impl Vae {
         limits: Limits,
     ) -> Result<DecodePlan> {
         Self::decoder(component, latents)?.plan(limits, &decoding(latents))
+    }
+
+    /// The plan of the least memory, before it is loaded.
+    ///
+    /// # Errors
+    /// When its config can't be read.
+    pub(super) fn least_decode_plan_of(
+        component: &Component,
+        latents: [usize; 2],
+    ) -> Result<DecodePlan> {
+        Ok(Self::decoder(component, latents)?.least_plan())
     }
 
     /// How latents of `[height, width]` are decoded within these limits: whole where that fits,

@@ -1,7 +1,7 @@
 //! How much of a run's time measuring may take. An evaluation of every picture at every timestep of the
 //! grid costs as much as dozens of steps where pictures are many or a step is slow, so that it keeps to a
-//! share of the run, as previews do: fewer draws where all don't fit, and fewer evaluations. The start
-//! needs none: an adapter that adds nothing is the base model, whose own losses the first evaluation
+//! share of the run, as previews do: fewer draws where all don't fit, and fewer evaluations. A run that is
+//! over in no time is measured all the same at its end, where that takes seconds. The start needs none: an adapter that adds nothing is the base model, whose own losses the first evaluation
 //! measures.
 
 use serde::Serialize;
@@ -13,6 +13,8 @@ use super::trainer::Trainer;
 
 /// Of training and measuring together, what measuring may take.
 pub const SHARE: f64 = 0.2;
+/// Seconds of measuring that nobody minds at the end of a run, whatever their share.
+pub const PATIENCE: f64 = 10.0;
 /// What a sample costs in training, in units of its forward pass: 2.5 to 4 (`cargo xtask bench`).
 const STEP: f64 = 3.0;
 
@@ -23,8 +25,10 @@ pub struct Plan {
     pub draws: usize,
     /// Of so many.
     pub of: usize,
-    /// Samples of all evaluations, as far as can be told before.
+    /// Samples of all evaluations that have room, as far as can be told before; one's at least.
     pub samples: usize,
+    /// Samples of the first one.
+    pub first: usize,
 }
 
 impl Plan {
@@ -40,8 +44,8 @@ impl Plan {
         let enough = |draws: &usize| samples(*draws, wanted.div_ceil(2)) as f64 <= room;
         let draws = [GRID, GRID / 2].into_iter().find(enough).unwrap_or(GRID / 4);
         let fit = |count: &usize| samples(draws, *count) as f64 <= room;
-        let count = (1..=wanted).rev().find(fit);
-        Self { draws, of: GRID, samples: count.map_or(0, |count| samples(draws, count)) }
+        let count = (1..=wanted).rev().find(fit).unwrap_or(1);
+        Self { draws, of: GRID, samples: samples(draws, count), first: samples(draws, 1) }
     }
 }
 
@@ -139,7 +143,7 @@ impl Spent {
         let left =
             self.training / self.steps.max(1) as f64 * config.steps.saturating_sub(step) as f64;
         let fits = if finished {
-            self.measuring + now <= room(self.training)
+            self.measuring + now <= room(self.training).max(PATIENCE)
         } else {
             // As far as the run has come, and with room for the one at its end.
             self.measuring + now <= room(self.training)
@@ -186,9 +190,10 @@ mod tests {
         assert_eq!(measured(&config, 1, 1.0, 1.0 / 12.0).0, [20, 40, 60, 80, 100]);
         let never = Config { evaluate_every: 0, ..config.clone() };
         assert_eq!(measured(&never, 2, 1.0, 1.0 / 12.0).0, [100]);
-        // A run of one step is not measured.
+        // A run of one slow step is not measured; one that is over in no time is.
         let short = Config { steps: 1, ..config };
         assert_eq!(measured(&short, 2, 30.0, 2.5).0, [0; 0]);
+        assert_eq!(measured(&short, 8, 0.2, 0.1).0, [1]);
     }
 
     #[test]
@@ -199,8 +204,10 @@ mod tests {
         assert_eq!(draws(100, 8), 4);
         assert_eq!(draws(1000, 8), 8);
         assert_eq!(draws(100, 40), 2);
-        assert_eq!(Plan::new(&config(1), 8, 1).samples, 0, "there is no time for any");
+        let short = Plan::new(&config(1), 8, 1);
+        assert_eq!((short.samples, short.first), (2 * 8 * 2 + 16, short.samples), "one, or none");
         let plan = Plan::new(&config(100), 2, 1);
-        assert_eq!(plan, Plan { draws: 8, of: 8, samples: 2 * 2 * 8 + 16 + 4 * (2 * 8 + 16) });
+        let first = 2 * 2 * 8 + 16;
+        assert_eq!(plan, Plan { draws: 8, of: 8, samples: first + 4 * (2 * 8 + 16), first });
     }
 }

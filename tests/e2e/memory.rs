@@ -115,3 +115,108 @@ fn a_model_that_cannot_be_loaded_leaves_the_one_in_use() {
     assert_eq!(page.messages(), "");
     page.assert_no_console_errors();
 }
+
+#[test]
+#[ignore = "needs the built page: cargo xtask test --e2e"]
+fn weights_are_kept_as_a_person_chooses() {
+    let page = open("weights", "");
+    page.generate();
+    let full = page.now();
+    wait_for_model(&page, "Emoji Diffusion");
+    let line = page.text("#model-memory-line");
+    assert!(line.contains(" in use, of 4.29 GB that this tab can have."), "{line}");
+    assert!(page.text("#model-weights").contains("as it fits: full (f32)"));
+    for (weights, differs) in [("q8", true), ("f16", true), ("", false)] {
+        page.set("#model-weights", weights);
+        page.wait("the load to begin", "return document.querySelector('#model-weights').disabled");
+        wait_for_model(&page, "Emoji Diffusion");
+        page.set("#prompt", PROMPT);
+        page.set("#seed", SEED);
+        page.set("#scheduler", "ddim");
+        page.set("#steps", 20);
+        page.set("#guidance", 4);
+        page.generate();
+        match differs {
+            true => page.now().assert_differs(&full, weights),
+            false => page.now().assert_same(&full, "back in full"),
+        }
+        page.step(&format!("weights {weights:?} draw"));
+        page.screenshot(&format!("memory-{weights}"));
+    }
+    assert_eq!(page.messages(), "");
+    page.assert_no_console_errors();
+}
+
+#[test]
+#[ignore = "needs the built page: cargo xtask test --e2e"]
+fn a_picture_that_cannot_fit_is_refused_before_its_first_step() {
+    for backend in ["cpu", "webgpu"] {
+        let page = open(&format!("refusal-{backend}"), &format!("?backend={backend}&memory=200MB"));
+        assert!(page.text("#model-memory-line").contains("the limit in this page's address"));
+        page.set("#width", 1536);
+        page.set("#height", 1024);
+        page.set("#steps", 1);
+        page.browser.click("#generate");
+        let message = page.take_message();
+        println!("           {message}");
+        for part in ["1536x1024 takes about", "there is room for", "Choose "] {
+            assert!(message.contains(part), "the message lacks {part:?}: {message}");
+        }
+        page.wait_until_ready();
+        assert!(page.is("return document.querySelector('#two-up').hasAttribute('data-empty')"));
+        page.browser.click("#generate");
+        page.wait("a message", "return document.querySelector('.message') !== null");
+        page.screenshot(&format!("memory-refused-{backend}"));
+        page.take_message();
+        let (_, proposed) = message.split_once("Choose ").unwrap();
+        let (size, _) = proposed.split_once(',').unwrap();
+        let (width, height) = size.split_once('x').unwrap();
+        page.set("#width", width);
+        page.set("#height", height);
+        page.generate();
+        assert_eq!(format!("{}x{}", page.now().width, page.now().height), size);
+        page.step(&format!("{backend}: the size that was proposed is drawn"));
+        page.assert_no_console_errors();
+    }
+}
+
+/// WebAssembly's memory never shrinks: what a large picture took goes back with the worker.
+#[test]
+#[ignore = "needs the built page: cargo xtask test --e2e"]
+fn another_model_gives_back_what_was_held() {
+    let page = open("anew", "?backend=cpu");
+    page.set("#width", 1024);
+    page.set("#height", 1024);
+    page.set("#steps", 1);
+    page.set("#guidance", 1);
+    page.generate();
+    page.step("a large picture was drawn");
+    assert_eq!(workers(&page), 1);
+    load(&page, "tiny-sd.safetensors", &files::single_file());
+    wait_for_model(&page, "tiny-sd");
+    assert_eq!(workers(&page), 2, "a fresh worker for another model");
+    page.browser.click("#demo-back");
+    wait_for_model(&page, "Emoji Diffusion");
+    assert_eq!(workers(&page), 2, "nothing large is held: the same worker");
+    page.assert_no_console_errors();
+}
+
+#[test]
+#[ignore = "needs the built page: cargo xtask test --e2e"]
+fn memory_is_told_on_a_phone() {
+    let page = Page::new("memory-phone");
+    page.be_a_phone();
+    page.open("?memory=100MB");
+    page.set("#width", 1024);
+    page.set("#height", 1024);
+    page.browser.click("#generate");
+    page.wait("a message", "return document.querySelector('.message') !== null");
+    page.screenshot("memory-phone-refused");
+    page.take_message();
+    page.assert_fits_phone("the page");
+    for selector in ["#model-weights", "#model-memory-line"] {
+        page.assert_in_reach(selector);
+    }
+    page.screenshot("memory-phone-model");
+    page.assert_no_console_errors();
+}

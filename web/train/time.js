@@ -9,6 +9,9 @@ const STEP = 3;
  */
 const SHARE = 0.2;
 
+/** Seconds of measuring that nobody minds at the end of a run: PATIENCE of measuring.rs. */
+const PATIENCE = 10;
+
 /** Whether previews are drawn at all. */
 export function hasPreviews({ previews = "few", previewEvery }) {
   return previews === "snapshots" || (previews === "few" && previewEvery > 0);
@@ -33,11 +36,13 @@ export function pictureSeconds(sampleSeconds, { steps, guidance }) {
 }
 
 /**
- * All measuring of a run: it keeps to its share of the time.
- * @param {{samples: number}} measuring of the estimate
+ * All measuring of a run: it keeps to its share of the time, or to seconds; none where not even one evaluation has room.
+ * @param {{samples: number, first: number}} measuring of the estimate
  */
-export function measuringSeconds({ samples }, sampleSeconds, training) {
-  return Math.min(samples * sampleSeconds / STEP, training * SHARE / (1 - SHARE));
+export function measuringSeconds({ samples, first }, sampleSeconds, training) {
+  const [all, one] = [samples, first].map((count) => count * sampleSeconds / STEP);
+  const most = Math.max(training * SHARE / (1 - SHARE), PATIENCE);
+  return one > most ? 0 : Math.min(all, most);
 }
 
 /** All previews of a run. "Few" keep to their share of the time, the first and the last one aside. */

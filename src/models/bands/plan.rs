@@ -138,10 +138,13 @@ impl Program {
     /// memory.
     pub fn usual_plan(self) -> Plan {
         let program = self.clone();
-        self.plan(Limits::default(), "the picture").unwrap_or_else(|_| {
-            let program = Rc::new(program);
-            program.least(&program.whole())
-        })
+        self.plan(Limits::default(), "the picture").unwrap_or_else(|_| program.least_plan())
+    }
+
+    /// The plan of the least memory.
+    pub fn least_plan(self) -> Plan {
+        let program = Rc::new(self);
+        program.least(&program.whole())
     }
 
     fn least(self: &Rc<Self>, whole: &Plan) -> Plan {

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::layers::Storage;
 use crate::weights::Checkpoint;
 
-pub use picture::{Pixels, Wanted, check_picture, unet_peak};
+pub use picture::{Need, Pixels, Wanted, check_picture, unet_peak};
 
 /// Above this many bytes of f32 weights, they are kept in halves where that can be chosen (1 GiB).
 const LARGE_MODEL: u64 = 1 << 30;

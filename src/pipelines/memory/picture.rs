@@ -157,28 +157,46 @@ impl Wanted {
 /// Pixels between two sizes that are proposed.
 const STEP: usize = 64;
 
-/// Checks that there is room for a picture, of which `need` gives the bytes at any size (none: it
-/// can't be drawn at all).
+/// What a picture takes that decides whether it can be drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// Bytes of memory on top of the weights, in buffers that the device gives.
+    Memory(u64),
+    /// Bytes of a tensor that is larger than the device's largest buffer.
+    Buffer(u64),
+}
+
+/// Checks that there is room for a picture, of which `need` tells what it takes at any size.
 ///
 /// # Errors
-/// When there isn't, with the largest picture of that shape that would fit.
+/// When there isn't, with the largest picture of that shape that would fit; and `need`'s own.
 pub fn check_picture(
     wanted: Wanted,
     offer: &Offer,
-    need: impl Fn(Wanted) -> Option<u64>,
+    need: impl Fn(Wanted) -> Result<Need>,
 ) -> Result<()> {
-    let fits = |wanted: Wanted| need(wanted).is_some_and(|bytes| offer.has_room(bytes));
+    let fits = |wanted: Wanted| match need(wanted) {
+        Ok(Need::Memory(bytes)) => offer.has_room(bytes),
+        _ => false,
+    };
     if fits(wanted) {
         return Ok(());
     }
     let Wanted { width, height, .. } = wanted;
-    let takes = match need(wanted) {
-        Some(bytes) => format!("takes about {} more memory", gigabytes(bytes)),
-        None => "takes larger buffers than this GPU gives".into(),
-    };
-    let room = match offer.free() {
-        Some(free) => format!(", and there is room for {}", gigabytes(free)),
-        None => String::new(),
+    let (takes, last) = match need(wanted)? {
+        Need::Memory(bytes) => {
+            let room = offer.free().map(gigabytes);
+            let room = room.map_or_else(String::new, |it| format!(", and there is room for {it}"));
+            let takes = format!("takes about {} more memory{room}", gigabytes(bytes));
+            (takes, "give the model less memory for its weights (Model, Weights)")
+        }
+        Need::Buffer(bytes) => {
+            let most = offer.buffer.map(mebibytes);
+            let most =
+                most.map_or_else(String::new, |it| format!(", and this GPU gives at most {it}"));
+            let takes = format!("takes a buffer of {}{most}", mebibytes(bytes));
+            (takes, "draw on the processor, whose buffers have no such limit (?backend=cpu)")
+        }
     };
     let sizes = (1..=wanted.width.max(wanted.height) / STEP).rev().map(|step| step * STEP);
     let smaller = sizes.map(|longest| wanted.within(longest)).find(|&smaller| fits(smaller));
@@ -190,9 +208,14 @@ pub fn check_picture(
     if wanted.guided && fits(plain) {
         remedies.push("set guidance to 1, which needs half of that".into());
     }
-    remedies.push("give the model less memory for its weights (Model, Weights)".into());
+    remedies.push(last.into());
     let remedy = capitalised(&remedies.join(", or "));
-    Err(Error::setting("size", format!("{width}x{height} {takes}{room}"), remedy))
+    Err(Error::setting("size", format!("{width}x{height} {takes}"), remedy))
+}
+
+/// As WebGPU's own messages count.
+fn mebibytes(bytes: u64) -> String {
+    format!("{} MiB", bytes.div_ceil(1 << 20))
 }
 
 fn capitalised(text: &str) -> String {
@@ -231,7 +254,7 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_refused_with_what_would() {
         let offer = |total| Offer { total: Some(total), ..Offer::default() };
-        let need = |wanted| Some(sd15(wanted));
+        let need = |wanted| Ok(Need::Memory(sd15(wanted)));
         let wanted = square(1024, true);
         assert_eq!(check_picture(wanted, &Offer::default(), need), Ok(()));
         assert_eq!(check_picture(wanted, &offer(1 << 30), need), Ok(()));
@@ -247,7 +270,17 @@ mod tests {
         // Nothing fits: no size is named.
         let error = check_picture(wanted, &offer(1 << 20), need).unwrap_err().to_string();
         assert!(!error.contains("Choose") && error.contains("Give the model less"), "{error}");
-        let error = check_picture(wanted, &Offer::default(), |_| None).unwrap_err().to_string();
-        assert!(error.contains("takes larger buffers than this GPU gives. Give"), "{error}");
+        // A buffer that the device doesn't give: less memory for the weights doesn't help.
+        let offer = Offer { buffer: Some(4 << 20), ..Offer::default() };
+        let need = |Wanted { width, .. }| match (width as u64) << 14 {
+            bytes if bytes > 8 << 20 => Ok(Need::Buffer(bytes)),
+            bytes => Ok(Need::Memory(bytes)),
+        };
+        let error = check_picture(wanted, &offer, need).unwrap_err().to_string();
+        let says = ["a buffer of 16 MiB", "at most 4 MiB. Choose 512x512, ", "?backend=cpu"];
+        for part in says {
+            assert!(error.contains(part), "{error}");
+        }
+        assert!(!error.contains("weights"), "{error}");
     }
 }

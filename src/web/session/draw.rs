@@ -11,7 +11,7 @@ use super::{Engine, JsResult};
 use crate::error::Error;
 use crate::image::to_rgba;
 use crate::kernels::run_on;
-use crate::pipelines::memory::{Pixels, Wanted, check_picture, unet_peak};
+use crate::pipelines::memory::{Need, Pixels, Wanted, check_picture, unet_peak};
 use crate::pipelines::{DecodePlan, Limits, Phase, Settings, StableDiffusion, TextToImage};
 
 /// A denoising step longer than this is waited for block by block (milliseconds): otherwise the
@@ -152,13 +152,16 @@ fn planned(
         let Wanted { width, height, guided } = wanted;
         let tensor = model.largest_tensor(width, height, guided);
         if offer.buffer.is_some_and(|most| tensor > most) {
-            return None;
+            return Ok(Need::Buffer(tensor));
         }
         let pass = unet_peak(model.unet.config(), Pixels::of(width, height, guided), kernels);
         let plan = model.decode_plan(width, height, limits);
         // Of one that can't be decoded in what there is: what it takes in buffers of that size.
         let unlimited = || model.decode_plan(width, height, Limits { bytes: None, ..limits });
-        Some(plan.or_else(|_| unlimited()).ok()?.peak.max(pass))
+        Ok(match plan.or_else(|_| unlimited()) {
+            Ok(plan) => Need::Memory(plan.peak.max(pass)),
+            Err(_) => Need::Buffer(model.least_decode_plan(width, height)?.largest),
+        })
     })?;
     Ok(model.decode_plan(width, height, limits)?)
 }
