@@ -49,6 +49,22 @@ pub enum Error {
     },
 }
 
+/// What a file says, for people: one line of at most `most` characters and an ellipsis, with nothing
+/// in it that would move a terminal's cursor or turn the direction of writing.
+pub fn shown(text: &str, most: usize) -> String {
+    let unseen = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200E}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+    };
+    let mut characters = text.chars();
+    let mut line: String =
+        characters.by_ref().take(most).map(|c| if unseen(c) { '\u{FFFD}' } else { c }).collect();
+    if characters.next().is_some() {
+        line.push('…');
+    }
+    line
+}
+
 impl Error {
     /// A whole file can't be used.
     pub fn file(
@@ -56,7 +72,8 @@ impl Error {
         problem: impl Into<String>,
         remedy: impl Into<String>,
     ) -> Self {
-        Self::File { file: file.into(), problem: problem.into(), remedy: remedy.into() }
+        let (file, problem) = (shown(&file.into(), 400), shown(&problem.into(), 4000));
+        Self::File { file, problem, remedy: remedy.into() }
     }
 
     /// One key of a file is wrong.
@@ -66,12 +83,8 @@ impl Error {
         problem: impl Into<String>,
         remedy: impl Into<String>,
     ) -> Self {
-        Self::Key {
-            file: file.into(),
-            key: key.into(),
-            problem: problem.into(),
-            remedy: remedy.into(),
-        }
+        let (file, problem) = (shown(&file.into(), 400), shown(&problem.into(), 4000));
+        Self::Key { file, key: shown(&key.into(), 400), problem, remedy: remedy.into() }
     }
 
     /// A setting is out of range or unknown.
@@ -86,5 +99,20 @@ impl Error {
     /// The device failed.
     pub fn device(problem: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self::Device { problem: problem.into(), remedy: remedy.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_file_says_is_one_harmless_line() {
+        assert_eq!(shown("plain é 猫", 9), "plain é 猫");
+        assert_eq!(shown("plain é 猫", 4), "plai…");
+        assert_eq!(shown("\u{1b}[2Ja\nb\u{202e}c", 99), "\u{FFFD}[2Ja\u{FFFD}b\u{FFFD}c");
+        let error =
+            Error::key("a\u{1b}]0;x\u{7}.safetensors", "k\r", "is\nwrong", "Look").to_string();
+        assert!(!error.contains(char::is_control), "{error}");
     }
 }

@@ -189,12 +189,32 @@ fn what_is_no_safetensors_file_is_called_by_its_name() {
         (b"version https://git-lfs.github.com/spec/v1", "is a git-lfs pointer"),
         (b"<!DOCTYPE html><html>", "is an HTML page"),
         (b"<html><body>404</body>", "is an HTML page"),
-        (b"a text file, say", "its header would be"),
+        (b"\n\n  <!doctype html>\n<html lang=en>", "is an HTML page"),
+        (b"\xEF\xBB\xBF<html><body>Sign in", "is an HTML page"),
+        (b"<?xml version=\"1.0\"?>\n<Error><Code>AccessDenied", "is an XML text"),
+        (b"{\"error\":\"Unauthorized\",\"message\":\"Please log in\"}", "is a JSON text"),
+        (b"Entry not found", "is a text, perhaps a site's answer"),
+        (b"Caf\xC3\xA9 not found, \xC3", "is a text"),
+        (b"\x1F\x8B\x08\0\0\0\0\0\0\x03", "is a gzip archive"),
+        (b"7z\xBC\xAF\x27\x1C\0\x04\0\0", "is a 7z archive"),
+        (b"Rar!\x1A\x07\x01\0..", "is a RAR archive"),
+        (&[0; 600], "is zeros"),
     ] {
         let message = message(bytes);
         assert!(message.contains(says), "{message}");
-        let remedy = if bytes.is_empty() { "download or copy it again" } else { "convert a .ckpt" };
+        // Converting helps with weights in another format alone.
+        let remedy = match says {
+            _ if says.contains("a zip") || says.contains("pickle") => "convert a .ckpt",
+            _ if says.contains("archive") => "Unpack it",
+            _ if says.contains("HTML") || says.contains("text") => "log in there",
+            _ if says.contains("empty") || says.contains("zeros") => "ownload or copy",
+            _ if says.contains("8 bytes") => "download or copy it again",
+            _ if says.contains("lfs") => "git lfs pull",
+            _ if says.contains("PNG") || says.contains("JPEG") => "wrong name",
+            _ => "se the ",
+        };
         assert!(message.contains(remedy), "{message}");
+        assert_eq!(message.contains("convert"), remedy.contains("convert"), "{message}");
     }
 }
 
@@ -274,8 +294,8 @@ fn a_lying_entry_is_named_with_what_is_wrong() {
         assert!(message.starts_with(&format!("{FILE}: some.key: ")), "{message}");
         assert!(message.contains(says), "{message}");
     }
-    let message = message(&file(r#"{"__metadata__":[1]}"#, 0));
-    assert!(message.contains("__metadata__: the metadata isn't"), "{message}");
+    // Metadata may be anything.
+    assert!(read(&file(r#"{"__metadata__":[1]}"#, 0)).unwrap().metadata.is_empty());
 }
 
 #[test]
@@ -328,17 +348,17 @@ impl Source for Huge {
 #[test]
 fn a_huge_file_is_judged_by_its_first_bytes() {
     let huge = |header, fill| Huge { len: 5 << 30, header, fill, asked: 0.into() };
-    // Too long a header: nothing past its length is read.
+    // Too long a header: nothing past the start that tells what else a file may be is read.
     for header in [100_000_001, 5 << 30, u64::MAX] {
         let source = huge(header, 0);
         assert!(Index::read(&source).unwrap_err().to_string().contains("its header would be"));
-        assert_eq!(source.asked.get(), 8);
+        assert_eq!(source.asked.get(), 512);
     }
     // As long as is allowed: read once, and refused.
     for fill in [0, b' ', b'[', b'{', b'"', 0xFF] {
         let source = huge(100_000_000, fill);
         assert!(Index::read(&source).unwrap_err().to_string().contains("isn't JSON"));
-        assert_eq!(source.asked.get(), 100_000_008);
+        assert_eq!(source.asked.get(), 100_000_512);
     }
 }
 

@@ -23,7 +23,8 @@ fn floats(tensors: &SafeTensors, name: &str) -> Vec<f64> {
 }
 
 fn config(json: &str) -> SchedulerConfig {
-    SchedulerConfig::from_json("scheduler_config.json", json).unwrap()
+    let value = lorakeet::weights::parse_json(json).unwrap();
+    SchedulerConfig::from_value("scheduler_config.json", &value).unwrap()
 }
 
 #[derive(serde::Deserialize)]

@@ -2,9 +2,11 @@
 
 use lorakeet::error::Error;
 use lorakeet::schedulers::{Schedule, SchedulerConfig, SchedulerKind};
+use serde_json::json;
 
 fn config(json: &str) -> SchedulerConfig {
-    SchedulerConfig::from_json("scheduler_config.json", json).unwrap()
+    let value = lorakeet::weights::parse_json(json).unwrap();
+    SchedulerConfig::from_value("scheduler_config.json", &value).unwrap()
 }
 
 #[test]
@@ -107,11 +109,11 @@ fn config_reading() {
     assert_eq!(dpm.lambda_min_clipped, None);
     let own = SchedulerKind::from_config(&dpm).unwrap();
     assert_eq!((own.kind, own.note), (SchedulerKind::DpmSolverMultistepKarras, None));
-    let error = SchedulerConfig::from_json("s.json", r#"{"beta_start": "small"}"#).unwrap_err();
+    let error = SchedulerConfig::from_value("s.json", &json!({"beta_start": "small"})).unwrap_err();
     assert!(error.to_string().starts_with("s.json: beta_start: "), "{error}");
-    for text in ["", "{", "[]", "nonsense", "{\"a\": \"\\", "\"\\"] {
-        let error = SchedulerConfig::from_json("s.json", text).unwrap_err();
-        assert!(matches!(error, Error::File { .. }), "{text}: {error}");
+    for value in [json!([]), json!(null), json!("text")] {
+        let error = SchedulerConfig::from_value("s.json", &value).unwrap_err();
+        assert!(matches!(error, Error::File { .. }), "{value}: {error}");
     }
 
     let kind = |class: &str| {

@@ -25,7 +25,7 @@ fn diffusion(prediction: &str) -> Diffusion {
         "beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012,
         "prediction_type": prediction
     });
-    let config = SchedulerConfig::from_json("scheduler_config.json", &config.to_string()).unwrap();
+    let config = SchedulerConfig::from_value("scheduler_config.json", &config).unwrap();
     Diffusion::new(&config).unwrap()
 }
 

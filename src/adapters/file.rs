@@ -5,11 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::CoverageReport;
 use super::module::{AdapterModule, Kind};
-use super::reader::Reader;
+use super::reader::{Found, Reader};
 use super::settings::Settings;
-use super::speed;
+use super::{CoverageReport, base, speed};
 use crate::error::{Error, Result};
 use crate::keys::adapter_names::{self, ModuleNames, Naming, Role};
 use crate::keys::detect::{self, FileKind};
@@ -42,14 +41,19 @@ pub struct AdapterFile {
 
 pub(super) const OTHER_MODEL: &str = "Use an adapter made for the model that is loaded";
 pub(super) const READABLE: &str = "Use a LoRA, LoCon, DoRA, LoHa or LoKr file";
+pub(super) const UNSUPPORTED: &str = "isn't supported yet";
+const NO_ALPHA: &str = "The file doesn't say its alpha, which PEFT writes into adapter_config.json: it is \
+                        taken to be the rank, as diffusers does. Bring that file along with it if there \
+                        is one";
 pub(super) const BROKEN: &str = "The adapter's file is broken: get another copy";
 
 /// Reads a LoRA, LoCon, DoRA, LoHa or LoKr for a model with these sites. `config` is an `adapter_config.json` that
 /// came with it; `layout` that of the model's UNet, where ldm has names for it.
 ///
 /// # Errors
-/// Names the file, the key and the remedy: not an adapter, for another base, of a kind that isn't
-/// supported, a factor missing, misshapen or not finite.
+/// Names the file, the key and the remedy: not an adapter, for another base, nothing in it of a kind
+/// that is supported, a factor missing, misshapen or not finite. What else can't be used is left out
+/// and named in the report.
 pub fn read(
     source: &dyn Source,
     config: Option<&Value>,
@@ -66,8 +70,18 @@ pub fn read(
     let mut modules: BTreeMap<(Part, String), BTreeMap<Role, &str>> = BTreeMap::new();
     let mut in_file = BTreeSet::new();
     let mut unused = Vec::new();
+    // Kinds of which something that isn't zero is left out.
+    let mut others = BTreeSet::new();
     let mut naming: Option<Naming> = None;
     for key in index.tensors.keys() {
+        if let Some(kind) = adapter_names::other_kind(key) {
+            let reason = format!("{}, which {UNSUPPORTED}", belongs(kind));
+            let zero = index.is_zero(source, key)?;
+            let reason = if zero { format!("{reason}; it is all zeros") } else { reason };
+            others.extend((!zero).then_some(kind));
+            unused.push((key.clone(), reason));
+            continue;
+        }
         let Some((name, role)) = adapter_names::split(key) else {
             let reason = if key.starts_with("bundle_emb.") {
                 "an embedding that came bundled; embeddings aren't used"
@@ -93,12 +107,22 @@ pub fn read(
         return Err(no_module_fits(&index));
     }
 
-    let settings = Settings::new(&index, config)?;
+    let settings = Settings::new(&index, config);
     let mut read = Vec::with_capacity(modules.len());
     for ((part, path), keys) in &modules {
         let shape = shapes.get(&(*part, path.as_str())).copied().unwrap_or_default();
         let module = Reader { index: &index, source, part: *part, path, keys, shape };
-        read.push(module.read(&settings)?);
+        match module.read(&settings)? {
+            Found::Module(module) => read.push(module),
+            Found::LeftOut(kind, reason) => {
+                others.extend(kind);
+                unused.extend(keys.values().map(|key| (key.to_string(), reason.clone())));
+            }
+        }
+    }
+    if read.is_empty() {
+        let (key, reason) = unused.pop().unwrap_or_default();
+        return Err(Error::key(file, key, reason, READABLE));
     }
 
     let count = |part| read.iter().filter(|module: &&AdapterModule| module.part == part).count();
@@ -125,8 +149,14 @@ pub fn read(
     if read.iter().all(AdapterModule::is_zero) {
         report.notes.push("All its up weights are zero: it changes nothing.".into());
     }
+    report.notes.extend(left_out(&others, &report.unused));
+    report.notes.extend(base::note(&index, read.len(), in_file.len()));
+    if naming == Some(Naming::Peft) && read.iter().all(|module| module.alpha.is_none()) {
+        report.notes.push(NO_ALPHA.into());
+    }
+    report.notes.extend(settings.notes);
     report.advice = speed::advice(source, &index.metadata, &read)?;
-    let report = report.finish(&index.metadata);
+    let report = report.finish(&index.metadata, read.iter().any(|module| module.alpha.is_some()));
     Ok(AdapterFile { name: file.into(), modules: read, report })
 }
 
@@ -140,14 +170,16 @@ fn refuse(index: &Index, sites: &[Site]) -> Result<()> {
         let problem = format!("belongs to an adapter for {base}, not for this model");
         return Err(Error::key(file, key, problem, OTHER_MODEL));
     }
-    if let Some((key, kind)) = keys().find_map(|key| Some((key, adapter_names::other_kind(key)?))) {
-        let article = if kind.starts_with(['I', 'O', 'e']) { "an" } else { "a" };
-        let problem =
-            format!("belongs to {article} {kind} adapter, a kind that isn't supported yet");
-        return Err(Error::key(file, key, problem, READABLE));
-    }
-    if keys().any(|key| adapter_names::split(key).is_some_and(|(_, role)| role != Role::Scale)) {
+    let ours = |key| {
+        let role = adapter_names::split(key).map(|(_, role)| role);
+        adapter_names::other_kind(key).is_none() && role.is_some_and(|role| role != Role::Scale)
+    };
+    if keys().any(ours) {
         return Ok(());
+    }
+    if let Some((key, kind)) = keys().find_map(|key| Some((key, adapter_names::other_kind(key)?))) {
+        let problem = format!("{}, a kind that isn't supported yet", belongs(kind));
+        return Err(Error::key(file, key, problem, READABLE));
     }
     let (problem, remedy) = match detect::file_kind(keys()) {
         FileKind::Checkpoint => ("is a whole model, not an adapter", "Open it as a model instead"),
@@ -169,15 +201,25 @@ fn refuse(index: &Index, sites: &[Site]) -> Result<()> {
 
 fn no_module_fits(index: &Index) -> Error {
     let first = index.tensors.keys().next().map_or("", String::as_str);
-    let base = index
-        .metadata
-        .get("ss_base_model_version")
-        .or_else(|| index.metadata.get("modelspec.architecture"));
-    let made = base.map_or(String::new(), |base| format!(", which says it was made for {base}"));
-    Error::key(
-        &index.file,
-        first,
-        format!("neither this nor any other key names a layer of the loaded model{made}"),
-        OTHER_MODEL,
-    )
+    let made = base::words(index);
+    let problem = format!("neither this nor any other key names a layer of the loaded model{made}");
+    Error::key(&index.file, first, problem, OTHER_MODEL)
+}
+
+fn belongs(kind: &str) -> String {
+    let article = if kind.starts_with(['I', 'O', 'e']) { "an" } else { "a" };
+    format!("belongs to {article} {kind} adapter")
+}
+
+/// What a person has to know of the kinds of which something is left out.
+fn left_out(kinds: &BTreeSet<&str>, unused: &[(String, String)]) -> Option<String> {
+    let kinds: Vec<&str> = kinds.iter().copied().collect();
+    let tensors = unused.iter().filter(|(_, reason)| reason.ends_with(UNSUPPORTED)).count();
+    (!kinds.is_empty()).then(|| {
+        format!(
+            "{tensors} of its tensors are left out, since they are of a kind that isn't supported yet \
+             ({}): pictures differ from those of tools that use them",
+            kinds.join(", ")
+        )
+    })
 }

@@ -1,6 +1,7 @@
 //! Adapters: files read ([`file`]) and written ([`save`]), and the set of those attached to a model
 //! ([`AdapterSet`]).
 
+mod base;
 pub mod file;
 mod module;
 mod peft;

@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 
 use super::Part;
-use super::file::{BROKEN, OTHER_MODEL, READABLE};
+use super::base;
+use super::file::{BROKEN, OTHER_MODEL, UNSUPPORTED};
 use super::module::{
     AdapterModule, HostFactors, HostKroneckerFactor, HostTensor, absorb_core, transposed,
 };
@@ -35,24 +36,33 @@ fn family(role: Role) -> Option<&'static str> {
     }
 }
 
+/// What came of a module's tensors.
+pub(super) enum Found {
+    Module(AdapterModule),
+    /// Nothing can be made of them: which kind isn't supported, if that is it, and why in words.
+    LeftOut(Option<&'static str>, String),
+}
+
 impl Reader<'_> {
     /// Reads the module.
     ///
     /// # Errors
     /// Names the key: a factor missing, misshapen, not finite, or of two kinds at once.
-    pub fn read(&self, settings: &Settings) -> Result<AdapterModule> {
+    pub fn read(&self, settings: &Settings) -> Result<Found> {
         let families = || self.keys.keys().filter_map(|&role| Some((role, family(role)?)));
-        let first = families().next().map_or("LoRA", |(_, name)| name);
+        let Some((_, first)) = families().next() else {
+            return Ok(Found::LeftOut(None, "its layer has no factors in the file".into()));
+        };
         if let Some((role, other)) = families().find(|(_, name)| *name != first) {
             let problem =
                 format!("belongs to a {other}, where others of its layer belong to a {first}");
             return Err(self.error(role, problem, BROKEN));
         }
         let magnitude = [Role::DoraScale, Role::MagnitudeVector].into_iter().find(|r| self.has(*r));
-        if let (Some(role), true) = (magnitude, first != "LoRA") {
-            let problem =
-                format!("gives a {first} magnitudes (DoRA), which isn't supported together yet");
-            return Err(self.error(role, problem, READABLE));
+        if magnitude.is_some() && first != "LoRA" {
+            let reason =
+                format!("belongs to a {first} with magnitudes (DoRA), which {UNSUPPORTED}");
+            return Ok(Found::LeftOut(Some("LoHa or LoKr with magnitudes"), reason));
         }
         let (factors, rank) = match first {
             "LoHa" => self.loha()?,
@@ -76,7 +86,12 @@ impl Reader<'_> {
             }
             (None, Some(alpha)) => alpha / rank as f32,
         };
-        Ok(AdapterModule { part: self.part, path: self.path.into(), factors, scale, rank, alpha })
+        if !scale.is_finite() {
+            let problem = "alpha and rank give its layer a scale that is no number".into();
+            return Err(self.error(Role::Alpha, problem, BROKEN));
+        }
+        let (part, path) = (self.part, self.path.into());
+        Ok(Found::Module(AdapterModule { part, path, factors, scale, rank, alpha }))
     }
 
     fn low_rank(&self, magnitude: Option<Role>) -> Result<(HostFactors, usize)> {
@@ -101,7 +116,7 @@ impl Reader<'_> {
     fn fit(
         &self,
         mut down: HostTensor,
-        mid: Option<HostTensor>,
+        mut mid: Option<HostTensor>,
         mut up: HostTensor,
         rank: usize,
     ) -> Result<(HostTensor, Option<HostTensor>, HostTensor)> {
@@ -119,6 +134,11 @@ impl Reader<'_> {
         let (output, input, kernel) = (self.shape[0], self.shape[1], &self.shape[2..]);
         let ones = vec![1; kernel.len()];
         let down_kernel = if mid.is_some() { &ones } else { kernel };
+        // Kernels as matrices: the same numbers, row by row.
+        unflatten(&mut down, &[&[rank, input], down_kernel].concat());
+        if let Some(mid) = &mut mid {
+            unflatten(mid, &[&[rank, rank], kernel].concat());
+        }
         self.expect(Role::Down, &down, &[&[rank, input], down_kernel].concat())?;
         self.expect(Role::Up, &up, &[&[output, rank], &ones[..]].concat())?;
         if let Some(mid) = &mid {
@@ -283,12 +303,7 @@ impl Reader<'_> {
         let cross = self.path.ends_with("attn2.to_k") || self.path.ends_with("attn2.to_v");
         let input = [Role::Down, Role::HadaW1B, Role::HadaW2B].contains(&role);
         if input && cross && found.len() == wanted.len() && found[1] != wanted[1] {
-            let name = |width| match width {
-                768 => "Stable Diffusion 1",
-                1024 => "Stable Diffusion 2",
-                2048 => "Stable Diffusion XL",
-                _ => "a model of its own kind",
-            };
+            let name = |width| base::of_width(width).unwrap_or("a model of its own kind");
             let problem = format!(
                 "reads text embeddings {} wide ({}), the loaded model's are {} wide ({})",
                 found[1],
@@ -298,7 +313,8 @@ impl Reader<'_> {
             );
             return self.error(role, problem, OTHER_MODEL);
         }
-        let problem = format!("has the shape {found:?} where the layer needs {wanted:?}");
+        let made = base::words(self.index);
+        let problem = format!("has the shape {found:?} where the layer needs {wanted:?}{made}");
         self.error(role, problem, OTHER_MODEL)
     }
 
@@ -350,5 +366,14 @@ impl Reader<'_> {
     fn error(&self, role: Role, problem: String, remedy: &str) -> Error {
         let key = self.keys.get(&role).copied().unwrap_or(self.path);
         Error::key(&self.index.file, key, problem, remedy)
+    }
+}
+
+/// Gives a matrix the shape of a kernel of as many rows and columns.
+fn unflatten(tensor: &mut HostTensor, shape: &[usize]) {
+    let columns: usize = shape[1..].iter().product();
+    let flat = tensor.shape.iter().skip(2).all(|&size| size == 1);
+    if flat && tensor.shape[0] == shape[0] && tensor.columns() == columns {
+        tensor.shape = shape.to_vec();
     }
 }

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::base;
 use super::speed::Advice;
+use crate::error::shown;
 
 /// How an adapter's file fits the model. Serialised for the page.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -41,15 +43,10 @@ pub struct CoverageReport {
 }
 
 impl CoverageReport {
-    /// Fills in what the header's metadata tells, then the summary.
-    pub(super) fn finish(mut self, metadata: &BTreeMap<String, String>) -> Self {
-        let known = |key: &str| {
-            metadata.get(key).filter(|value| !value.is_empty() && *value != "None").cloned()
-        };
-        self.base_model = ["ss_base_model_version", "ss_sd_model_name", "modelspec.architecture"]
-            .into_iter()
-            .find_map(known);
-        self.trigger_words = trigger_words(metadata);
+    /// Fills in what the header's metadata tells, then the summary. `alpha_told`: by any module.
+    pub(super) fn finish(mut self, metadata: &BTreeMap<String, String>, alpha_told: bool) -> Self {
+        self.base_model = base::told(metadata).map(short);
+        self.trigger_words = trigger_words(metadata).iter().map(|words| short(words)).collect();
         let range = |[low, high]: [String; 2]| {
             if low == high { low } else { format!("{low} to {high}") }
         };
@@ -59,11 +56,12 @@ impl CoverageReport {
         );
         self.summary += &match self.ranks {
             [_, 0] => "whole factors".to_string(),
-            ranks => format!(
-                "rank {}, alpha {}",
-                range(ranks.map(|rank| rank.to_string())),
-                range(self.alphas.map(|alpha| alpha.to_string())),
-            ),
+            ranks => {
+                let ranks = range(ranks.map(|rank| rank.to_string()));
+                let alphas = range(self.alphas.map(|alpha| alpha.to_string()));
+                let alphas = if alpha_told { alphas } else { "not told".into() };
+                format!("rank {ranks}, alpha {alphas}")
+            }
         };
         if let Some(base) = &self.base_model {
             self.summary += &format!("; trained on {base}");
@@ -75,6 +73,11 @@ impl CoverageReport {
     }
 }
 
+/// What metadata says, of which anything may be in it, for one line.
+fn short(text: &str) -> String {
+    shown(text, 120)
+}
+
 /// `modelspec.trigger_phrase` first, then the tags of kohya's `ss_tag_frequency`
 /// (`{"data set": {"tag": count}}`), the most frequent first; ten at most.
 fn trigger_words(metadata: &BTreeMap<String, String>) -> Vec<String> {
@@ -84,7 +87,9 @@ fn trigger_words(metadata: &BTreeMap<String, String>) -> Vec<String> {
     let sets = metadata.get("ss_tag_frequency").and_then(|text| serde_json::from_str(text).ok());
     if let Some(Value::Object(sets)) = sets {
         for (tag, count) in sets.values().filter_map(Value::as_object).flatten() {
-            *counts.entry(tag.trim().to_string()).or_default() += count.as_u64().unwrap_or(0);
+            let count = count.as_u64().unwrap_or(0);
+            let sum: &mut u64 = counts.entry(tag.trim().to_string()).or_default();
+            *sum = sum.saturating_add(count);
         }
     }
     let mut tags: Vec<_> = counts.into_iter().filter(|(tag, _)| !tag.is_empty()).collect();

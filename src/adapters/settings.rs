@@ -1,17 +1,24 @@
 //! Rank and alpha that stand outside an adapter's tensors: in the header's metadata, or in an
 //! `adapter_config.json` beside the file.
 
-use regex::Regex;
+use regex::{Regex, RegexBuilder};
 use serde_json::Value;
 
-use super::file::{BROKEN, Part};
-use crate::error::{Error, Result};
-use crate::weights::Index;
+use super::file::Part;
+use crate::weights::{Index, parse_json};
+
+/// Stable Diffusion has some hundred layers: more patterns than that are no settings.
+const MOST_PATTERNS: usize = 1000;
+
+/// Bytes of a compiled pattern; a module's path takes some thousand.
+const MOST_COMPILED: usize = 1 << 18;
 
 /// What the two places say of each part of the model.
 pub(super) struct Settings {
     unet: PartSettings,
     text_encoder: PartSettings,
+    /// What of them can't be used, as sentences.
+    pub notes: Vec<String>,
 }
 
 struct PartSettings {
@@ -27,18 +34,19 @@ struct PartSettings {
 impl Settings {
     /// Reads diffusers' `lora_adapter_metadata` (`{"unet.r": 8, "unet.lora_alpha": 16, ...}`,
     /// `loaders/lora_base.py`) and PEFT's config; what the header says wins.
-    ///
-    /// # Errors
-    /// When the header's entry isn't JSON.
-    pub fn new(index: &Index, config: Option<&Value>) -> Result<Self> {
+    pub fn new(index: &Index, config: Option<&Value>) -> Self {
         const KEY: &str = "lora_adapter_metadata";
-        let parse = |text: &String| {
-            serde_json::from_str::<Value>(text).map_err(|error| {
-                Error::key(&index.file, KEY, format!("isn't JSON ({error})"), BROKEN)
-            })
+        let mut notes = Vec::new();
+        let header = match index.metadata.get(KEY).map(|text| parse_json(text)).transpose() {
+            Ok(header) => header,
+            Err(error) => {
+                notes.push(format!(
+                    "The header's {KEY} isn't JSON ({error}), so that rank and alpha aren't taken from it"
+                ));
+                None
+            }
         };
-        let header = index.metadata.get(KEY).map(parse).transpose()?;
-        let part = |prefix: &str| {
+        let mut part = |prefix: &str| {
             let get = |field: &str| {
                 let header = header.as_ref();
                 header
@@ -51,13 +59,17 @@ impl Settings {
             PartSettings {
                 // PEFT's LoHa and LoKr call it alpha.
                 alpha: get("lora_alpha").or_else(|| get("alpha")).and_then(number),
-                alpha_patterns: get("alpha_pattern").map(patterns).unwrap_or_default(),
+                alpha_patterns: patterns("alpha_pattern", get("alpha_pattern"), &mut notes),
                 rank: get("r").and_then(number),
-                rank_patterns: get("rank_pattern").map(patterns).unwrap_or_default(),
+                rank_patterns: patterns("rank_pattern", get("rank_pattern"), &mut notes),
                 rank_stabilised: get("use_rslora") == Some(&Value::Bool(true)),
             }
         };
-        Ok(Self { unet: part("unet"), text_encoder: part("text_encoder") })
+        let (unet, text_encoder) = (part("unet"), part("text_encoder"));
+        // Both parts of the model read the same.
+        notes.sort();
+        notes.dedup();
+        Self { unet, text_encoder, notes }
     }
 
     /// PEFT's alpha of a module: `alpha_pattern` wins over `lora_alpha`.
@@ -93,15 +105,29 @@ fn special(patterns: &[(Regex, f32)], path: &str) -> Option<f32> {
 /// A key is a regular expression for a module's path or the end of it (`peft/utils/other.py`,
 /// `get_pattern_key`). PEFT takes the first in the file that fits, we the longest, which is that
 /// one wherever the order makes sense.
-fn patterns(value: &Value) -> Vec<(Regex, f32)> {
-    let mut keys: Vec<_> = value.as_object().into_iter().flatten().collect();
+fn patterns(field: &str, value: Option<&Value>, notes: &mut Vec<String>) -> Vec<(Regex, f32)> {
+    let mut keys: Vec<_> = value.and_then(Value::as_object).into_iter().flatten().collect();
     keys.sort_by_key(|(key, _)| std::cmp::Reverse(key.len()));
-    let compile = |(key, alpha): (&String, &Value)| {
-        Some((Regex::new(&format!("^(?:.*\\.)?(?:{key})$")).ok()?, number(alpha)?))
-    };
-    keys.into_iter().filter_map(compile).collect()
+    let mut unread = Vec::new();
+    let mut read = Vec::new();
+    for (key, number) in keys {
+        let pattern = format!("^(?:.*\\.)?(?:{key})$");
+        let regex = RegexBuilder::new(&pattern).size_limit(MOST_COMPILED).build();
+        match (regex, self::number(number)) {
+            (Ok(regex), Some(number)) if read.len() < MOST_PATTERNS => read.push((regex, number)),
+            _ => unread.push(key.as_str()),
+        }
+    }
+    if let Some(first) = unread.first() {
+        notes.push(format!(
+            "{} of the expressions in its {field} can't be read, the first being `{first}`: layers that \
+             they are for take what the others have",
+            unread.len()
+        ));
+    }
+    read
 }
 
 fn number(value: &Value) -> Option<f32> {
-    Some(value.as_f64()? as f32)
+    Some(value.as_f64()? as f32).filter(|number| number.is_finite())
 }

@@ -19,7 +19,7 @@ use crate::models::bands::Limits;
 use crate::models::{CLIPTextConfig, CLIPTextModel, UNet2DConditionConfig, UNet2DConditionModel};
 use crate::schedulers::{ModelScheduler, SchedulerConfig, SchedulerKind};
 use crate::tokenizer::{ClipTokenizer, TokenizerFiles};
-use crate::weights::{Checkpoint, Family, Source};
+use crate::weights::{Checkpoint, Family, Source, parse_json};
 
 /// What loading a model found, for people.
 #[derive(Debug, Clone, serde::Serialize)]
@@ -75,11 +75,9 @@ impl StableDiffusion {
         clip_merges: Option<&[u8]>,
     ) -> Result<Parts> {
         // Small things first, so that a bad config is told before two gigabytes are read.
-        let scheduler_config = SchedulerConfig::from_json(
-            "scheduler_config.json",
-            &checkpoint.scheduler_config.to_string(),
-        )?
-        .for_stable_diffusion();
+        let scheduler_config =
+            SchedulerConfig::from_value("scheduler_config.json", &checkpoint.scheduler_config)?
+                .for_stable_diffusion();
         let scheduler = SchedulerKind::from_config(&scheduler_config)?;
         let text_config = CLIPTextConfig::parse(&checkpoint.text_encoder)?;
         let unet_config = UNet2DConditionConfig::parse(&checkpoint.unet)?;
@@ -263,14 +261,13 @@ impl StableDiffusion {
     /// # Errors
     /// Whatever is wrong with the file; the model stays as it was.
     pub fn add_adapter(&self, source: &dyn Source, config: Option<&str>) -> Result<u64> {
-        let config =
-            config.map(serde_json::from_str::<serde_json::Value>).transpose().map_err(|error| {
-                Error::file(
-                    "adapter_config.json",
-                    format!("isn't JSON ({error})"),
-                    "Copy the file again from where the adapter came from",
-                )
-            })?;
+        let config = config.map(parse_json).transpose().map_err(|error| {
+            Error::file(
+                "adapter_config.json",
+                format!("isn't JSON ({error})"),
+                "Copy the file again from where the adapter came from",
+            )
+        })?;
         let adapter =
             file::read(source, config.as_ref(), &self.file_sites(), self.layout.as_ref())?;
         self.attach(adapter)

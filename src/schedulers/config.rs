@@ -95,27 +95,22 @@ pub(super) fn within(
 }
 
 impl SchedulerConfig {
-    /// Reads the JSON text of `file` (its name, for messages).
-    ///
-    /// Python writes infinities as bare words (`"lambda_min_clipped": -Infinity`), which is no
-    /// JSON: they read as null.
+    /// Reads what `file` (its name, for messages) holds.
     ///
     /// # Errors
-    /// Text that is no JSON object; a field of the wrong type, by name.
-    pub fn from_json(file: &str, json: &str) -> Result<Self> {
+    /// No JSON object; a field of the wrong type, by name.
+    pub fn from_value(file: &str, value: &serde_json::Value) -> Result<Self> {
         let remedy = "Take the scheduler_config.json of a diffusers model";
-        let value: serde_json::Value = serde_json::from_str(&without_infinities(json))
-            .map_err(|e| Error::file(file, format!("not valid JSON: {e}"), remedy))?;
         let serde_json::Value::Object(fields) = value else {
             return Err(Error::file(file, "not a JSON object", remedy));
         };
         // serde's message does not say which field it was: try them one by one.
-        for (name, value) in &fields {
+        for (name, value) in fields {
             let one = serde_json::Map::from_iter([(name.clone(), value.clone())]);
             serde_json::from_value::<Self>(one.into())
                 .map_err(|e| Error::key(file, name, e.to_string(), remedy))?;
         }
-        serde_json::from_value(fields.into()).map_err(|e| Error::file(file, e.to_string(), remedy))
+        serde_json::from_value(value.clone()).map_err(|e| Error::file(file, e.to_string(), remedy))
     }
 
     /// The config as diffusers' `StableDiffusionPipeline` corrects it: `steps_offset` 1 and
@@ -147,6 +142,14 @@ impl SchedulerConfig {
         Ok(())
     }
 
+    /// The order of a solver of DPM-Solver's family, 1 to 3; refuses the flags that no such solver of
+    /// ours has.
+    pub(super) fn solver_order(&self) -> Result<usize> {
+        self.refuse(&["thresholding", "use_flow_sigmas"])?;
+        let order = self.solver_order.unwrap_or(2);
+        within("solver_order", order, 1..=3, "Use 2 for guided pictures")
+    }
+
     /// The range that `x0` is clamped to, where `clip_sample` (or its default) says so.
     pub(super) fn clip(&self, default: bool) -> Result<Option<f64>> {
         if !self.clip_sample.unwrap_or(default) {
@@ -168,33 +171,4 @@ impl SchedulerConfig {
         let known = [("zero", true), ("sigma_min", false)];
         word("final_sigmas_type", &self.final_sigmas_type, &known)
     }
-}
-
-/// Replaces the bare words `Infinity`, `-Infinity` and `NaN` outside strings by `null`.
-fn without_infinities(json: &str) -> String {
-    let mut out = String::with_capacity(json.len());
-    let mut rest = json;
-    let mut in_string = false;
-    while let Some(c) = rest.chars().next() {
-        let word = ["-Infinity", "Infinity", "NaN"].into_iter().find(|w| rest.starts_with(w));
-        let length = match (in_string, word) {
-            (false, Some(word)) => {
-                out.push_str("null");
-                word.len()
-            }
-            // An escaped character never ends a string.
-            (true, _) if c == '\\' => {
-                let escaped = rest.chars().take(2).map(char::len_utf8).sum();
-                out.push_str(&rest[..escaped]);
-                escaped
-            }
-            _ => {
-                in_string ^= c == '"';
-                out.push(c);
-                c.len_utf8()
-            }
-        };
-        rest = &rest[length..];
-    }
-    out
 }

@@ -3,7 +3,7 @@
 
 use super::base::{Base, Defaults};
 use super::call::{Call, Mix, noise_seen};
-use super::config::{within, word};
+use super::config::word;
 use super::dpm_solver::most_orders;
 use super::ladder::{self, FinalLevel, Level, SolverOptions};
 use super::sigmas::Layout;
@@ -14,18 +14,12 @@ pub(super) const DEFAULTS: Defaults = Defaults::LEVELS;
 
 pub(super) fn plan(config: &SchedulerConfig, n: usize) -> Result<Plan> {
     let base = Base::resolve(config, &DEFAULTS)?;
-    config.refuse(&["thresholding", "use_flow_sigmas"])?;
+    let order = config.solver_order()?;
     // diffusers takes the words of its other solvers for its own.
     let words = ["deis", "dpmsolver", "dpmsolver++"].map(|word| (word, ()));
     word("algorithm_type", &config.algorithm_type, &words)?;
     let words = ["logrho", "midpoint", "heun", "bh1", "bh2"].map(|word| (word, ()));
     word("solver_type", &config.solver_type, &words)?;
-    let order = within(
-        "solver_order",
-        config.solver_order.unwrap_or(2),
-        1..=3,
-        "Use 2 for guided pictures",
-    )?;
     let options = SolverOptions {
         layout: Layout::resolve(config, false)?,
         lambda_min_clipped: f64::NEG_INFINITY,

@@ -3,7 +3,7 @@
 
 use super::base::{Base, Defaults};
 use super::call::{Call, Mix};
-use super::config::{unsupported, within};
+use super::config::unsupported;
 use super::dpm_solver::{self, Algorithm};
 use super::ladder::{self, SolverOptions};
 use super::sigmas::Layout;
@@ -16,15 +16,9 @@ pub(super) const DEFAULTS: Defaults = Defaults::LEVELS;
 /// config says.
 pub(super) fn plan(config: &SchedulerConfig, n: usize, sde: bool, karras: bool) -> Result<Plan> {
     let base = Base::resolve(config, &DEFAULTS)?;
-    config.refuse(&["thresholding", "use_flow_sigmas"])?;
+    let order = config.solver_order()?;
     let algorithm = Algorithm { sde, ..Algorithm::resolve(config)? };
     let heun = dpm_solver::is_heun(config)?;
-    let order = within(
-        "solver_order",
-        config.solver_order.unwrap_or(2),
-        1..=3,
-        "Use 2 for guided pictures",
-    )?;
     if order == 3 && sde && !algorithm.data {
         return Err(unsupported("solver_order", "3 has no sde-dpmsolver", "Use 2"));
     }

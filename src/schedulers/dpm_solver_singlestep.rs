@@ -3,7 +3,7 @@
 
 use super::base::{Base, Defaults, Spacing};
 use super::call::{Call, Mix};
-use super::config::{unsupported, within};
+use super::config::unsupported;
 use super::dpm_solver::{self, Algorithm};
 use super::ladder;
 use super::sigmas::Layout;
@@ -22,7 +22,7 @@ fn orders(order: usize, n: usize, lower_order_final: bool, ends_at_zero: bool) -
 pub(super) fn plan(config: &SchedulerConfig, n: usize) -> Result<Plan> {
     // The class knows one spacing.
     let base = Base { spacing: Spacing::Linspace, ..Base::resolve(config, &DEFAULTS)? };
-    config.refuse(&["thresholding", "use_flow_sigmas"])?;
+    let order = config.solver_order()?;
     let algorithm = Algorithm::resolve(config)?;
     if algorithm.sde && !algorithm.data {
         return Err(unsupported(
@@ -32,12 +32,6 @@ pub(super) fn plan(config: &SchedulerConfig, n: usize) -> Result<Plan> {
         ));
     }
     let heun = dpm_solver::is_heun(config)?;
-    let order = within(
-        "solver_order",
-        config.solver_order.unwrap_or(2),
-        1..=3,
-        "Use 2 for guided pictures",
-    )?;
     let layout = Layout::resolve(config, false)?;
     let options = dpm_solver::ladder_options(config, layout)?;
     let ladder = ladder::of_solver(&base, config, options, n)?;

@@ -3,7 +3,7 @@
 
 use super::base::{Base, Defaults};
 use super::call::{Call, Mix};
-use super::config::{unsupported, within, word};
+use super::config::{unsupported, word};
 use super::dpm_solver::{Algorithm, most_orders};
 use super::ladder::{self, FinalLevel, Level, SolverOptions};
 use super::sigmas::Layout;
@@ -89,7 +89,7 @@ fn solve(mut rows: Vec<Vec<f64>>) -> Vec<f64> {
 
 pub(super) fn plan(config: &SchedulerConfig, n: usize) -> Result<Plan> {
     let base = Base::resolve(config, &DEFAULTS)?;
-    config.refuse(&["thresholding", "use_flow_sigmas"])?;
+    let order = config.solver_order()?;
     if config.solver_p.is_some() {
         return Err(unsupported(
             "solver_p",
@@ -103,12 +103,6 @@ pub(super) fn plan(config: &SchedulerConfig, n: usize) -> Result<Plan> {
         algorithm: Algorithm { data: config.predict_x0.unwrap_or(true), sde: false },
         bh1: word("solver_type", &config.solver_type, &words)?,
     };
-    let order = within(
-        "solver_order",
-        config.solver_order.unwrap_or(2),
-        1..=3,
-        "Use 2 for guided pictures",
-    )?;
     let options = SolverOptions {
         layout: Layout::resolve(config, false)?,
         lambda_min_clipped: f64::NEG_INFINITY,

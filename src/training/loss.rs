@@ -170,11 +170,13 @@ mod tests {
 
     /// Stable Diffusion's betas.
     fn config(prediction: &str) -> SchedulerConfig {
-        let json = format!(
-            r#"{{"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear",
-                 "prediction_type": "{prediction}"}}"#
-        );
-        SchedulerConfig::from_json("scheduler_config.json", &json).unwrap()
+        SchedulerConfig {
+            beta_start: Some(0.00085),
+            beta_end: Some(0.012),
+            beta_schedule: Some("scaled_linear".into()),
+            prediction_type: Some(prediction.into()),
+            ..SchedulerConfig::default()
+        }
     }
 
     fn diffusion(prediction: &str) -> Diffusion {

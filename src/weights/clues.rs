@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::{Index, Source};
+use super::{Index, Source, text};
 use crate::error::Result;
 use crate::keys::clues::Clues;
 use crate::keys::family::Prediction;
@@ -122,8 +122,8 @@ fn from_metadata(index: &Index, clues: &mut Clues) {
 
 /// The two fields that matter of an ldm configuration (such as `v2-inference-v.yaml`).
 fn from_yaml(yaml: &dyn Source, clues: &mut Clues) -> Result<()> {
-    let text = yaml.read_all()?;
-    let text = String::from_utf8_lossy(&text);
+    let bytes = yaml.read_all()?;
+    let text = text::unicode(&bytes).unwrap_or_else(|| String::from_utf8_lossy(&bytes).into());
     let file = yaml.name().rsplit('/').next().unwrap_or_default();
     let says = |field: &str, value: &str| format!("{file} says {field}: {value}");
     let unet = yaml_field(&text, "unet_config");

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::Source;
+use super::mistaken::{self, ENOUGH, Mistaken};
 use crate::error::{Error, Result};
 
 /// The longest header that the reference implementation accepts.
@@ -125,8 +126,8 @@ pub struct Index {
 }
 
 const DAMAGED: &str = "The file is damaged or was cut short: download or copy it again";
-const NOT_SAFETENSORS: &str =
-    "Only .safetensors files are read; convert a .ckpt or .pt file with its own tool first";
+const NOT_SAFETENSORS: &str = "Only .safetensors files are read: download the file again, or \
+                               convert one of another kind with its own tool first";
 
 impl Index {
     /// Reads and checks a header: every tensor's type, shape and byte range, which must lie within
@@ -140,22 +141,24 @@ impl Index {
         if len == 0 {
             return Err(Error::file(file, "is empty", DAMAGED));
         }
-        if len < 8 {
-            return Err(Error::file(
-                file,
-                "is no safetensors file: it is shorter than the 8 bytes such a file starts with",
-                NOT_SAFETENSORS,
-            ));
-        }
-        let mut prefix = [0; 8];
-        source.read(0, &mut prefix)?;
-        let header_len = u64::from_le_bytes(prefix);
+        let mut start = vec![0; len.min(ENOUGH as u64) as usize];
+        source.read(0, &mut start)?;
+        let other = || {
+            let Mistaken { what, remedy } = mistaken::recognise(&start)?;
+            Some(Error::file(file, format!("is {what}"), remedy))
+        };
+        let Some((prefix, _)) = start.split_first_chunk::<8>() else {
+            let problem =
+                "is no safetensors file: it is shorter than the 8 bytes such a file starts with";
+            return Err(other().unwrap_or_else(|| Error::file(file, problem, DAMAGED)));
+        };
+        let header_len = u64::from_le_bytes(*prefix);
         // Only an implausible length is looked at as another format's first bytes: 640 bytes of
-        // header start like a pickle.
-        if header_len > len - 8
-            && let Some(what) = other_format(&prefix)
+        // header start like a pickle. A header has two bytes at least.
+        if (header_len < 2 || header_len > len - 8)
+            && let Some(error) = other()
         {
-            return Err(Error::file(file, format!("is {what}"), NOT_SAFETENSORS));
+            return Err(error);
         }
         if header_len > MAX_HEADER {
             return Err(Error::file(
@@ -187,18 +190,15 @@ impl Index {
         let mut metadata = BTreeMap::new();
         for (key, entry) in header {
             if key == "__metadata__" {
-                // A tool that has none to write writes null.
-                if entry.is_null() {
-                    continue;
+                // Whatever else it is, such as the null of a tool that has nothing to say: the
+                // tensors don't need it.
+                if let Value::Object(entries) = entry {
+                    let text = |(name, value)| match value {
+                        Value::String(text) => Some((name, text)),
+                        _ => None,
+                    };
+                    metadata.extend(entries.into_iter().filter_map(text));
                 }
-                let entries = entry.as_object().ok_or_else(|| {
-                    Error::key(file, &key, "the metadata isn't a list of strings", DAMAGED)
-                })?;
-                metadata.extend(
-                    entries
-                        .iter()
-                        .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.into()))),
-                );
                 continue;
             }
             if let Some(name) = entry["dtype"].as_str()
@@ -228,6 +228,14 @@ impl Index {
         let mut bytes = vec![0; info.bytes as usize];
         source.read(info.offset, &mut bytes)?;
         Ok(to_f32(info.dtype, &bytes))
+    }
+
+    /// Whether one tensor holds nothing but zeros.
+    ///
+    /// # Errors
+    /// As [`Self::read_f32`].
+    pub fn is_zero(&self, source: &dyn Source, key: &str) -> Result<bool> {
+        Ok(self.read_f32(source, key)?.iter().all(|&value| value == 0.0))
     }
 
     /// One tensor's place.
@@ -292,23 +300,6 @@ fn f8_e4m3(byte: u8) -> f32 {
         _ => (1.0 + mantissa / 8.0) * 2f32.powi(exponent - 7),
     };
     if byte & 0x80 == 0 { magnitude } else { -magnitude }
-}
-
-/// Files that people drop by mistake, told by their first bytes.
-fn other_format(prefix: &[u8; 8]) -> Option<&'static str> {
-    Some(match prefix {
-        [b'P', b'K', 3, 4, ..] => "a zip archive, perhaps a PyTorch .ckpt, .pt or .bin file",
-        [0x80, 2..=5, ..] => "a Python pickle (an old .ckpt, .pt or .bin file)",
-        [0x89, b'P', b'N', b'G', ..] => "a PNG picture",
-        [0xFF, 0xD8, 0xFF, ..] => "a JPEG picture",
-        [b'R', b'I', b'F', b'F', ..] => "a RIFF file, perhaps a WebP picture",
-        [b'G', b'G', b'U', b'F', ..] => "a GGUF file",
-        [b'v', b'e', b'r', b's', b'i', b'o', b'n', b' '] => {
-            "a git-lfs pointer: the text that stands for a file, not the file itself"
-        }
-        [b'<', b'!' | b'h' | b'H', ..] => "an HTML page, perhaps a saved login or error page",
-        _ => return None,
-    })
 }
 
 fn parse_entry(entry: &Value, data: u64, len: u64) -> std::result::Result<TensorInfo, String> {

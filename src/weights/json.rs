@@ -1,14 +1,13 @@
-//! The small JSON files of a model's folder.
+//! The small JSON files that lie beside weights.
 
 use std::rc::Rc;
 
 use serde_json::Value;
 
-use super::Source;
+use super::{Source, text};
 use crate::error::{Error, Result};
 
-/// Reads a JSON object. Python writes infinities as bare words (`"lambda_min_clipped": -Infinity`, in
-/// every DPM-Solver's config), which is no JSON: they read as null, which stands for a field's default.
+/// Reads a file that holds a JSON object.
 ///
 /// # Errors
 /// Text that is no JSON object.
@@ -20,11 +19,20 @@ pub(super) fn read_json(source: &Rc<dyn Source>) -> Result<Value> {
             "Download the file again; a config is a small JSON file",
         )
     };
-    let bytes = source.read_all()?;
-    let text = String::from_utf8(bytes).map_err(|_| damaged("isn't text (UTF-8)".into()))?;
-    let value: Value = serde_json::from_str(&without_infinities(&text))
-        .map_err(|error| damaged(format!("isn't JSON ({error})")))?;
+    let text = text::unicode(&source.read_all()?);
+    let text = text.ok_or_else(|| damaged("isn't text (UTF-8 or UTF-16)".into()))?;
+    let value = parse_json(&text).map_err(|error| damaged(format!("isn't JSON ({error})")))?;
     if value.is_object() { Ok(value) } else { Err(damaged("isn't a JSON object".into())) }
+}
+
+/// Parses JSON as tools in Python write it: with infinities as bare words (`"lambda_min_clipped":
+/// -Infinity`, in every DPM-Solver's config), which is no JSON. They read as null, which stands for a
+/// field's default. A byte order mark is passed over.
+///
+/// # Errors
+/// serde's, where it is no JSON.
+pub fn parse_json(text: &str) -> serde_json::Result<Value> {
+    serde_json::from_str(&without_infinities(text.trim_start_matches('\u{FEFF}')))
 }
 
 /// Replaces the bare words `Infinity`, `-Infinity` and `NaN` outside strings by `null`.
@@ -54,4 +62,21 @@ fn without_infinities(json: &str) -> String {
         rest = &rest[length..];
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn infinities_are_null_and_strings_stay() {
+        let text =
+            r#"\u{FEFF}{"a": -Infinity, "b": [NaN, Infinity], "c": "NaN \" -Infinity", "é": 1}"#;
+        let text = text.replace(r"\u{FEFF}", "\u{FEFF}");
+        let expected = serde_json::json!({
+            "a": null, "b": [null, null], "c": "NaN \" -Infinity", "é": 1,
+        });
+        assert_eq!(parse_json(&text).unwrap(), expected);
+        assert!(parse_json("{\"a\": Infinit}").is_err());
+    }
 }
