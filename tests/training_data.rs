@@ -264,3 +264,31 @@ fn pictures_become_a_data_set() {
     let error = prepare(json!({}), Vec::new()).unwrap_err();
     assert!(error.starts_with("pictures: there is none to train on"), "{error}");
 }
+
+/// Portrait and landscape have as many latents, which lie in other places.
+#[test]
+fn a_guess_and_the_nearest_picture_keep_their_shape() {
+    let model = model();
+    let dataset = tuning::dataset(&[[8, 16], [16, 8]]);
+    let json =
+        json!({"targets": "attention", "blocks": ["mid"], "rank": 1, "batch": 1, "steps": 2});
+    let mut trainer = try_trainer(&model, &config(json), &dataset, None).unwrap();
+    assert!(trainer.first_guess().is_none());
+    let mut shapes = Vec::new();
+    while !trainer.finished() {
+        trainer.run_step().unwrap();
+        let (latents, shape) = trainer.first_guess().unwrap();
+        assert_eq!(latents.len(), 4 * 8 * 16);
+        shapes.push(shape);
+    }
+    // Two steps of one picture each are an epoch.
+    shapes.sort_unstable();
+    assert_eq!(shapes, [[4, 8, 16], [4, 16, 8]]);
+
+    let landscape = &dataset.examples[0].latents;
+    let (name, cosine) = trainer.nearest(&landscape.mean, [4, 8, 16]).unwrap();
+    assert!(name == "picture 0" && (cosine - 1.0).abs() < 1e-6, "{name}: {cosine}");
+    let (name, cosine) = trainer.nearest(&landscape.mean, [4, 16, 8]).unwrap();
+    assert!(name == "picture 1" && cosine.abs() < 0.3, "{name}: {cosine}");
+    assert!(trainer.nearest(&landscape.mean, [4, 4, 32]).is_none());
+}

@@ -183,7 +183,7 @@ impl Preparation {
         config: &Config,
     ) -> Result<Self> {
         // Before anything is encoded: a size that is out of range would take the memory.
-        check::config(config)?;
+        config.check()?;
         check::model(&model)?;
         let count = |pictures: &[Picture], role| {
             pictures.iter().filter(|picture| picture.role == role).count()

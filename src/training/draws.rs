@@ -47,11 +47,12 @@ impl Draws {
             0..diffusion.timesteps(),
         );
         let mut random = generator(seed, stream(Stream::Noise, Stream::ClassNoise), counter);
-        let mut offsets = generator(seed, Stream::NoiseOffset, counter);
+        let offset = stream(Stream::NoiseOffset, Stream::ClassNoiseOffset);
+        let mut offsets = generator(seed, offset, counter);
         let size = |i: &usize| examples[*i].latents.mean.len();
         let mut noise = |i: &usize| {
             let mut noise = random.randn(size(i));
-            if config.noise_offset > 0.0 && !class {
+            if config.noise_offset > 0.0 {
                 let channels = examples[*i].latents.shape[0];
                 let offsets = offsets.randn(channels);
                 for (plane, offset) in noise.chunks_mut(size(i) / channels).zip(offsets) {

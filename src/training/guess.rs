@@ -17,18 +17,17 @@ impl Trainer {
         guess.flatten(0, 3)
     }
 
-    /// The latents that the model took the first sample of the last pass to be, `[4, h, w]`, with
-    /// their height and width.
-    pub fn first_guess(&self) -> Option<(&[f32], [usize; 2])> {
-        let mut shapes = self.dataset.examples.iter().map(|example| example.latents.shape);
-        let fits = |[c, h, w]: &[usize; 3]| c * h * w == self.guess.len();
-        let [_, height, width] = shapes.find(fits)?;
-        Some((&self.guess, [height, width]))
+    /// The latents that the model took the first sample of the last pass to be, and their shape
+    /// `[4, h, w]`.
+    pub fn first_guess(&self) -> Option<(&[f32], [usize; 3])> {
+        let (latents, shape) = &self.guess;
+        (!latents.is_empty()).then_some((latents, *shape))
     }
 
-    /// The training picture whose latents are nearest to these, and the cosine between the two:
-    /// close to 1, the picture is a copy.
-    pub fn nearest(&self, latents: &[f32]) -> Option<(&str, f64)> {
+    /// The training picture whose latents are nearest to these of this shape `[4, h, w]`, and the
+    /// cosine between the two: close to 1, the picture is a copy. A picture of another shape isn't
+    /// compared, also where it has as many numbers.
+    pub fn nearest(&self, latents: &[f32], shape: [usize; 3]) -> Option<(&str, f64)> {
         let cosine = |other: &[f32]| {
             let dot = |a: &[f32], b: &[f32]| -> f64 {
                 a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
@@ -36,7 +35,7 @@ impl Trainer {
             dot(latents, other) / (dot(latents, latents) * dot(other, other)).sqrt().max(1e-12)
         };
         let train = self.dataset.of(Role::Train).into_iter();
-        let alike = train.filter(|example| example.latents.mean.len() == latents.len());
+        let alike = train.filter(|example| example.latents.shape == shape);
         let each = alike.map(|example| (example.name.as_str(), cosine(&example.latents.mean)));
         each.max_by(|a, b| a.1.total_cmp(&b.1))
     }

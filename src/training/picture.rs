@@ -44,7 +44,9 @@ impl Picture {
     ) -> Result<Self> {
         let name = name.into();
         let count = rgba.len();
-        let pixels = RgbaImage::from_raw(width as u32, height as u32, rgba)
+        let sides = u32::try_from(width).ok().zip(u32::try_from(height).ok());
+        let pixels = sides
+            .and_then(|(width, height)| RgbaImage::from_raw(width, height, rgba))
             .filter(|pixels| pixels.width() > 0 && pixels.height() > 0 && count > 0);
         let Some(pixels) = pixels else {
             let problem = format!("has {count} bytes where {width} x {height} pixels need 4 each");
@@ -91,10 +93,13 @@ impl Picture {
         imageops::crop_imm(&resized, x, y, width as u32, height as u32).to_image()
     }
 
-    /// 16 x 16 levels of grey: enough to tell duplicates and blank pictures.
-    fn thumbnail(&self) -> Vec<f32> {
-        let small = imageops::thumbnail(&self.covering(self.size()), 16, 16);
-        small.pixels().map(|pixel| pixel.0.map(f32::from).iter().sum::<f32>() / 3.0).collect()
+    /// 16 x 16 levels of grey, enough to tell duplicates; and how far the levels of the picture itself,
+    /// of whose texture a thumbnail has lost all, lie from their mean.
+    fn thumbnail(&self) -> (Vec<f32>, f32) {
+        let grey = |pixel: &image::Rgb<u8>| pixel.0.map(f32::from).iter().sum::<f32>() / 3.0;
+        let whole = self.covering(self.size());
+        let small = imageops::thumbnail(&whole, 16, 16);
+        (small.pixels().map(grey).collect(), spread(whole.pixels().map(grey)))
     }
 }
 
@@ -129,9 +134,23 @@ impl Buckets {
     }
 }
 
+/// Levels of grey that differ less than this from their mean show nothing.
+const BLANK: f32 = 2.0;
+
+/// The standard deviation.
+fn spread(levels: impl Iterator<Item = f32>) -> f32 {
+    let (mut count, mut sum, mut squares) = (0.0, 0.0, 0.0);
+    for level in levels.map(f64::from) {
+        (count, sum, squares) = (count + 1.0, sum + level, squares + level * level);
+    }
+    let mean = sum / f64::max(count, 1.0);
+    (squares / f64::max(count, 1.0) - mean * mean).max(0.0).sqrt() as f32
+}
+
 /// What a person should know of each picture before training on it, as sentences.
 pub fn warnings(pictures: &[Picture], side: usize) -> Vec<Vec<String>> {
-    let thumbnails: Vec<Vec<f32>> = pictures.iter().map(Picture::thumbnail).collect();
+    let (thumbnails, spreads): (Vec<Vec<f32>>, Vec<f32>) =
+        pictures.iter().map(Picture::thumbnail).unzip();
     let each = pictures.iter().zip(&thumbnails).enumerate();
     each.map(|(i, (picture, thumbnail))| {
         let mut found = Vec::new();
@@ -141,14 +160,15 @@ pub fn warnings(pictures: &[Picture], side: usize) -> Vec<Vec<String>> {
                 "Only {width} x {height} pixels: blown up to {side} it teaches blur."
             ));
         }
-        let mean = thumbnail.iter().sum::<f32>() / thumbnail.len().max(1) as f32;
-        let spread = thumbnail.iter().map(|x| (x - mean).powi(2)).sum::<f32>();
-        if (spread / thumbnail.len().max(1) as f32).sqrt() < 2.0 {
-            found.push("Nearly blank: there is nothing in it to learn.".into());
-        } else if let Some(twin) = thumbnails[..i].iter().position(|other| {
+        let alike = |other: &Vec<f32>| {
             let apart: f32 = other.iter().zip(thumbnail).map(|(a, b)| (a - b).abs()).sum();
             apart / (thumbnail.len().max(1) as f32) < 2.0
-        }) {
+        };
+        if spreads[i] < BLANK {
+            found.push("Nearly blank: there is nothing in it to learn.".into());
+        } else if spread(thumbnail.iter().copied()) < BLANK {
+            // Its thumbnail is that of every even texture.
+        } else if let Some(twin) = thumbnails[..i].iter().position(alike) {
             found.push(format!(
                 "The same picture as {}: what is there twice is learned twice.",
                 pictures[twin].name
@@ -172,6 +192,16 @@ mod tests {
             })
             .collect();
         Picture::new(format!("{width}x{height}"), "", Role::Train, [width, height], rgba).unwrap()
+    }
+
+    /// Black and white lines of this many pixels, which have grown grey in a thumbnail.
+    fn weave(lines: usize) -> Picture {
+        let level = |x: usize, y: usize| ((x / lines + y / lines) % 2 * 255) as u8;
+        let rgba = (0..600 * 600).flat_map(|i| {
+            let level = level(i % 600, i / 600);
+            [level, level, level, 255]
+        });
+        Picture::new("weave", "", Role::Train, [600, 600], rgba.collect()).unwrap()
     }
 
     #[test]
@@ -212,11 +242,15 @@ mod tests {
             gradient(512, 512, false),
             gradient(100, 400, false),
             blank.unwrap(),
+            weave(4),
+            weave(6),
         ];
         let warnings = warnings(&pictures, 512);
         assert!(warnings[0].is_empty() && warnings[1].is_empty(), "{warnings:?}");
         assert!(warnings[2][0].contains("same picture as 600x600"), "{warnings:?}");
         assert!(warnings[3][0].contains("Only 100 x 400"), "{warnings:?}");
         assert!(warnings[4].iter().any(|w| w.contains("blank")), "{warnings:?}");
+        // A texture is no blank, and two textures are no twins.
+        assert!(warnings[5].is_empty() && warnings[6].is_empty(), "{warnings:?}");
     }
 }

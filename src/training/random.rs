@@ -41,6 +41,8 @@ pub enum Stream {
     NoiseOffset = 13,
     /// The initial noise of previews.
     Preview = 14,
+    /// The noise offset of the class pictures.
+    ClassNoiseOffset = 15,
 }
 
 /// The generator of `stream` at `step`: each is as good as independent of all others.

@@ -10,11 +10,11 @@ use serde::{Deserialize, Serialize};
 pub enum Schedule {
     /// 1 all the time.
     Constant,
-    /// `1 - p`, with `p = step / steps`.
+    /// `1 - p`, p being the share that is done of the steps after the warm-up.
     Linear,
     /// `0.5 (1 + cos(pi p))`.
     Cosine,
-    /// 1, then linear to 0 over the last 20 %: nearly all of the movement of a constant rate, with
+    /// 1, then linear to 0 over the last 20 % of the run: nearly all of the movement of a constant rate, with
     /// the quiet end of a decaying one.
     #[default]
     ConstantThenLinear,
@@ -28,15 +28,17 @@ impl Schedule {
     /// rising linearly.
     ///
     /// The warm-up is `(step + 1) / warmup`: diffusers' and kohya's `step / warmup` wastes step 0.
-    /// Past the last step the schedule stays at its end.
+    /// What falls begins after the warm-up, as theirs does (diffusers `optimization.py`). Past the
+    /// last step the schedule stays at its end.
     pub fn multiplier(self, step: usize, steps: usize, warmup: usize) -> f64 {
         let rise = ((step + 1) as f64 / warmup.max(1) as f64).min(1.0);
-        let p = (step as f64 / steps.max(1) as f64).min(1.0);
+        let share = |step: usize, of: usize| (step as f64 / of.max(1) as f64).min(1.0);
+        let fallen = share(step.saturating_sub(warmup), steps.saturating_sub(warmup));
         rise * match self {
             Self::Constant => 1.0,
-            Self::Linear => 1.0 - p,
-            Self::Cosine => 0.5 * (1.0 + (PI * p).cos()),
-            Self::ConstantThenLinear => ((1.0 - p) / DECAY).min(1.0),
+            Self::Linear => 1.0 - fallen,
+            Self::Cosine => 0.5 * (1.0 + (PI * fallen).cos()),
+            Self::ConstantThenLinear => ((1.0 - share(step, steps)) / DECAY).min(1.0),
         }
     }
 
@@ -105,7 +107,28 @@ mod tests {
         close(at(8), 0.9, 1e-12);
         close(at(9), 1.0, 0.0);
         close(at(50), 1.0, 0.0);
-        close(Schedule::Linear.multiplier(4, 100, 10), 0.5 * 0.96, 1e-12);
+        close(Schedule::Linear.multiplier(4, 100, 10), 0.5, 1e-12);
+    }
+
+    /// `diffusers.get_scheduler(name, num_warmup_steps=10, num_training_steps=100)`, whose steps from
+    /// the end of the warm-up on are ours: `get_last_lr()` of a rate of 1.
+    #[test]
+    fn what_falls_after_a_warm_up_falls_as_in_diffusers() {
+        let at = |schedule: Schedule, step| schedule.multiplier(step, 100, 10);
+        let theirs = [
+            (10, 1.0, 1.0),
+            (11, 0.988_888_888_889, 0.999_695_413_510),
+            (33, 0.744_444_444_444, 0.847_329_185_229),
+            (55, 0.5, 0.5),
+            (78, 0.244_444_444_444, 0.140_330_099_831),
+            (99, 0.011_111_111_111, 0.000_304_586_490),
+        ];
+        for (step, linear, cosine) in theirs {
+            close(at(Schedule::Linear, step), linear, 1e-9);
+            close(at(Schedule::Cosine, step), cosine, 1e-9);
+        }
+        // A run that is all warm-up.
+        close(Schedule::Cosine.multiplier(99, 100, 200), 0.5, 1e-12);
     }
 
     #[test]

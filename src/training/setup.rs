@@ -48,7 +48,7 @@ impl Setup {
         dataset: Rc<Dataset>,
         reference: Option<Rc<Reference>>,
     ) -> Result<Self> {
-        check::config(&config)?;
+        config.check()?;
         if config.init == init::Init::Pissa && reference.is_some() {
             return Err(Error::setting(
                 "init",
@@ -178,7 +178,7 @@ impl Setup {
             gradient: vec![0.0; count],
             loss: 0.0,
             pending: Vec::new(),
-            guess: Vec::new(),
+            guess: (Vec::new(), [0; 3]),
             baseline: None,
             history: Vec::new(),
         })

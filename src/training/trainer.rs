@@ -79,8 +79,8 @@ pub struct Trainer {
     pub(super) loss: f64,
     /// Weight of each sample of the pass in flight, in the order of the errors.
     pub(super) pending: Vec<f64>,
-    /// Of the first sample of the last pass.
-    pub(super) guess: Vec<f32>,
+    /// Of the first sample of the last pass, and its shape; empty while the pass is under way.
+    pub(super) guess: (Vec<f32>, [usize; 3]),
     /// The base model's losses on the grid of [`Evaluation`](super::Evaluation).
     pub(super) baseline: Option<Vec<f32>>,
     /// Evaluations so far.
@@ -211,7 +211,11 @@ impl Trainer {
                 &mut sums,
             );
             errors.push(error);
-            guess.get_or_insert_with(|| self.guess(batch, answer));
+            if guess.is_none() {
+                let [_, channels, height, width] = answer.dims();
+                self.guess = (Vec::new(), [channels, height, width]);
+                guess = Some(self.guess(batch, answer));
+            }
             self.pending.extend(weights);
         }
         let mut all = vec![leaves::flatten(&self.adapter, sums, self.model.device())];
@@ -229,7 +233,7 @@ impl Trainer {
         self.meter.conclude(self.model.device());
         let (gradient, rest) = values.split_at(self.gradient.len().min(values.len()));
         let (errors, guess) = rest.split_at(self.pending.len().min(rest.len()));
-        self.guess = guess.to_vec();
+        self.guess.0 = guess.to_vec();
         let share = 1.0 / self.config.accumulation as f64;
         if self.micro == 0 {
             self.gradient.fill(0.0);

@@ -212,7 +212,7 @@ impl Offer {
         config: &Config,
         pictures: [usize; 3],
     ) -> Result<Estimate> {
-        super::check::config(config)?;
+        config.check()?;
         let unet = Unet::of(model);
         let total = unet.told(config)?;
         let notes = notes(config, pictures)?;

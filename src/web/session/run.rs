@@ -63,8 +63,8 @@ pub(super) struct Run {
     spent: previews::Spent,
     measured: measuring::Spent,
     notes: Vec<String>,
-    /// Final latents of the last picture drawn with the adapter.
-    latents: Vec<f32>,
+    /// Final latents of the last picture drawn with the adapter, and their shape.
+    latents: (Vec<f32>, [usize; 3]),
 }
 
 impl Run {
@@ -90,13 +90,13 @@ impl Run {
             spent: previews::Spent::default(),
             measured: measuring::Spent::default(),
             notes,
-            latents: Vec::new(),
+            latents: (Vec::new(), [0; 3]),
         })
     }
 
     /// A picture was drawn with the adapter.
-    pub(super) fn pictured(&mut self, latents: Vec<f32>) {
-        self.latents = latents;
+    pub(super) fn pictured(&mut self, latents: Vec<f32>, shape: [usize; 3]) {
+        self.latents = (latents, shape);
     }
 
     /// That has taken so long; `preview`: it was one that was due.
@@ -162,7 +162,7 @@ impl Run {
             preview: self.spent.is_preview_due(config, report.step, finished),
         };
         let guess = self.trainer.first_guess();
-        let thumbnail = guess.map(|(latents, [height, width])| {
+        let thumbnail = guess.map(|(latents, [_, height, width])| {
             model.latent_rgb.preview(latents, width, height).into()
         });
         let peak_bytes = self.trainer.peak_bytes();
@@ -196,7 +196,8 @@ impl Run {
         }
         self.measured.measured(seconds_since(started), evaluation.samples());
         let report = evaluation.finish(&mut self.trainer);
-        let nearest = self.trainer.nearest(&self.latents).filter(|_| !self.latents.is_empty());
+        let (latents, shape) = &self.latents;
+        let nearest = self.trainer.nearest(latents, *shape);
         let copying = nearest.map(|(name, similarity)| Copying { name: name.into(), similarity });
         Ok(Evaluated::Evaluation { report, copying })
     }
