@@ -13,9 +13,9 @@ use std::process::ExitCode;
 use std::rc::Rc;
 
 use lorakeet::error::{Error, Result};
-use lorakeet::image::{Rgba, to_rgba};
+use lorakeet::image::{Rgba, not_finite, to_rgba};
 use lorakeet::pipelines::{Phase, Settings, TextToImage};
-use lorakeet::weights::{FileSource, Index};
+use lorakeet::weights::{FileSource, Index, Source, text};
 use options::{Model, Screen, device};
 
 const USAGE: &str = "\
@@ -25,7 +25,8 @@ USAGE: text_to_image --model DIR_OR_FILE --prompt TEXT [OPTIONS]
   --negative TEXT       what to keep away from
   --adapter FILE[:UNET[:TE]]   a LoRA file, its strength for the UNet and for the text encoder
                         (1 and the same as the UNet's by default); may be given several times
-  --seed N              0 by default; the noise is that of PyTorch's CPU generator
+  --seed N              0 by default, -1 for a random one; the noise is that of PyTorch's CPU
+                        generator
   --steps N             20 by default
   --guidance X          7.5 by default; 1 means none
   --scheduler NAME      ddim, euler, euler_a, heun, dpmpp_2m, dpmpp_2m_karras, dpmpp_2m_sde,
@@ -61,17 +62,7 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if options::wants_help(&arguments) {
-        print!("{USAGE}{}", Model::USAGE);
-        return ExitCode::SUCCESS;
-    }
-    match parse(&arguments).and_then(|arguments| run(&arguments)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    options::end(&arguments, USAGE, || run(&parse(&arguments)?))
 }
 
 fn parse(arguments: &[String]) -> Result<Arguments> {
@@ -85,7 +76,7 @@ fn parse(arguments: &[String]) -> Result<Arguments> {
             "--prompt" => parsed.prompt = given.text()?,
             "--negative" => parsed.negative = given.text()?,
             "--adapter" => parsed.adapters.push(given.text()?),
-            "--seed" => parsed.seed = given.whole()?,
+            "--seed" => parsed.seed = given.seed()?,
             "--steps" => parsed.steps = Some(given.whole()?),
             "--guidance" => parsed.guidance = Some(given.number()?),
             "--scheduler" => parsed.scheduler = Some(given.text()?),
@@ -126,14 +117,21 @@ fn adapter(argument: &str) -> (&str, f32, f32) {
 
 fn run(arguments: &Arguments) -> Result<()> {
     let screen = Screen::new(arguments.quiet);
+    let out = arguments.out.as_deref().unwrap_or("picture.png");
+    for path in [Some(out), arguments.latents.as_deref()].into_iter().flatten() {
+        options::check_place(Path::new(path), false)?;
+    }
     let model = Rc::new(arguments.model.load(&device(), &screen)?);
     for argument in &arguments.adapters {
         let (file, unet, text_encoder) = adapter(argument);
-        let id = model.add_adapter(&FileSource::open(file)?, beside(file).as_deref())?;
+        let id = model.add_adapter(&FileSource::open(file)?, beside(file)?.as_deref())?;
         model.set_adapter(id, true, unet, text_encoder)?;
         let adapters = model.adapters();
         if let Some(attached) = adapters.iter().find(|attached| attached.id == id) {
             screen.say(&format!("{}: {}\n", attached.name, attached.report.summary));
+            for note in &attached.report.notes {
+                screen.say(&format!("{}: {note}\n", attached.name));
+            }
             if let Some(advice) = &attached.report.advice {
                 let steps = &advice.settings;
                 screen.say(&format!("{}: made for {steps} ({})\n", advice.name, advice.why));
@@ -177,22 +175,42 @@ fn run(arguments: &Arguments) -> Result<()> {
             break picture;
         }
     };
+    for note in work.notes() {
+        screen.say(&format!("{note}\n"));
+    }
     for lost in work.truncated() {
         screen.say(&format!("the prompt is too long; left out: {lost}\n"));
     }
     let [_, _, height, width] = picture.dims();
-    let pixels = to_rgba(&values(picture)?, width, height);
-    let out = arguments.out.as_deref().unwrap_or("picture.png");
-    write_png(out, &pixels)?;
-    screen.say(&format!("{out} after {:.1} s\n", started.elapsed().as_secs_f64()));
+    let planes = values(picture)?;
+    if let Some(note) = not_finite(&planes) {
+        screen.say(&format!("{note}\n"));
+    }
+    write_png(out, &to_rgba(&planes, width, height))?;
+    let (seconds, seed) = (started.elapsed().as_secs_f64(), arguments.seed);
+    screen.say(&format!("{out} of seed {seed} after {seconds:.1} s\n"));
     Ok(())
 }
 
-/// The text of an `adapter_config.json` in the adapter's folder, for PEFT's `adapter_model`.
-fn beside(adapter: &str) -> Option<String> {
+/// The text of an `adapter_config.json` in the adapter's folder, which is that of PEFT's
+/// `adapter_model`, or of the only adapter there, whatever its name.
+fn beside(adapter: &str) -> Result<Option<String>> {
     let path = Path::new(adapter);
-    let peft = path.file_stem().is_some_and(|stem| stem == "adapter_model");
-    peft.then(|| std::fs::read_to_string(path.with_file_name("adapter_config.json")).ok()).flatten()
+    let config = path.with_file_name("adapter_config.json");
+    if !config.is_file() {
+        return Ok(None);
+    }
+    let is_weights = |path: &Path| path.extension().is_some_and(|end| end == "safetensors");
+    let entries = config.parent().and_then(|folder| std::fs::read_dir(folder).ok());
+    let entries = entries.into_iter().flatten().flatten();
+    let alone = entries.filter(|entry| is_weights(&entry.path())).count() == 1;
+    if !alone && path.file_stem().is_none_or(|stem| stem != "adapter_model") {
+        return Ok(None);
+    }
+    let source = FileSource::open(&config)?;
+    let text = text::unicode(&source.read_all()?);
+    let problem = "isn't text (UTF-8 or UTF-16)";
+    text.map(Some).ok_or_else(|| Error::file(source.name(), problem, "Save it anew as UTF-8"))
 }
 
 fn read_noise(path: &str) -> Result<Vec<f32>> {
@@ -273,7 +291,11 @@ mod tests {
         assert!(message(&[]).starts_with("--model: is missing"));
         assert!(message(&["--what", "x"]).starts_with("--what: is not an option"));
         assert!(message(&["--seed"]).starts_with("--seed: needs a value"));
-        assert!(message(&["--seed", "-1"]).starts_with("--seed: is not a whole number"));
+        for seed in ["-2", "18446744073709551616", "1.5", "many"] {
+            assert!(message(&["--seed", seed]).starts_with("--seed: is no whole number from 0 to"));
+        }
+        let error = message(&["--model", MODEL, "--out", "no/such/folder/picture.png"]);
+        assert!(error.starts_with("no/such/folder/picture.png: can't be written"), "{error}");
         assert!(message(&["--size", "512"]).starts_with("--size: is not of the form"));
         assert!(message(&["--model", "no/such"]).starts_with("no/such: "));
         // A LoRA is no model, and a model is no LoRA.

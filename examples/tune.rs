@@ -6,6 +6,7 @@
 //! ```
 
 mod options;
+mod pictures;
 
 use std::cell::RefCell;
 use std::io::Write;
@@ -25,8 +26,9 @@ use lorakeet::training::{
     Config, Dataset, Evaluation, LeaveOneOut, Offer, Preparation, Preset, Reference, Setup,
     Trainer, evaluation, leave_one_out, reference,
 };
-use lorakeet::weights::{FileSource, Source};
-use options::{Model, Screen, device, mebi};
+use lorakeet::weights::{FileSource, Source, parse_json, text};
+use options::{Model, Screen, device, mebi, unwritable};
+use serde::Deserialize;
 
 /// Counts what a run takes.
 #[global_allocator]
@@ -35,7 +37,8 @@ static ALLOCATOR: Counting = Counting;
 const USAGE: &str = "\
 USAGE: tune --model DIR_OR_FILE --images DIR --out FILE [OPTIONS]
 
-  --images DIR          PNG, JPEG and WebP pictures, each with its caption in a .txt of the same name
+  --images DIR          PNG, JPEG and WebP pictures, each with its caption in a .txt or .caption of the
+                        same name; or folders of them, such as kohya's 10_red engine
   --held-out DIR        pictures to measure with, never trained on
   --class DIR           pictures of the same class, to keep what the base knows
   --config FILE         settings as JSON, the page's own (README, \"Training settings\")
@@ -75,17 +78,7 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if options::wants_help(&arguments) {
-        print!("{USAGE}{}", Model::USAGE);
-        return ExitCode::SUCCESS;
-    }
-    match parse(&arguments).and_then(|arguments| run(&arguments)) {
-        Ok(_) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    options::end(&arguments, USAGE, || run(&parse(&arguments)?))
 }
 
 fn parse(arguments: &[String]) -> Result<Arguments> {
@@ -127,6 +120,12 @@ fn parse(arguments: &[String]) -> Result<Arguments> {
 /// A whole run; its last evaluation.
 fn run(arguments: &Arguments) -> Result<evaluation::Report> {
     let screen = Screen::new(arguments.quiet);
+    let log_path = arguments.log.as_deref().map(Path::new);
+    let places = [Some(arguments.out.as_path()), log_path, arguments.state.as_deref()];
+    for (i, place) in places.into_iter().enumerate() {
+        let is_folder = i == 0 && arguments.format == Some(Format::Peft);
+        place.map_or(Ok(()), |place| options::check_place(place, is_folder))?;
+    }
     let model = Rc::new(arguments.model.load(&device(), &screen)?);
     let config = config(arguments, model.native_size())?;
     if config.leave_one_out && arguments.reference.is_some() {
@@ -303,18 +302,25 @@ fn config(arguments: &Arguments, native: usize) -> Result<Config> {
         None => serde_json::json!(Config::default()),
     };
     if let Some(path) = &arguments.config {
-        let bytes = FileSource::open(path)?.read_all()?;
-        let unreadable = |error: serde_json::Error| {
-            Error::file(path, format!("can't be read: {error}"), "See \"Training settings\"")
-        };
-        let given: serde_json::Value = serde_json::from_slice(&bytes).map_err(unreadable)?;
-        for (name, value) in given.as_object().into_iter().flatten() {
+        let source = FileSource::open(path)?;
+        let bad =
+            |problem: String| Error::file(path, problem, "See \"Training settings\" in the README");
+        let text = text::unicode(&source.read_all()?);
+        let text = text.ok_or_else(|| bad("isn't text: save it anew as UTF-8".into()))?;
+        let given = parse_json(&text).map_err(|error| bad(format!("isn't JSON ({error})")))?;
+        let fields = given.as_object().ok_or_else(|| {
+            bad("holds no list of settings, which stands in braces: {\"steps\": 100}".into())
+        })?;
+        for (name, value) in fields {
+            // One by one, since serde's message doesn't say which it was.
             settings[name] = value.clone();
+            Config::deserialize(&settings).map_err(|error| {
+                Error::key(path, name, error.to_string(), "See \"Training settings\" in the README")
+            })?;
         }
     }
-    let mut config: Config = serde_json::from_value(settings).map_err(|error| {
-        let file = arguments.config.clone().unwrap_or_default();
-        Error::file(file, error.to_string(), "See \"Training settings\" in the README")
+    let mut config = Config::deserialize(&settings).map_err(|error| {
+        Error::setting("settings", error.to_string(), "See \"Training settings\" in the README")
     })?;
     config.leave_one_out |= arguments.leave_one_out;
     config.steps = arguments.steps.unwrap_or(config.steps);
@@ -336,7 +342,11 @@ fn prepare(
     ];
     for (folder, role) in folders {
         let Some(folder) = folder else { continue };
-        pictures.extend(read_folder(folder, role)?);
+        let found = pictures::read(folder, role)?;
+        for note in found.notes {
+            screen.say(&format!("{note}\n"));
+        }
+        pictures.extend(found.pictures);
     }
     // What can't be trained is said before anything is encoded.
     let count = |role| pictures.iter().filter(|picture: &&Picture| picture.role == role).count();
@@ -358,46 +368,6 @@ fn prepare(
         screen.say(&format!("{note}\n"));
     }
     Ok(preparation.finish())
-}
-
-/// Every picture of a folder, by name.
-fn read_folder(folder: &Path, role: Role) -> Result<Vec<Picture>> {
-    let unreadable = |error: &dyn std::fmt::Display| {
-        let problem = format!("can't be read: {error}");
-        Error::file(folder.display().to_string(), problem, "Check the path and its permissions")
-    };
-    let entries = std::fs::read_dir(folder).map_err(|error| unreadable(&error))?;
-    let mut paths: Vec<PathBuf> = entries.filter_map(|e| Some(e.ok()?.path())).collect();
-    paths.retain(|path| {
-        let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
-        ["png", "jpg", "jpeg", "webp"].contains(&extension.as_str())
-    });
-    paths.sort();
-    if paths.is_empty() {
-        return Err(unreadable(&"it holds no PNG, JPEG or WebP picture"));
-    }
-    paths.iter().map(|path| read_picture(path, role)).collect()
-}
-
-fn read_picture(path: &Path, role: Role) -> Result<Picture> {
-    use image::ImageDecoder;
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let broken = |error: &dyn std::fmt::Display| {
-        let remedy = "Open it in a picture viewer and save it anew, or leave it out";
-        Error::file(&name, format!("can't be decoded: {error}"), remedy)
-    };
-    let decode = || -> image::ImageResult<image::RgbaImage> {
-        let reader = image::ImageReader::open(path)?.with_guessed_format()?;
-        let mut decoder = reader.into_decoder()?;
-        let orientation = decoder.orientation()?;
-        let mut picture = image::DynamicImage::from_decoder(decoder)?;
-        picture.apply_orientation(orientation);
-        Ok(picture.into_rgba8())
-    };
-    let pixels = decode().map_err(|error| broken(&error))?;
-    let caption = std::fs::read_to_string(path.with_extension("txt")).unwrap_or_default();
-    let size = [pixels.width() as usize, pixels.height() as usize];
-    Picture::new(name.clone(), caption.trim(), role, size, pixels.into_raw())
 }
 
 fn set_up(
@@ -448,11 +418,6 @@ fn save_whole(path: &Path, bytes: &[u8]) -> Result<()> {
 
 fn save(path: &Path, bytes: &[u8]) -> Result<()> {
     std::fs::write(path, bytes).map_err(|error| unwritable(path, &error))
-}
-
-fn unwritable(path: impl AsRef<Path>, error: &std::io::Error) -> Error {
-    let path = path.as_ref().display().to_string();
-    Error::file(path, format!("can't be written: {error}"), "Check the path and the space left")
 }
 
 #[cfg(test)]
@@ -513,6 +478,28 @@ mod tests {
         let images = here("web/demo-model/training-set");
         let error = message(&[&base[..], &["--images", &images, "--config", &config]].concat());
         assert!(error.contains("config.json") && error.contains("rnak"), "{error}");
+        for (text, says) in [
+            ("[1, 2]", "holds no list of settings"),
+            ("null", "holds no list of settings"),
+            ("{", "isn't JSON"),
+            (r#"{"steps": "many"}"#, "config.json: steps: "),
+            ("\u{FEFF}{\"rank\": 0}", "rank: 0 is not between 1"),
+        ] {
+            std::fs::write(&config, text).unwrap();
+            let error = message(&[&base[..], &["--images", &images, "--config", &config]].concat());
+            assert!(error.contains(says), "{text}: {error}");
+        }
+        let utf16: Vec<u8> = "{\"rank\": 0}".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        std::fs::write(&config, utf16).unwrap();
+        let error = message(&[&base[..], &["--images", &images, "--config", &config]].concat());
+        assert!(error.starts_with("rank: 0 is not between 1"), "{error}");
+        // Places that can't be written to, before the model is read.
+        let deep = format!("{folder}/no/such/out.safetensors");
+        for place in [["--out", &deep], ["--log", &deep], ["--state", &deep], ["--out", &folder]] {
+            let given = ["--model", "no model", "--images", &images, "--out", &config];
+            let error = message(&[&given[..], &place].concat());
+            assert!(error.contains("can't be written"), "{error}");
+        }
         std::fs::remove_dir_all(folder).unwrap();
     }
 

@@ -24,6 +24,18 @@ pub fn to_rgba(planes: &[f32], width: usize, height: usize) -> Rgba {
     Rgba { width, height, bytes }
 }
 
+/// What to say of a VAE's output of which some isn't a number. A picture shows that black.
+pub fn not_finite(planes: &[f32]) -> Option<String> {
+    let lost = planes.iter().filter(|value| !value.is_finite()).count();
+    (lost > 0).then(|| {
+        let share = 100.0 * lost as f64 / planes.len() as f64;
+        format!(
+            "{share:.0} % of the picture is black because its numbers became NaN or infinite: choose \
+             weights in full (f32), another VAE, or adapters of less strength"
+        )
+    })
+}
+
 /// A linear map from the four latent channels to red, green and blue in -1..1: the cheapest
 /// preview there is, eight times smaller than the picture.
 #[derive(Debug, Clone, PartialEq)]
@@ -78,5 +90,19 @@ impl LatentRgb {
             }
         }
         to_rgba(&planes, width, height)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_picture_that_is_no_number_is_black_and_said() {
+        let planes = [0.0, f32::NAN, f32::INFINITY, 1.0, f32::NAN, -1.0];
+        let picture = to_rgba(&planes, 2, 1);
+        assert_eq!(picture.bytes, [128, 255, 0, 255, 0, 255, 0, 255]);
+        assert!(not_finite(&planes).unwrap().starts_with("50 % of the picture is black"));
+        assert_eq!(not_finite(&[0.0, -1.0, 2.0]), None);
     }
 }

@@ -22,6 +22,7 @@ import { CRASH } from "./protocol.js";
  * @property {Job} job
  * @property {number} seconds
  * @property {string[]} truncated   what the text encoder had no room for
+ * @property {string[]} notes   what else is worth knowing, as sentences
  */
 
 /** Equal fingerprints mean equal pictures: everything the arithmetic depends on. */
@@ -131,7 +132,7 @@ export class PictureMaker extends EventTarget {
 
   async #draw(job, which, signal) {
     this.#emit("start", { job, which });
-    const { width, height, rgba, seconds, truncated } = await this.#engine.generate(job.settings, job.adapters, {
+    const { width, height, rgba, seconds, truncated, notes } = await this.#engine.generate(job.settings, job.adapters, {
       signal,
       onProgress: (progress) => !signal.aborted && this.#emit("progress", { ...progress, which }),
     });
@@ -142,6 +143,7 @@ export class PictureMaker extends EventTarget {
       job,
       seconds,
       truncated,
+      notes: notes ?? [],
     };
     this.#cache.put(picture);
     return picture;

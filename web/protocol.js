@@ -194,7 +194,7 @@ export const Action = Object.freeze({
   addAdapter: "addAdapter",
   /** { adapter: id } */
   removeAdapter: "removeAdapter",
-  /** { settings, adapters: AdapterStrength[] } -> { ...Pixels, seconds, truncated: string[] }; progress { phase, step, steps, fraction, preview } */
+  /** { settings, adapters: AdapterStrength[] } -> { ...Pixels, seconds, truncated: string[], notes: string[] }; progress { phase, step, steps, fraction, preview } */
   generate: "generate",
 
   /** { name: "quick"|"normal"|"careful" } -> TrainConfig */

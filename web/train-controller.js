@@ -9,6 +9,7 @@ import { recall, remember } from "./storage.js";
 import { TimelineController } from "./timeline-controller.js";
 import { PRESETS } from "./train/fields.js";
 import { number } from "./train/log.js";
+import { captionOf, pictureOf } from "./train/captions.js";
 import { PictureSet, stemOf } from "./train/picture-set.js";
 import { measuringSeconds, pictureSeconds, previewSeconds, samples, trained } from "./train/time.js";
 import { Trainer } from "./train/trainer.js";
@@ -195,12 +196,17 @@ export class TrainController {
       this.#ui.tabs.show("train");
       return [];
     }
-    const captions = new Map(await Promise.all(texts.map(async ({ name, file }) => [stemOf(name), (await file.text()).trim()])));
+    const captions = new Map();
+    for (const { name, file } of texts) {
+      const caption = await captionOf(file);
+      if (caption === null) this.#ui.messages.error(name, "This caption can't be read as text. Save it anew in a text editor, as UTF-8.");
+      captions.set(pictureOf(name), caption ?? "");
+    }
     const refused = await this.#set.add(pictures.map(({ name, file }) => ({ name, file, role, caption: captions.get(stemOf(name)) ?? "" })));
     for (const { name, problem } of refused) this.#ui.messages.error(name, problem);
     if (refused.length < pictures.length) this.#ui.tabs.show("train");
     const known = new Set(pictures.map(({ name }) => stemOf(name)));
-    const lost = texts.filter(({ name }) => !known.has(stemOf(name)) && !this.#set.setCaption(stemOf(name), captions.get(stemOf(name))));
+    const lost = texts.filter(({ name }) => !known.has(pictureOf(name)) && !this.#set.setCaption(pictureOf(name), captions.get(pictureOf(name))));
     const { settings } = this.#ui;
     if (role === "class" && settings.config?.prior.weight === 0) settings.set("prior.weight", 1);
     this.#setChanged();

@@ -65,8 +65,8 @@ async function drawn(id, tick) {
   for (;;) {
     const event = await engine.pull();
     if (event.kind === "done") {
-      const { width, height, rgba, seconds, truncated } = event;
-      return { width, height, rgba: own(rgba), seconds, truncated };
+      const { width, height, rgba, seconds, truncated, notes } = event;
+      return { width, height, rgba: own(rgba), seconds, truncated, notes };
     }
     tick(event);
     // a whole turn of the event loop, or no abort message could ever arrive

@@ -2,8 +2,9 @@
 //! progress.
 #![allow(dead_code, reason = "each program uses its own part of this")]
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use burn::tensor::Device;
 use lorakeet::error::{Error, Result};
@@ -41,6 +42,20 @@ impl<'a> Given<'a> {
         self.value()?.parse().map_err(|_| self.bad("is not a whole number"))
     }
 
+    /// A seed; -1 stands for one that is drawn, as in other tools.
+    pub fn seed(&self) -> Result<u64> {
+        use std::hash::{BuildHasher, RandomState};
+        let value = self.value()?;
+        if value == "-1" {
+            // Below 2^32: PyTorch's generator looks at no more.
+            return Ok(u64::from(RandomState::new().hash_one(()) as u32));
+        }
+        let most = u64::MAX;
+        value.parse().map_err(|_| {
+            self.bad(&format!("is no whole number from 0 to {most}, nor -1 for a random one"))
+        })
+    }
+
     /// Any number.
     pub fn number(&self) -> Result<f64> {
         self.value()?.parse().map_err(|_| self.bad("is not a number"))
@@ -67,11 +82,6 @@ pub fn each<'a>(
     Ok(())
 }
 
-/// Whether help is what is asked for.
-pub fn wants_help(arguments: &[String]) -> bool {
-    arguments.iter().any(|argument| argument == "--help" || argument == "-h")
-}
-
 /// A line that ends stays; one that doesn't is drawn over, which makes sense on a terminal only.
 pub struct Screen {
     quiet: bool,
@@ -83,12 +93,51 @@ impl Screen {
         Self { quiet, terminal: std::io::stderr().is_terminal() }
     }
 
+    /// Progress is a courtesy: where nobody can be told of it, the work goes on.
     pub fn say(&self, text: &str) {
         if !self.quiet && (self.terminal || text.ends_with('\n')) {
             let clear = if self.terminal { "\r\x1b[K" } else { "" };
-            eprint!("{clear}{text}");
+            let _ = write!(std::io::stderr(), "{clear}{text}");
         }
     }
+}
+
+/// The end of a program, whose help is `usage`.
+pub fn end<T>(arguments: &[String], usage: &str, work: impl FnOnce() -> Result<T>) -> ExitCode {
+    if arguments.iter().any(|argument| argument == "--help" || argument == "-h") {
+        let _ = write!(std::io::stdout(), "{usage}{}", Model::USAGE);
+        return ExitCode::SUCCESS;
+    }
+    match work() {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The error for a file that can't be written.
+pub fn unwritable(path: impl AsRef<Path>, error: &std::io::Error) -> Error {
+    let path = path.as_ref().display().to_string();
+    Error::file(path, format!("can't be written: {error}"), "Check the path and the space left")
+}
+
+/// Whether a file could be written to this path, or made in this folder that may not be there yet:
+/// asked before long work, so that none is done for nothing. Leaves everything as it was.
+pub fn check_place(path: &Path, is_folder: bool) -> Result<()> {
+    let tried = if !is_folder && path.exists() {
+        std::fs::OpenOptions::new().append(true).open(path).map(drop)
+    } else {
+        let mut folders = path.ancestors().skip(usize::from(!is_folder));
+        let folder =
+            if is_folder { folders.find(|folder| folder.exists()) } else { folders.next() };
+        let folder = folder.filter(|folder| !folder.as_os_str().is_empty());
+        let probe = format!(".lorakeet-{}", std::process::id());
+        let probe = folder.unwrap_or(Path::new(".")).join(probe);
+        std::fs::write(&probe, b"").and_then(|()| std::fs::remove_file(&probe))
+    };
+    tried.map_err(|error| unwritable(path, &error))
 }
 
 /// Which model, and how it is loaded.

@@ -8,6 +8,7 @@ pub mod memory;
 mod prompts;
 mod sampler;
 mod stable_diffusion;
+mod syntax;
 mod text_to_image;
 mod vae;
 

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use burn::tensor::{Tensor, TensorData};
 
 use super::sampler::Sampler;
-use super::{Coding, DecodePlan, StableDiffusion, Vae, inpainting};
+use super::{Coding, DecodePlan, StableDiffusion, Vae, inpainting, syntax};
 use crate::error::{Error, Result};
 use crate::models::embeddings::timestep_embedding;
 use crate::models::unet_2d_condition::UNetPass;
@@ -218,6 +218,14 @@ impl TextToImage {
     /// The ends of prompts that were too long for the text encoder.
     pub fn truncated(&self) -> &[String] {
         &self.truncated
+    }
+
+    /// Things worth knowing of the prompts, as sentences: what of them is read otherwise than in the
+    /// tools that they were written for.
+    pub fn notes(&self) -> Vec<String> {
+        let negative = self.guided().then_some(&self.settings.negative_prompt);
+        let prompts = [Some(&self.settings.prompt), negative];
+        prompts.into_iter().flatten().filter_map(|prompt| syntax::note(prompt)).collect()
     }
 
     /// Does the next block of work.

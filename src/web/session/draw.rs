@@ -9,7 +9,7 @@ use super::mode::Mode;
 use super::values::{apart, to_js};
 use super::{Engine, JsResult};
 use crate::error::Error;
-use crate::image::to_rgba;
+use crate::image::{not_finite, to_rgba};
 use crate::kernels::run_on;
 use crate::pipelines::memory::{Need, Pixels, Wanted, check_picture, unet_peak};
 use crate::pipelines::{DecodePlan, Limits, Phase, Settings, StableDiffusion, TextToImage};
@@ -58,7 +58,7 @@ impl Engine {
     }
 
     /// Does the next block of work: `{kind: "progress", phase, step, steps, fraction, preview}` or
-    /// `{kind: "done", width, height, rgba, seconds, truncated}`.
+    /// `{kind: "done", width, height, rgba, seconds, truncated, notes}`.
     ///
     /// # Errors
     /// When nothing was started or the device failed; the picture is dropped then.
@@ -79,14 +79,18 @@ async fn advance(device: &OpenDevice, mode: &mut Mode) -> JsResult<Drawn> {
     }
     if let Some(picture) = step.picture {
         let [_, _, height, width] = picture.dims();
-        let pixels = to_rgba(&read(picture).await?, width, height);
+        let planes = read(picture).await?;
+        let pixels = to_rgba(&planes, width, height);
         if let (Some(run), Some(_)) = (run, job.borrowed) {
-            run.pictured(read(job.work.latents()).await?);
+            let latents = job.work.latents();
+            let [_, channels, height, width] = latents.dims();
+            run.pictured(read(latents).await?, [channels, height, width]);
         }
         return Ok(Drawn::Done {
             picture: pixels.into(),
             seconds: (Date::now() - job.started) / 1000.0,
             truncated: job.work.truncated().to_vec(),
+            notes: job.work.notes().into_iter().chain(not_finite(&planes)).collect(),
         });
     }
     let mut preview = None;

@@ -207,6 +207,7 @@ pub(super) enum Drawn {
         picture: Pixels,
         seconds: f64,
         truncated: Vec<String>,
+        notes: Vec<String>,
     },
 }
 
