@@ -44,12 +44,15 @@ USAGE: cargo xtask COMMAND [OPTIONS]
                               `sd15`, `cpu`, `webgpu`.
                               Native ones use the build of the tests; --release makes another;
                               --built races the page that lies in dist/
+  fuzz [-- N]                 N (a million) hostile files through the readers, natively: no panic, no hang
+                              over a second, memory bounded by the file; each is a function of its number
   ci                          rustfmt and clippy, then every test
   setup                       install what the page and its tests need, and nothing else
   cargo ARGS...               run cargo for the page's target, with its compiler and target folder
                               (`cargo xtask cargo check --lib`)
 
 ENVIRONMENT
+  LORAKEET_FUZZ_FROM   the number of the first of `fuzz`'s files (0)
   LORAKEET_TOOLS     where trunk, wasm-bindgen and wasm-opt are kept (~/.cache/lorakeet/tools)
   CARGO_TARGET_DIR   build folder (target); what is built for the page lies in its folder wasm
   CHROME, CHROMEDRIVER   the browser of the tests and its driver, where they are not on PATH
@@ -82,6 +85,7 @@ fn run(args: &[String]) -> Result<()> {
         }
         "test" => test::run(&test::Options::parse(rest)?)?,
         "bench" => bench::run(&bench::Options::parse(rest)?)?,
+        "fuzz" => test::fuzz(rest)?,
         "ci" => {
             no_more(rest)?;
             test::ci()?;

@@ -166,6 +166,19 @@ fn capabilities(browser: &Browser) -> Result<PathBuf> {
     Ok(file)
 }
 
+/// Hostile files through the readers, as many as are asked for; CI's tests have their own.
+pub fn fuzz(args: &[String]) -> Result<()> {
+    let count = match args {
+        [] => "1000000",
+        [split, count] if split == "--" && count.parse::<u64>().is_ok() => count,
+        _ => return Err("fuzz: takes `-- N`, a number of files".into()),
+    };
+    say(&format!("{count} hostile files"));
+    let mut test = cargo();
+    test.args(["test", "--test", "fuzz", "--", "--ignored", "--nocapture"]);
+    run_command(test.env("LORAKEET_FUZZ", count))
+}
+
 /// What every change has to pass.
 pub fn ci() -> Result<()> {
     say("formatting");
