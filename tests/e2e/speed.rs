@@ -53,12 +53,14 @@ fn one_click_sets_what_a_speed_adapter_wants() {
     assert!(hidden("#eta-field"));
     drop_ink_as(&page, "Hyper-SD15-1step-lora.safetensors");
     page.wait_until_ready();
+    page.wait_for_strength("1");
+    let drawn = page.drawn();
     page.browser.click(ADVICE);
-    page.wait_until_ready();
     assert_eq!(settings(), ["1", "1", "tcd", ""]);
+    page.wait_with("a picture", "return window.drawn > arguments[0]", json!([drawn]));
+    page.wait_until_ready();
     assert_eq!(value("#eta"), "1");
     assert!(!hidden("#eta-field"));
-    page.generate();
     // An adapter that says nothing of the kind gets no button.
     drop_ink_as(&page, "ink.safetensors");
     page.wait("two cards", "return document.querySelectorAll('.card').length === 2");
