@@ -55,10 +55,13 @@ fn every_form_draws_the_same(backend: &'static str) {
 fn one_model_after_another(backend: &'static str) {
     let room = Room::open("one after another", backend);
     room.load("the f16 file", &models::halves()).assert_done();
-    room.load("then the f32 file", &models::whole()).assert_done();
-    room.load("then the folder", &models::diffusers()).assert_done();
+    room.draw("a picture of 256 px, 1 step", 256, 1).assert_done();
+    room.load("then the diffusers folder", &models::diffusers()).assert_done();
+    room.draw("a picture of 256 px, 1 step", 256, 1).assert_done();
     room.back_to_demo().assert_done();
     room.draw("a picture of the demo model", 128, 2).assert_done();
+    let left = room.at_rest("the demo model after that");
+    assert!(left < 1_000_000_000, "the large model is still there: {left} bytes");
     room.page.assert_no_console_errors();
 }
 
@@ -123,60 +126,60 @@ fn sizes_are_drawn_or_refused(backend: &'static str, sizes: &[u32]) {
 
 #[test]
 #[ignore = "of full size: cargo xtask test --full"]
-fn cpu_every_form_draws_the_same() {
+fn page_cpu_every_form_draws_the_same() {
     every_form_draws_the_same("cpu");
 }
 
 #[test]
 #[ignore = "of full size: cargo xtask test --full"]
-fn cpu_one_model_after_another() {
+fn page_cpu_one_model_after_another() {
     one_model_after_another("cpu");
 }
 
 #[test]
 #[ignore = "of full size: cargo xtask test --full"]
-fn cpu_adapter_of_264_modules() {
+fn page_cpu_adapter_of_264_modules() {
     an_adapter_of_264_modules("cpu");
 }
 
 #[test]
 #[ignore = "of full size: cargo xtask test --full"]
-fn cpu_sizes_are_drawn_or_refused() {
+fn page_cpu_sizes_are_drawn_or_refused() {
     sizes_are_drawn_or_refused("cpu", &[512, 768, 1024]);
 }
 
 #[test]
 #[ignore = "of full size: cargo xtask test --full"]
-fn cpu_with_less_memory() {
+fn page_cpu_with_less_memory() {
     less_memory("cpu");
 }
 
 #[test]
 #[ignore = "of full size: cargo xtask test --full"]
-fn cpu_training_step() {
+fn page_cpu_training_step() {
     training::one_step("cpu");
 }
 
 #[test]
 #[ignore = "of full size: cargo xtask test --full"]
-fn webgpu_every_form_draws_the_same() {
+fn page_webgpu_every_form_draws_the_same() {
     every_form_draws_the_same("webgpu");
 }
 
 #[test]
 #[ignore = "of full size: cargo xtask test --full"]
-fn webgpu_one_model_after_another() {
+fn page_webgpu_one_model_after_another() {
     one_model_after_another("webgpu");
 }
 
 #[test]
 #[ignore = "of full size: cargo xtask test --full"]
-fn webgpu_adapter_of_264_modules() {
+fn page_webgpu_adapter_of_264_modules() {
     an_adapter_of_264_modules("webgpu");
 }
 
 #[test]
 #[ignore = "of full size: cargo xtask test --full"]
-fn webgpu_training_step() {
+fn page_webgpu_training_step() {
     training::one_step("webgpu");
 }

@@ -54,7 +54,7 @@ async fn pictures_are_pytorchs(model: &StableDiffusion, most: f32) {
 
 #[wasm_bindgen_test]
 #[ignore = "of full size"]
-async fn cpu_halves() {
+async fn web_cpu_halves() {
     let model = model(&cpu(), Storage::F16);
     steps_are_pytorchs(&model, CLOSE).await;
     pictures_are_pytorchs(&model, CLOSE).await;
@@ -62,7 +62,7 @@ async fn cpu_halves() {
 
 #[wasm_bindgen_test]
 #[ignore = "of full size"]
-async fn webgpu_halves() {
+async fn web_webgpu_halves() {
     let model = model(&webgpu().await, Storage::F16);
     steps_are_pytorchs(&model, CLOSE).await;
     pictures_are_pytorchs(&model, CLOSE).await;
@@ -70,13 +70,13 @@ async fn webgpu_halves() {
 
 #[wasm_bindgen_test]
 #[ignore = "of full size"]
-async fn cpu_8_bit() {
+async fn web_cpu_8_bit() {
     steps_are_pytorchs(&model(&cpu(), Storage::Q8), Q8_CLOSE).await;
 }
 
 #[wasm_bindgen_test]
 #[ignore = "of full size"]
-async fn webgpu_8_bit() {
+async fn web_webgpu_8_bit() {
     steps_are_pytorchs(&model(&webgpu().await, Storage::Q8), Q8_CLOSE).await;
 }
 
@@ -103,12 +103,12 @@ async fn training_is_pytorchs(device: Device) {
 
 #[wasm_bindgen_test]
 #[ignore = "of full size"]
-async fn cpu_training_step() {
+async fn web_cpu_training_step() {
     training_is_pytorchs(cpu()).await;
 }
 
 #[wasm_bindgen_test]
 #[ignore = "of full size"]
-async fn webgpu_training_step() {
+async fn web_webgpu_training_step() {
     training_is_pytorchs(webgpu().await).await;
 }

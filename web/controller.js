@@ -247,7 +247,9 @@ export class Controller {
   async #tellMemory() {
     if (this.#train.busy || document.body.dataset.state === "error") return;
     try {
-      this.#ui.model.showMemory(await this.#engine.memory(), this.#model?.options.weights ?? null);
+      const memory = await this.#engine.memory();
+      this.#ui.model.showMemory(memory, this.#model?.options.weights ?? null);
+      Object.assign(document.body.dataset, { heapBytes: memory.heap, heapPeak: memory.peak });
     } catch {
       // a broken engine is told of by whoever repairs it
     }

@@ -73,6 +73,8 @@
  * @typedef {object} Memory                what the engine holds
  * @property {?{weights: "f32"|"f16"|"q8", bytes: number, sizes: {f32: number, f16: number, q8: number}}} model
  * @property {number} held                 bytes in use, the model's among them
+ * @property {number} heap                 bytes that the module's own memory has grown to
+ * @property {number} peak                 of those, the most in use since the last load, picture or run began
  * @property {Offer} offer
  *
  * @typedef {object} CoverageReport

@@ -28,6 +28,11 @@ pub struct Room {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
     Done,
+    /// A run has come to its end; bytes that were told before Start, and the most that passes took.
+    Trained {
+        told: u64,
+        taken: u64,
+    },
     /// The page said no; its message, and whether a step had been taken by then.
     Refused {
         says: String,
@@ -46,6 +51,9 @@ impl Outcome {
     fn words(&self) -> String {
         match self {
             Self::Done => "done".into(),
+            Self::Trained { told, taken } => {
+                format!("done; {} told before, {} taken", mb(*told), mb(*taken))
+            }
             Self::Refused { says, stepped } => {
                 let when = if *stepped { "after a step" } else { "before the first step" };
                 format!("refused {when}: {}", one_line(says))
@@ -102,18 +110,23 @@ impl Room {
 
     /// Does something and makes a row of it.
     pub fn measured(&self, what: &str, work: impl FnOnce() -> Outcome) -> Outcome {
+        // The page tells it anew when the work is done.
+        let forget =
+            "delete document.body.dataset.heapBytes; delete document.body.dataset.heapPeak";
+        self.page.browser.run(forget, json!([]));
         let (meter, _) = Meter::start(self.page.browser.process());
         let start = Instant::now();
         let outcome = work();
+        let (seconds, browser) = (start.elapsed().as_secs_f64(), meter.peak());
         let row = Row {
             test: self.test.clone(),
             place: self.place.replace(self.place.get() + 1),
             backend: self.backend.into(),
             what: what.into(),
             outcome: outcome.words(),
-            seconds: start.elapsed().as_secs_f64(),
+            seconds,
             heap: self.heap(),
-            browser: meter.peak(),
+            browser,
         };
         let heap = row.heap.map_or(String::new(), |(heap, used)| {
             format!("; heap {}, {} in use at most", mb(heap), mb(used))
@@ -124,15 +137,21 @@ impl Room {
         outcome
     }
 
-    /// Bytes that the engine's heap has reserved, and that were in use at most since the last job
-    /// began.
+    /// Bytes that the engine's heap has grown to, and that were in use at most since the last job
+    /// began; none where the page doesn't tell, as after a run.
     fn heap(&self) -> Option<(u64, u64)> {
-        let told = self.page.browser.run(
-            "const { heapBytes, heapPeak } = document.body.dataset;
-             return heapBytes ? [Number(heapBytes), Number(heapPeak)] : null",
-            json!([]),
-        );
-        Some((told[0].as_u64()?, told[1].as_u64()?))
+        for _ in 0..30 {
+            let told = self.page.browser.run(
+                "const { heapBytes, heapPeak } = document.body.dataset;
+                 return heapBytes ? [Number(heapBytes), Number(heapPeak)] : null",
+                json!([]),
+            );
+            if let (Some(heap), Some(peak)) = (told[0].as_u64(), told[1].as_u64()) {
+                return Some((heap, peak));
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        None
     }
 
     /// Waits until nothing is going on and either this is true or the page reports an error, and takes
@@ -185,6 +204,24 @@ impl Room {
         })
     }
 
+    /// What all of it takes ten seconds later, when what nobody uses has gone.
+    pub fn at_rest(&self, what: &str) -> u64 {
+        std::thread::sleep(Duration::from_secs(10));
+        let (_, browser) = Meter::start(self.page.browser.process());
+        self.page.step(&format!("{what}: {}", mb(browser)));
+        table::add(Row {
+            test: self.test.clone(),
+            place: self.place.replace(self.place.get() + 1),
+            backend: self.backend.into(),
+            what: what.into(),
+            outcome: "at rest".into(),
+            seconds: 10.0,
+            heap: None,
+            browser,
+        });
+        browser
+    }
+
     /// Adds an adapter; the picture on show, if there is one, is drawn anew with it.
     pub fn add_adapter(&self, what: &str, path: &Path) -> Outcome {
         self.measured(what, || {
@@ -219,8 +256,27 @@ impl Room {
         self.measured(what, || {
             self.page.browser.click("#train-start");
             let done = "return document.body.dataset.train === 'finished'";
-            self.outcome(done, json!([]))
+            match self.outcome(done, json!([])) {
+                Outcome::Done => self.trained(),
+                other => other,
+            }
         })
+    }
+
+    /// Of the run that is kept.
+    fn trained(&self) -> Outcome {
+        let script = "
+            const root = await navigator.storage.getDirectory();
+            const runs = await root.getDirectoryHandle('runs');
+            for await (const folder of runs.values()) {
+              const file = await (await folder.getFileHandle('run.json')).getFile();
+              const { summary, peakBytes } = JSON.parse(await file.text());
+              return [summary.bytes, peakBytes];
+            }";
+        let script = format!("return (async () => {{ {script} }})()");
+        let bytes = self.page.browser.run(&script, json!([]));
+        let number = |i: usize| bytes[i].as_u64().unwrap_or_else(|| panic!("not told: {bytes}"));
+        Outcome::Trained { told: number(0), taken: number(1) }
     }
 
     /// The picture on show, which must be of this size.

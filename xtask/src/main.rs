@@ -32,7 +32,7 @@ USAGE: cargo xtask COMMAND [OPTIONS]
   test --full [-- FILTER]     SD 1.5 at full size, of random weights made on the spot: against PyTorch,
                               and through the real page, which fills the table in docs/full-size.md;
                               10 GB of memory, 9 GB of the disk, an hour on a software GPU; FILTER is
-                              part of a name: `native`, `cpu`, `webgpu`, `training`, `sizes`
+                              part of a name: `native`, `web_cpu`, `page_cpu_sizes`, `training`
   bench [--native] [--web] [--race] [--cost] [--release] [--built] [-- FILTER]
                               set up, print benchmarks: native, in headless Chromium on the CPU
                               backend and on WebGPU, and a race against onnxruntime-web there (these

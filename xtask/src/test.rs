@@ -127,20 +127,32 @@ fn through_the_page(name: &str, dist: PathBuf, browser: &Browser, args: &[String
 }
 
 /// SD 1.5 at full size, of random weights: against PyTorch, natively and in the browser, and through
-/// the page. What fails doesn't keep the rest from being measured.
+/// the page. What fails doesn't keep the rest from being measured. Tests begin with their file's word,
+/// and a filter that does too spares the other files' builds.
 fn full_size(options: &Options, tools: &Tools, browser: &Browser) -> Result<()> {
     let args = &options.args;
-    say("full size, natively");
-    let mut native = cargo();
-    native.args(["test", "--test", "random_model"]).args(args);
-    native.args(["--", "--ignored", "--nocapture", "--test-threads=1"]);
-    let native = run_command(native);
+    let words = ["native", "web_", "page_"];
+    let begins = |word: &str| args.iter().any(|arg| arg.starts_with(word));
+    let asked = |word| begins(word) || !words.into_iter().any(begins);
 
-    say("full size in the browser");
-    let mut words = args.to_vec();
-    words.extend(["--", "--include-ignored", "--nocapture"].map(String::from));
-    let web = in_browser("full_web", 2 * 3600, tools, browser, &words);
-
+    let mut native = Ok(());
+    if asked("native") {
+        say("full size, natively");
+        let mut test = cargo();
+        test.args(["test", "--test", "random_model"]).args(args);
+        test.args(["--", "--ignored", "--nocapture", "--test-threads=1"]);
+        native = run_command(test);
+    }
+    let mut web = Ok(());
+    if asked("web_") {
+        say("full size in the browser");
+        let mut words = args.to_vec();
+        words.extend(["--", "--include-ignored", "--nocapture"].map(String::from));
+        web = in_browser("full_web", 2 * 3600, tools, browser, &words);
+    }
+    if !asked("page_") {
+        return native.and(web);
+    }
     let dist = options.page(tools)?;
     say("full size through the page");
     let folder = target_dir().join("full-size");

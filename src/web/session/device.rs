@@ -63,10 +63,7 @@ impl OpenDevice {
 
     /// Bytes that this process keeps from others, used or not.
     pub(super) fn reserved(&self) -> u64 {
-        let heap: WebAssembly::Memory = wasm_bindgen::memory().unchecked_into();
-        let heap = js_sys::Reflect::get(&heap.buffer(), &"byteLength".into());
-        let heap = heap.ok().and_then(|bytes| bytes.as_f64()).unwrap_or(0.0) as u64;
-        heap + self.pools().map_or(0, |[_, reserved]| reserved)
+        heap() + self.pools().map_or(0, |[_, reserved]| reserved)
     }
 
     /// What there is for a model, `taken` bytes being in use.
@@ -85,6 +82,13 @@ impl OpenDevice {
         let usage = if self.gpu { self.device.memory_pool_usage() } else { None }?;
         Some([usage.bytes_in_use, usage.bytes_reserved])
     }
+}
+
+/// Bytes that the module's heap has grown to.
+pub(super) fn heap() -> u64 {
+    let heap: WebAssembly::Memory = wasm_bindgen::memory().unchecked_into();
+    let bytes = js_sys::Reflect::get(&heap.buffer(), &"byteLength".into());
+    bytes.ok().and_then(|bytes| bytes.as_f64()).unwrap_or(0.0) as u64
 }
 
 /// What a module of 32 bits can address, which is the most that `build.rs` lets its memory grow to.

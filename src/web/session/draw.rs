@@ -11,6 +11,7 @@ use super::{Engine, JsResult};
 use crate::error::Error;
 use crate::image::{not_finite, to_rgba};
 use crate::kernels::run_on;
+use crate::memory;
 use crate::pipelines::memory::{Need, Pixels, Wanted, check_picture, unet_peak};
 use crate::pipelines::{DecodePlan, Limits, Phase, Settings, StableDiffusion, TextToImage};
 
@@ -114,6 +115,7 @@ async fn advance(device: &OpenDevice, mode: &mut Mode) -> JsResult<Drawn> {
 impl Engine {
     /// A picture to be made; `borrowed` goes off the model when it is done or dropped.
     pub(super) fn new_job(&self, settings: &JsValue, borrowed: Option<u64>) -> JsResult<Job> {
+        memory::start();
         let settings = settings_of(settings)?;
         let model = &self.mode.model()?.diffusion;
         let mut work = TextToImage::new(model.clone(), settings, None)?;

@@ -96,6 +96,10 @@ pub(super) struct Judged {
 pub(super) struct Memory {
     pub(super) model: Option<Kept>,
     pub(super) held: u64,
+    /// The module's own heap: what it has grown to, and the most that was in use since the last
+    /// load, picture or run began.
+    pub(super) heap: u64,
+    pub(super) peak: u64,
     pub(super) offer: Offer,
 }
 

@@ -14,6 +14,7 @@ use super::{Engine, JsResult};
 use crate::error::Error;
 use crate::kernels::run_on;
 use crate::layers::{Progress, Storage};
+use crate::memory;
 use crate::models::UNet2DConditionConfig;
 use crate::pipelines::memory::{Chosen, Pixels, Sizes, choose, is_worth_a_restart, unet_peak};
 use crate::pipelines::{ModelReport, StableDiffusion};
@@ -88,6 +89,7 @@ impl Engine {
         options: JsValue,
         progress: &Function,
     ) -> JsResult<JsValue> {
+        memory::start();
         let options: Options = parse("options", &options)?;
         let (checkpoint, clip_merges) = open(&files, &options)?;
         let merges = clip_merges.as_deref();

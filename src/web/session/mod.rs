@@ -12,6 +12,7 @@ mod values;
 
 use wasm_bindgen::prelude::*;
 
+use crate::memory;
 use device::OpenDevice;
 use mode::Mode;
 
@@ -53,7 +54,7 @@ impl Engine {
         values::to_js(&self.device.kernels)
     }
 
-    /// What the engine holds: `{model, held, offer}`.
+    /// What the engine holds: `{model, held, heap, peak, offer}`.
     ///
     /// # Errors
     /// None that JavaScript could cause.
@@ -67,6 +68,8 @@ impl Engine {
                 sizes: model.sizes.into(),
             }),
             held,
+            heap: device::heap(),
+            peak: memory::peak_above(0) as u64,
             offer: events::Offer::new(&self.device, held),
         })
     }

@@ -11,6 +11,7 @@ use super::run::{Pictures, Run};
 use super::values::{apart, parse, pictures, property, to_js};
 use super::{Engine, JsResult};
 use crate::error::Error;
+use crate::memory;
 use crate::training::export::Request;
 use crate::training::picture::warnings;
 use crate::training::{Config, Dataset, Estimate, Offer, Preset, Role};
@@ -64,6 +65,7 @@ impl Engine {
     #[wasm_bindgen(js_name = trainBegin)]
     pub fn train_begin(&mut self, config: JsValue, list: Array) -> JsResult<()> {
         let model = self.without_run()?;
+        memory::start();
         let pictures = pictures(&list)?;
         let mut config: Config = parse("settings", &config)?;
         let count = |role| pictures.iter().filter(|picture| picture.role == role).count();
