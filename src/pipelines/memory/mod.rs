@@ -15,6 +15,11 @@ const LARGE_MODEL: u64 = 1 << 30;
 /// This share of a heap is left to what doesn't fit between other things (1 in 16).
 const RESERVE: u64 = 16;
 
+/// Of what a heap has free, tensors that come and go take so much at most, in eighths. They leave
+/// holes that the next ones don't fit in: SD 1.5's heap grew by 1.45 times of what a picture of
+/// 512x512 had in use when that was decoded whole (972 MB for 677).
+const WORKED_IN: u64 = 5;
+
 /// A process that holds more than this is worth starting anew for another model: WebAssembly's memory
 /// never shrinks, and a GPU's pools keep their pages (512 MiB).
 const WORTH_A_RESTART: u64 = 512 << 20;
@@ -37,7 +42,12 @@ impl Offer {
         self.total.map(|total| (total - total / RESERVE).saturating_sub(self.taken))
     }
 
-    /// Whether so many bytes more fit.
+    /// Bytes of that for tensors that come and go: those of a picture, or of a run's passes.
+    pub fn workspace(&self) -> Option<u64> {
+        self.free().map(|free| free / 8 * WORKED_IN)
+    }
+
+    /// Whether so many bytes more fit, and stay.
     pub fn has_room(&self, bytes: u64) -> bool {
         self.free().is_none_or(|free| bytes <= free)
     }
@@ -120,9 +130,13 @@ pub fn choose(
         (None, true, true) => &[Storage::F16, Storage::Q8],
         (None, true, false) => &[Storage::F32, Storage::F16, Storage::Q8],
     };
-    let takes = |way: &&Storage, more| offer.has_room(sizes.get(**way) + more);
-    let comfortable = ways.iter().find(|way| takes(way, picture));
-    let found = comfortable.or_else(|| ways.iter().rfind(|way| takes(way, 0)));
+    let fits = |way: &&Storage| offer.has_room(sizes.get(**way));
+    let leaves_room = |way: &&Storage| {
+        let left = offer.with_taken(offer.taken + sizes.get(**way)).workspace();
+        fits(way) && left.is_none_or(|left| picture <= left)
+    };
+    let comfortable = ways.iter().find(leaves_room);
+    let found = comfortable.or_else(|| ways.iter().rfind(fits));
     let Some(&storage) = found else { return Err(refusal(sizes, offer, narrow)) };
     Ok(Chosen { storage, words: words(sizes, storage, offer, comfortable.is_some()) })
 }
@@ -255,6 +269,19 @@ mod tests {
         assert!(chosen(taken, None).is_err());
         let error = choose(&SD15, 0, &heap(1 << 32), false, Some(Storage::Q8)).unwrap_err();
         assert!(error.to_string().contains("can't be f16 or q8"), "{error}");
+    }
+
+    #[test]
+    fn what_comes_and_goes_gets_less_than_what_is_free() {
+        // SD 1.5 in halves, and its decoder's plans for 768x768: whole, and in buffers of 128 MiB.
+        let loaded = heap(1 << 32).with_taken(SD15.f16);
+        let there = loaded.workspace().unwrap();
+        assert!(loaded.has_room(1440 << 20) && there < 1440 << 20, "{there}");
+        assert!(there > 1011 << 20, "{there}");
+        assert_eq!(Offer::default().workspace(), None);
+        // Weights stay: those that leave no such room are kept in fewer bits.
+        let choice = |picture| choose(&SD15, picture, &heap(1 << 32), true, None).unwrap().storage;
+        assert_eq!([choice(1011 << 20), choice(1440 << 20)], [Storage::F16, Storage::Q8]);
     }
 
     #[test]

@@ -176,7 +176,7 @@ pub fn check_picture(
     need: impl Fn(Wanted) -> Result<Need>,
 ) -> Result<()> {
     let fits = |wanted: Wanted| match need(wanted) {
-        Ok(Need::Memory(bytes)) => offer.has_room(bytes),
+        Ok(Need::Memory(bytes)) => offer.workspace().is_none_or(|there| bytes <= there),
         _ => false,
     };
     if fits(wanted) {
@@ -185,7 +185,7 @@ pub fn check_picture(
     let Wanted { width, height, .. } = wanted;
     let (takes, last) = match need(wanted)? {
         Need::Memory(bytes) => {
-            let room = offer.free().map(gigabytes);
+            let room = offer.workspace().map(gigabytes);
             let room = room.map_or_else(String::new, |it| format!(", and there is room for {it}"));
             let takes = format!("takes about {} more memory{room}", gigabytes(bytes));
             (takes, "give the model less memory for its weights (Model, Weights)")
@@ -257,15 +257,15 @@ mod tests {
         let need = |wanted| Ok(Need::Memory(sd15(wanted)));
         let wanted = square(1024, true);
         assert_eq!(check_picture(wanted, &Offer::default(), need), Ok(()));
-        assert_eq!(check_picture(wanted, &offer(1 << 30), need), Ok(()));
-        let error = check_picture(wanted, &offer(450 << 20), need).unwrap_err().to_string();
+        assert_eq!(check_picture(wanted, &offer(3 << 29), need), Ok(()));
+        let error = check_picture(wanted, &offer(720 << 20), need).unwrap_err().to_string();
         let says = ["size: 1024x1024 takes about ", "there is room for 442 MB. Choose 768x768, "];
         for part in says {
             assert!(error.contains(part), "{error}");
         }
         assert!(error.contains("set guidance to 1"), "{error}");
         let wide = Wanted { width: 1024, height: 512, guided: true };
-        let error = check_picture(wide, &offer(200 << 20), need).unwrap_err().to_string();
+        let error = check_picture(wide, &offer(320 << 20), need).unwrap_err().to_string();
         assert!(error.contains("Choose 704x320, "), "{error}");
         // Nothing fits: no size is named.
         let error = check_picture(wanted, &offer(1 << 20), need).unwrap_err().to_string();

@@ -152,7 +152,7 @@ fn planned(
     let offer = device.offer(device.held());
     let kernels = run_on(&device.device);
     let Settings { width, height, guidance, .. } = *settings;
-    let limits = Limits { bytes: offer.free(), buffer: offer.buffer };
+    let limits = Limits { bytes: offer.workspace(), buffer: offer.buffer };
     let wanted = Wanted { width, height, guided: guidance > 1.0 };
     check_picture(wanted, &offer, |wanted| {
         let Wanted { width, height, guided } = wanted;
@@ -161,13 +161,26 @@ fn planned(
             return Ok(Need::Buffer(tensor));
         }
         let pass = unet_peak(model.unet.config(), Pixels::of(width, height, guided), kernels);
-        let plan = model.decode_plan(width, height, limits);
+        let plan = in_pieces(model, width, height, limits);
         // Of one that can't be decoded in what there is: what it takes in buffers of that size.
-        let unlimited = || model.decode_plan(width, height, Limits { bytes: None, ..limits });
+        let unlimited = || in_pieces(model, width, height, Limits { bytes: None, ..limits });
         Ok(match plan.or_else(|_| unlimited()) {
             Ok(plan) => Need::Memory(plan.peak.max(pass)),
             Err(_) => Need::Buffer(model.least_decode_plan(width, height)?.largest),
         })
     })?;
-    Ok(model.decode_plan(width, height, limits)?)
+    Ok(in_pieces(model, width, height, limits)?)
+}
+
+/// In tensors of the usual size where that can be, also where nothing limits it: large ones leave
+/// holes in a heap, small ones cost next to no work more.
+fn in_pieces(
+    model: &StableDiffusion,
+    width: usize,
+    height: usize,
+    limits: Limits,
+) -> Result<DecodePlan, Error> {
+    let small = Limits { buffer: limits.buffer.or(Limits::default().buffer), ..limits };
+    let plan = model.decode_plan(width, height, small);
+    plan.or_else(|_| model.decode_plan(width, height, limits))
 }

@@ -303,7 +303,7 @@ impl Engine {
         // Text encoder and VAE leave for a run.
         let taken = self.device.held().saturating_sub(model.encoder_bytes());
         let offer = self.device.offer(taken);
-        let offer = Offer { free: offer.free(), buffer: offer.buffer };
+        let offer = Offer { free: offer.workspace(), buffer: offer.buffer };
         Ok(offer.estimate(model, config, counts)?)
     }
 
