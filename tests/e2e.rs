@@ -19,6 +19,8 @@ mod memory;
 mod page;
 #[path = "e2e/part.rs"]
 mod part;
+#[path = "e2e/runs.rs"]
+mod runs;
 #[path = "e2e/site.rs"]
 mod site;
 #[path = "e2e/speed.rs"]

@@ -181,9 +181,9 @@ export class Engine extends EventTarget {
     return this.#request(Action.trainPrepare, { config, pictures }, { signal, onProgress, transfer: pixelBuffers(pictures) });
   }
 
-  /** @returns {Promise<import("./protocol.js").Estimate>} */
-  trainResume(config, dataset, state) {
-    return this.#request(Action.trainResume, { config, dataset, state });
+  /** Data set and state are given away. @param {?import("./train/record.js").Owed} owed @returns {Promise<import("./protocol.js").Estimate>} */
+  trainResume(config, dataset, state, owed) {
+    return this.#request(Action.trainResume, { config, dataset, state, owed }, { transfer: buffers(dataset, state) });
   }
 
   /**
@@ -206,24 +206,24 @@ export class Engine extends EventTarget {
     return (await this.#request(Action.trainLeaveOneOut, {}, { signal, onProgress, graceful: true })).found;
   }
 
-  /** @returns {Promise<Uint8Array>} */
-  async trainState() {
-    return (await this.#request(Action.trainState, {})).bytes;
+  /** @returns {Promise<{bytes: Uint8Array, owed: ?import("./train/record.js").Owed}>} */
+  trainState() {
+    return this.#request(Action.trainState, {});
   }
 
-  /** @returns {Promise<number>} the step */
-  trainRestore(state) {
-    return this.#request(Action.trainRestore, { state });
+  /** The state is given away. @param {?import("./train/record.js").Owed} owed @returns {Promise<number>} the step */
+  trainRestore(state, owed) {
+    return this.#request(Action.trainRestore, { state, owed }, { transfer: buffers(state) });
   }
 
   /** Draws with a state of the adapter in training (null: the present one); every other adapter is off. */
   trainPicture(state, strength, settings, { signal, onProgress } = {}) {
-    return this.#request(Action.trainPicture, { state, strength, settings }, { signal, onProgress });
+    return this.#request(Action.trainPicture, { state, strength, settings }, { signal, onProgress, transfer: buffers(state) });
   }
 
   /** @param {import("./protocol.js").ExportOrder} order */
   async trainExport(order) {
-    return (await this.#request(Action.trainExport, order)).files;
+    return (await this.#request(Action.trainExport, order, { transfer: buffers(order.state) })).files;
   }
 
   trainEnd() {
@@ -351,6 +351,10 @@ export class Engine extends EventTarget {
     this.#pending.clear();
     for (const { reject } of open) reject(error);
   }
+}
+
+function buffers(...arrays) {
+  return arrays.filter(Boolean).map(({ buffer }) => buffer);
 }
 
 function pixelBuffers(pictures) {

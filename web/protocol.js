@@ -161,13 +161,15 @@
  * @property {{loss: number, ratio: number}} mean
  * @property {string} words
  *
+ * @typedef {import("./train/record.js").Owed} Owed
+ *
  * @typedef {object} RunProgress           one of these fields
  * @property {TrainStep} [step]
  * @property {number} [evaluating]         fraction
  * @property {Evaluation} [evaluation]
  * @property {string} [unmeasured]         why an evaluation that was due is left out
- * @property {{step: number, bytes: Uint8Array}} [snapshot]   of the timeline
- * @property {{step: number, bytes: Uint8Array}} [saved]      to go on from, should this tab close
+ * @property {{step: number, bytes: Uint8Array, owed: ?Owed}} [snapshot]   of the timeline
+ * @property {{step: number, bytes: Uint8Array, owed: ?Owed}} [saved]      to go on from, should this tab close
  * @property {number} [drawing]            fraction
  * @property {{step: number, settings: Settings} & Pixels} [preview]
  *
@@ -207,15 +209,15 @@ export const Action = Object.freeze({
   trainEstimate: "trainEstimate",
   /** { config, pictures: TrainPicture[] } -> { summary: Estimate, measured: {secondsPerStep, bytes, peakBytes}, dataset: Uint8Array }; progress { done, total, what } */
   trainPrepare: "trainPrepare",
-  /** { config, dataset, state: Uint8Array|null } -> Estimate: a run that was saved, in place of trainPrepare */
+  /** { config, dataset, state: Uint8Array|null, owed: ?Owed } -> Estimate: a run that was saved, in place of trainPrepare */
   trainResume: "trainResume",
   /** { preview: ?Settings, pictureSeconds: what one takes, 0 if not known, step: where it is, end: to end there } -> { outcome: "finished"|"stopped"|"paused", step, reason }; progress RunProgress */
   trainRun: "trainRun",
   /** -> { found: LeaveOneOut|null }: trains anew without each picture in turn; null when it was aborted, to go on there. Progress { picture, done, pictures, fraction } */
   trainLeaveOneOut: "trainLeaveOneOut",
-  /** -> { bytes }: all that going on bit for bit needs */
+  /** -> { bytes, owed: ?Owed }: all that going on bit for bit needs, and what was due at this step and is not done */
   trainState: "trainState",
-  /** { state } -> the step of that state, at which the run now is */
+  /** { state, owed: ?Owed } -> the step of that state, at which the run now is */
   trainRestore: "trainRestore",
   /** { state: Uint8Array|null, strength, settings } -> as generate, with no other adapter */
   trainPicture: "trainPicture",

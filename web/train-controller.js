@@ -2,17 +2,18 @@
 
 import { stayAwake } from "./awake.js";
 import { DEMO_PICTURES, previewSettings } from "./demo.js";
-import { about, counted, duration, millions, size } from "./format.js";
+import { about, size } from "./format.js";
 import { CRASH } from "./protocol.js";
 import { Runs } from "./runs.js";
 import { recall, remember } from "./storage.js";
 import { TimelineController } from "./timeline-controller.js";
-import { PRESETS } from "./train/fields.js";
-import { number } from "./train/log.js";
 import { captionOf, pictureOf } from "./train/captions.js";
+import { Draft } from "./train/draft.js";
+import { PRESETS } from "./train/fields.js";
+import { Pace } from "./train/pace.js";
 import { PictureSet, stemOf } from "./train/picture-set.js";
-import { measuringSeconds, pictureSeconds, previewSeconds, samples, trained } from "./train/time.js";
 import { Trainer } from "./train/trainer.js";
+import { barOf, buttonsOf, estimateWords, noticeOf, roomNotes, titleOf } from "./train/words.js";
 import { confirmed } from "./ui/dialogs.js";
 
 const REST_MS = 250;
@@ -23,18 +24,29 @@ export class TrainController {
   #host;
   #runs = null;
   #set = new PictureSet();
+  /** Keeps pictures and captions until there is a run. */
+  #draft = new Draft();
+  /** Those of the draft that wait until the run in hand is put away. @type {import("./train/draft.js").DraftPicture[]} */
+  #waiting = [];
+  #returning = false;
   /** @type {?Trainer} */
   #trainer = null;
   /** @type {?TimelineController} */
   #timeline = null;
   #ready = Promise.withResolvers();
   #model = null;
+  /** @type {?Pace} */
+  #pace = null;
   #presets = null;
   /** The settings that are not those of a run. */
-  #draft = null;
+  #settings = null;
   #estimate = { serial: 0, timer: 0, good: false, problem: false, words: "" };
   #inspect = { serial: 0, timer: 0 };
   #promptTouched = false;
+  /** How often the list of runs was asked for. */
+  #listed = 0;
+  /** @type {?{usage: number, quota: number}} what the browser gives and what is taken of it */
+  #room = null;
 
   /**
    * @param {{addAdapter: (adapter: {name: string, file: File}) => Promise<void>, stopPictures: () => void, openFiles: (files: object[], role: string) => void}} host
@@ -52,6 +64,10 @@ export class TrainController {
     this.#trainer = new Trainer(this.#engine, this.#runs);
     this.#timeline = new TimelineController(this.#trainer, this.#ui, { ...this.#host, refresh: () => this.refresh() });
     this.#wireTrainer();
+    this.#runs.addEventListener("changed", () => this.#listRuns());
+    this.#draft.addEventListener("back", ({ detail }) => this.#draftBack(detail));
+    this.#draft.open();
+    addEventListener("beforeunload", (event) => { if (this.#wouldLose) event.preventDefault(); });
     this.#ready.resolve();
     this.refresh();
     this.#listRuns();
@@ -64,7 +80,7 @@ export class TrainController {
     on(pictures, "demo", () => this.#addDemo());
     on(pictures, "remove", ({ id }) => { this.#set.remove(id); this.#setChanged(); });
     on(pictures, "role", ({ id, role }) => { this.#set.find(id).role = role; this.#setChanged(false); });
-    on(pictures, "caption", ({ id, caption }) => { this.#set.find(id).caption = caption; this.#suggestPrompt(); });
+    on(pictures, "caption", ({ id, caption }) => { this.#set.find(id).caption = caption; this.#keepDraft(); this.#suggestPrompt(); });
     on(pictures, "options", ({ trigger, flip }) => {
       settings.set("trigger", trigger);
       settings.set("flip", flip);
@@ -91,7 +107,7 @@ export class TrainController {
     on(runs, "open", ({ id }) => this.#attempt("The run could not be opened", () => this.#openRun(id)));
     on(runs, "delete", async ({ id, words }) => {
       if (!await confirmed("Delete this run?", `${words}. This cannot be undone.`, "Delete")) return;
-      await this.#runs.remove(id);
+      await this.#attempt("The run was not deleted", () => this.#runs.remove(id));
       this.#listRuns();
     });
     document.querySelector("#training-pause").addEventListener("click", () => this.pause());
@@ -124,6 +140,7 @@ export class TrainController {
     });
     on("slow", ({ message }) => messages.info("Not measured", message));
     on("stopped", ({ reason }) => messages.error("Training stopped", `${reason.replace(/\.?$/, ".")} Rewind to an earlier step, or start anew with “gentle”.`));
+    on("lost", ({ message }) => messages.error("Some of the run is gone", message));
     on("trouble", ({ message }) => messages.error("The run is not kept whole", message));
     on("failed", ({ error }) => {
       // the controller tells of an engine that broke
@@ -163,6 +180,7 @@ export class TrainController {
   async modelChanged(model) {
     await this.#ready.promise;
     this.#model = model && { ...model, id: `${model.title}, ${model.report.components.reduce((sum, c) => sum + c.parameters, 0)} parameters` };
+    this.#pace = this.#model && new Pace(this.#model);
     this.#ui.pictures.offerDemo(Boolean(model?.isDemo));
     this.#ui.settings.setModel(model?.title);
     this.#presets = null;
@@ -230,16 +248,7 @@ export class TrainController {
     preview.setShown(!open && state !== "preparing");
     document.querySelector("#run-panel").hidden = open || state === "preparing";
     this.#notice(state);
-    const early = trainer && trainer.step < trainer.steps;
-    bar.buttons({
-      start: open ? "Start training" : state === "paused" || state === "error" || (state === "finished" && early) ? "Continue" : null,
-      continues: !open,
-      startable: open ? startable : usable,
-      pause: state === "running" && !trainer.pausing,
-      stop: state === "measuring" ? "Stop measuring" : state === "preparing" ? "Cancel" : state === "running" || state === "paused" ? (trainer.ending && state === "running" ? "Stop at once" : "Stop") : null,
-      fresh: ["paused", "finished", "error"].includes(state),
-      busy: trainer?.busy ?? false,
-    });
+    bar.buttons(buttonsOf(trainer, { usable, startable }));
     this.#showUnseen(state, usable);
     this.#timeline?.refresh(usable);
     this.#tell();
@@ -270,12 +279,36 @@ export class TrainController {
   /** @param {boolean} [others] whether there are other pictures than before */
   #setChanged(others = true) {
     this.#ui.pictures.show(this.#set);
+    this.#keepDraft();
     this.#suggestPrompt();
     this.refresh();
     this.#askEstimate();
     if (!others) return;
     clearTimeout(this.#inspect.timer);
     this.#inspect.timer = setTimeout(() => this.#inspectPictures(), REST_MS);
+  }
+
+  /** While a run is in hand the set is the run's, which keeps it. */
+  #keepDraft() {
+    if (this.#trainer?.state === "none" && !this.#returning && this.#waiting.length === 0) this.#draft.keep(this.#set.items);
+  }
+
+  /** Pictures of an earlier visit. @param {import("./train/draft.js").DraftPicture[]} pictures */
+  async #draftBack(pictures) {
+    this.#waiting = pictures;
+    if (this.#trainer.state === "none") await this.#takeWaiting();
+  }
+
+  async #takeWaiting() {
+    this.#returning = true; // until then what is kept stays
+    await this.#set.add(this.#waiting.splice(0));
+    this.#returning = false;
+    this.#setChanged();
+  }
+
+  /** Whether something would go with the tab: steps since the last state, or what found no room. */
+  get #wouldLose() {
+    return this.busy || this.#draft.unkept || Boolean(this.#trainer?.run?.unkept);
   }
 
   #settingsChanged() {
@@ -332,14 +365,14 @@ export class TrainController {
       try {
         const estimate = await this.#engine.trainEstimate(config, counts);
         if (serial !== this.#estimate.serial) return;
-        words = this.#estimateWords(estimate, config);
-        notes = [...estimate.notes];
+        words = estimateWords(estimate, config, this.#times(config));
+        notes = [...estimate.notes, ...roomNotes(estimate, config, this.#room)];
         if (!config.trigger && this.#set.of("train").every(({ caption }) => !caption.trim())) {
           notes.push("No captions and no trigger phrase: the adapter will act on every prompt.");
         }
         good = true;
       } catch (error) {
-        if (serial !== this.#estimate.serial || error.name === CRASH) return;
+        if (serial !== this.#estimate.serial || passing(error)) return;
         words = error.message;
       }
     } else if (!settings.valid) {
@@ -350,54 +383,14 @@ export class TrainController {
     this.refresh();
   }
 
-  #estimateWords({ modules, parameters, bytes, checkpointed, measuring, learningRate }, config) {
-    const { training, previews, leavingOut, sample } = this.#times(config) ?? {};
-    const measured = training ? measuringSeconds(measuring, sample, training) : 0;
-    const parts = [previews && `previews ${about(previews)}`, measured && `measuring ${about(measured)}`].filter(Boolean);
-    return [
-      `${millions(parameters)} parameters in ${counted(modules, "layer")}`,
-      `needs about ${size(bytes)}${checkpointed ? ", blocks are run twice to save memory" : ""}`,
-      learningRate && `learning rate ${number(learningRate)}`,
-      training && `about ${about(training + previews + measured)}${parts.length ? `, ${parts.join(" and ")} of it` : ""}`,
-      leavingOut && `then ${about(leavingOut)} to leave each picture out`,
-    ].filter(Boolean).join(" · ");
+  /** What a run with these settings takes here, if any was timed yet. */
+  #times(config) {
+    return this.#pace.times(config, this.#set.counts, this.#previewSettings(config));
   }
 
-  /** What a run with these settings takes here, if any was timed yet. */
   #seconds(config) {
     const times = this.#times(config);
     return times && times.training + times.previews + times.leavingOut;
-  }
-
-  #times(config) {
-    const pace = recall("trainPace", {})[this.#paceKey];
-    if (!pace) return null;
-    const sample = pace * this.#pixels(config);
-    const training = sample * samples(config);
-    const settings = this.#previewSettings(config);
-    const picture = recall("picturePace", {})[this.#paceKey];
-    const each = picture ? picture * settings.steps * this.#pixels(config) : pictureSeconds(sample, settings);
-    return {
-      sample,
-      training,
-      previews: previewSeconds(config, training, each),
-      leavingOut: config.leaveOneOut ? trained(this.#set.counts, config) * training : 0,
-    };
-  }
-
-  get #paceKey() {
-    return `${this.#model.id} ${this.#model.backend}`;
-  }
-
-  #pixels({ resolution }) {
-    return (resolution ?? this.#model.report.native.width) ** 2;
-  }
-
-  #rememberPace(secondsPerStep, config) {
-    if (!(secondsPerStep > 0)) return;
-    remember("trainPace", { ...recall("trainPace", {}), [this.#paceKey]: secondsPerStep / (config.batch * config.accumulation * this.#pixels(config)) });
-    const { pictureSeconds: seconds, preview } = this.#trainer.record;
-    if (seconds > 0) remember("picturePace", { ...recall("picturePace", {}), [this.#paceKey]: seconds / (preview.steps * this.#pixels(config)) });
   }
 
   async #inspectPictures() {
@@ -411,7 +404,7 @@ export class TrainController {
       for (const picture of this.#set.items) picture.warnings = found.get(picture.name) ?? picture.warnings;
       this.#ui.pictures.show(this.#set);
     } catch (error) {
-      if (error.name !== CRASH) this.#ui.messages.error("The pictures could not be looked at", error.message);
+      if (!passing(error)) this.#ui.messages.error("The pictures could not be looked at", error.message);
     }
   }
 
@@ -424,7 +417,7 @@ export class TrainController {
     if (!settings.valid) return settings.report(); // its words follow
     return this.#attempt("Training did not start", async () => {
       this.#host.stopPictures();
-      this.#draft = { config, preset: settings.preset };
+      this.#settings = { config, preset: settings.preset };
       this.#beginView();
       this.#runs.persist();
       const title = config.trigger || this.#set.of("train").find(({ caption }) => caption)?.caption || "adapter";
@@ -432,7 +425,8 @@ export class TrainController {
         config, title, model: { key: this.#model.id, title: this.#model.title }, preview: this.#previewSettings(config),
       });
       if (!this.#trainer.record) return; // cancelled
-      this.#rememberPace(this.#trainer.record.secondsPerStep, config);
+      this.#draft.keep([]); // the run has them
+      this.#pace.note(this.#trainer.record.secondsPerStep, this.#trainer.record);
       this.#listRuns();
     });
   }
@@ -456,8 +450,11 @@ export class TrainController {
   async #openRun(id) {
     const { settings, pictures, plot, heat, preview } = this.#ui;
     const trainer = this.#trainer;
-    this.#draft ??= { config: settings.config, preset: settings.preset };
+    this.#settings ??= { config: settings.config, preset: settings.preset };
+    const draft = trainer.state === "none" ? [...this.#set.items] : [];
+    await this.#draft.flush();
     await trainer.open(id);
+    this.#waiting.unshift(...draft);
     const { record, log } = trainer;
     this.#beginView();
     settings.write(record.config);
@@ -466,7 +463,7 @@ export class TrainController {
     this.#set.clear();
     await this.#set.add(await Promise.all(record.pictures.map(async ({ path, name, caption, role, type }) => {
       const blob = await trainer.run.read(path);
-      return { name, caption, role, file: new File(blob ? [blob] : [], name, { type }) };
+      return { name, caption, role, file: new File(blob ? [await blob.arrayBuffer()] : [], name, { type }) };
     })));
     this.#setChanged();
     plot.show(log, trainer.steps);
@@ -483,15 +480,21 @@ export class TrainController {
     const { state, record, log } = this.#trainer;
     if (state === "none") {
       const { settings, pictures } = this.#ui;
-      if (this.#draft?.config) settings.write(this.#draft.config, this.#draft.preset);
-      if (this.#draft?.config) pictures.writeOptions(this.#draft.config);
-      this.#draft = null;
+      if (this.#settings?.config) settings.write(this.#settings.config, this.#settings.preset);
+      if (this.#settings?.config) pictures.writeOptions(this.#settings.config);
+      this.#settings = null;
+      this.#promptTouched = false;
       pictures.fold(false);
       this.#timeline.reset();
       this.#ui.heat.show(null);
-      this.#setChanged();
+      if (this.#waiting.length > 0) {
+        this.#set.clear(); // those of the run that was opened
+        this.#takeWaiting();
+      } else {
+        this.#setChanged();
+      }
     }
-    if (state === "finished") this.#rememberPace(log.secondsPerStep, record.config);
+    if (state === "finished") this.#pace?.note(log.secondsPerStep, record);
     stayAwake(this.busy);
     if (state !== "running") this.#listRuns();
   }
@@ -521,53 +524,37 @@ export class TrainController {
 
   async #listRuns() {
     if (!this.#runs) return;
+    const serial = ++this.#listed;
+    const [runs, room] = await Promise.all([this.#runs.list(), this.#runs.room()]);
+    if (serial !== this.#listed) return; // asked anew meanwhile
     const current = this.#trainer.record?.id;
-    const listed = (await this.#runs.list()).filter(({ id }) => id !== current);
-    this.#ui.runs.show(listed, this.#model?.id ?? null, this.#trainer.state === "none");
-    const room = await this.#runs.room();
+    this.#room = room;
+    this.#ui.runs.show(runs.filter(({ id }) => id !== current), this.#model?.id ?? null, this.#trainer.state === "none");
     this.#ui.runs.setStorage(room?.usage ? `${size(room.usage)} used; the browser gives up to ${size(room.quota)}.` : "");
   }
 
   /** The line in the bar, and the tab's title. @param {string} [aside] what goes on beside the steps */
   #tell(aside = "") {
+    if (!this.#trainer) return;
+    document.title = titleOf(this.#trainer);
+    const told = barOf(this.#trainer, {
+      model: Boolean(this.#model),
+      loading: document.body.dataset.state === "loading",
+      pictures: this.#set.counts.train,
+      summary: this.#set.summary,
+      estimate: this.#estimate,
+    }, aside);
+    if (!told) return;
     const { bar } = this.#ui;
-    const trainer = this.#trainer;
-    const { step = 0, steps = 0, state = "none", log } = trainer ?? {};
-    const at = `step ${step} of ${steps}`;
-    const last = log?.steps.at(-1);
-    document.title = state === "running" ? `${Math.floor(100 * step / steps)} % · Lorakeet` : "Lorakeet";
-    if (state === "none") {
-      const loading = document.body.dataset.state === "loading";
-      const { train } = this.#set.counts;
-      bar.status(!this.#model ? (loading ? "Waiting for the model…" : "Load a model first") : train === 0 ? "Add pictures to begin"
-        : this.#estimate.problem ? "A setting is not right" : `Ready to train on ${this.#set.summary}`);
-      bar.detail(train > 0 ? this.#estimate.words : "", this.#estimate.problem);
-      bar.progress(0);
-    } else if (state === "running") {
-      bar.status(`${trainer.ending ? "Finishing at" : trainer.pausing ? "Pausing after" : "Training:"} ${at}`, trainer.pausing ? "Pausing" : `Training: ${Math.floor(10 * step / steps) * 10} %`);
-      const left = trainer.secondsLeft;
-      bar.detail([last?.smooth != null && `loss ${number(last.smooth)}`, aside, left > 0 && !aside && `about ${about(left)} left`].filter(Boolean).join(" · "));
-      bar.progress(step / steps);
-    } else if (state === "paused" || state === "error") {
-      bar.status(`${state === "paused" ? "Paused" : "Interrupted"} at ${at}`);
-      bar.detail(aside || (state === "paused" ? "Draw with it below, or on the Generate tab." : `Kept up to step ${trainer.record?.step ?? 0}.`));
-      bar.progress(step / steps);
-    } else if (state === "measuring") {
-      // how far it is comes with its own progress
-      bar.status("Leaving each picture out in turn");
-      bar.detail(aside || (trainer.pausing ? "Stopping…" : ""));
-    } else if (state === "finished") {
-      const seconds = log.steps.reduce((sum, s) => sum + s.seconds, 0);
-      bar.status(step < steps ? `Stopped at ${at}` : `Finished: ${counted(steps, "step")} in ${duration(1000 * seconds, 0)}`);
-      bar.detail(aside || [memoryWords(trainer.record), "Choose a step on the timeline: use it, or export it."].filter(Boolean).join(" "));
-      bar.progress(1);
-    }
+    bar.status(told.status, told.announced);
+    bar.detail(told.detail, told.problem);
+    if (told.progress !== undefined) bar.progress(told.progress);
   }
 
   #notice(state) {
     const notice = document.querySelector("#training-notice");
     notice.hidden = !this.busy;
-    notice.firstElementChild.textContent = state === "preparing" ? "A training run is being prepared." : state === "measuring" ? "A run's pictures are left out in turn. Pause that to draw; it goes on from where it was when you ask again." : "A training run has the engine. Pause it to draw; it goes on from where it was.";
+    notice.firstElementChild.textContent = noticeOf(state);
     document.querySelector("#training-pause").disabled = Boolean(this.#trainer?.pausing);
   }
 
@@ -575,17 +562,16 @@ export class TrainController {
     try {
       await work();
     } catch (error) {
-      if (error.name !== CRASH && error.name !== "AbortError") this.#ui.messages.error(title, error.message);
+      if (!passing(error)) this.#ui.messages.error(title, error.message);
     }
   }
 }
 
-/** What the run was told to take, and what it took. */
-function memoryWords({ summary, peakBytes }) {
-  if (!summary?.bytes) return "";
-  return `Memory: ${size(summary.bytes)} predicted, ${peakBytes ? `${size(peakBytes)} at most` : "the peak is not told by this device"}.`;
-}
-
 function kept({ trigger, flip, seed }) {
   return { trigger, flip, seed };
+}
+
+/** Not of the thing that was asked for: the engine broke, of which the controller tells, or somebody pressed Cancel. */
+function passing({ name }) {
+  return name === CRASH || name === "AbortError";
 }

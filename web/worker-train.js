@@ -29,9 +29,16 @@ export function trainActions({ engine, drawn, own, macrotask, throttle, isAborte
     }
   }
 
+  /** What is still to be done at this step, for whoever goes on from its state. */
+  function unpaid({ snapshot = false, evaluation = false, preview = false, unmeasured = null, kept = false } = owed) {
+    return snapshot || evaluation || preview || unmeasured ? { snapshot, evaluation, preview, unmeasured, kept } : null;
+  }
+
+  /** A state of before the evaluation owes it: the state counts the evaluations that went before. */
   function send(report, kind) {
     const bytes = own(engine().trainState());
-    report({ [kind]: { step: at, bytes } }, [bytes.buffer]);
+    const rest = kind === "snapshot" ? { ...owed, snapshot: false, kept: true } : owed;
+    report({ [kind]: { step: at, bytes, owed: unpaid(rest) } }, [bytes.buffer]);
   }
 
   async function drawPreview(id, settings, report) {
@@ -111,8 +118,8 @@ export function trainActions({ engine, drawn, own, macrotask, throttle, isAborte
       }
     },
 
-    [Action.trainResume]({ config, dataset, state }) {
-      owed = state ? {} : { snapshot: true };
+    [Action.trainResume]({ config, dataset, state, owed: left }) {
+      owed = state ? { ...left } : { snapshot: true };
       return engine().trainResume(config, dataset, state ?? null);
     },
 
@@ -142,10 +149,10 @@ export function trainActions({ engine, drawn, own, macrotask, throttle, isAborte
       return { found: await leaveOneOut(id, report) };
     },
 
-    [Action.trainState]: () => ({ bytes: own(engine().trainState()) }),
+    [Action.trainState]: () => ({ bytes: own(engine().trainState()), owed: unpaid() }),
 
-    [Action.trainRestore]({ state }) {
-      owed = {};
+    [Action.trainRestore]({ state, owed: left }) {
+      owed = { ...left };
       return engine().trainRestore(state);
     },
 

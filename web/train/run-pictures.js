@@ -1,7 +1,6 @@
 // Pictures of a run: drawn with some state of its adapter, kept in memory, and previews in its folder.
 
 import { PictureCache } from "../pictures.js";
-import { previewPath } from "../runs.js";
 
 export class RunPictures {
   #cache = new PictureCache(200);
@@ -17,8 +16,9 @@ export class RunPictures {
     const key = this.#fingerprint(run, step, strength, settings);
     const cached = this.#cache.get(key);
     if (cached) return cached.image;
-    if (run.snapshot(step)?.preview !== key) return null;
-    const blob = await run.read(previewPath(step));
+    const snapshot = run.snapshot(step);
+    if (snapshot?.preview !== key) return null;
+    const blob = await run.read(snapshot.image);
     const bitmap = blob && await createImageBitmap(blob).catch(() => null);
     if (!bitmap) return null;
     const context = new OffscreenCanvas(bitmap.width, bitmap.height).getContext("2d");
@@ -36,7 +36,7 @@ export class RunPictures {
     const key = this.#fingerprint(run, step, step === 0 ? 0 : 1, settings);
     const canvas = new OffscreenCanvas(image.width, image.height);
     canvas.getContext("2d").putImageData(image, 0, 0);
-    run.keepPreview(step, key, await canvas.convertToBlob({ type: "image/png" }));
+    await run.keepPreview(step, key, await canvas.convertToBlob({ type: "image/png" }));
   }
 
   #remember(fingerprint, image) {

@@ -1,4 +1,4 @@
-// What a run will take, told before it: from what one sample took in an earlier run here.
+// What a run will take, told before it: time, from what one sample took in an earlier run here, and room on disk.
 
 /** What a training step takes in units of a forward pass, per sample: 2.5 to 4 (`cargo xtask bench`). */
 const STEP = 3;
@@ -51,4 +51,16 @@ export function previewSeconds(config, training, picture) {
   const every = config.previews === "snapshots" ? config.snapshotEvery : config.previewEvery;
   const all = (1 + (every > 0 ? Math.ceil(config.steps / every) : 1)) * picture;
   return config.previews === "snapshots" ? all : Math.min(all, training * SHARE / (1 - SHARE) + 2 * picture);
+}
+
+/** Numbers that each optimiser keeps beside a parameter: `names` of src/training/optimizer.rs. */
+const KEPT_BESIDE = { adamW: 2, lion: 1, prodigy: 4 };
+
+/**
+ * Bytes of all that a run keeps to go back to and on from: its snapshots, and its newest state twice, since the one before goes last.
+ * @param {import("../protocol.js").TrainConfig} config
+ */
+export function stateBytes({ steps, snapshotEvery, optimizer }, parameters) {
+  const snapshots = 1 + (snapshotEvery > 0 ? Math.ceil(steps / snapshotEvery) : 1);
+  return (snapshots + 2) * parameters * 4 * (1 + (KEPT_BESIDE[optimizer.name] ?? 2));
 }

@@ -2,7 +2,7 @@
 // the run is on happens between two steps: the run halts, and goes on by itself.
 
 import { CRASH } from "../protocol.js";
-import { snapshotPath } from "../runs.js";
+import { DATASET } from "./record.js";
 import { RunLog } from "./log.js";
 import { RunPictures } from "./run-pictures.js";
 import { hasPreviews, trained } from "./time.js";
@@ -10,7 +10,8 @@ import { hasPreviews, trained } from "./time.js";
 /**
  * Events, each with a detail: "state"; "prepare" {done, total, what}; "step" {step}; "busy" {what, fraction};
  * "leftOut" {picture, done, pictures, fraction}; "unmeasured" {error}: the pictures could not be left out;
- * "evaluation" {evaluation}; "slow" {message}: measuring would take too long; "snapshots"; "picture" {base, step, image}; "stopped" {reason}; "trouble" {message}; "failed" {error}.
+ * "evaluation" {evaluation}; "slow" {message}: measuring would take too long; "snapshots"; "picture" {base, step, image}; "stopped" {reason}; "trouble" {message}; "lost" {message}: what
+ * of a run that is opened is gone; "failed" {error}.
  */
 export class Trainer extends EventTarget {
   #engine;
@@ -30,7 +31,7 @@ export class Trainer extends EventTarget {
 
   /** "measuring": each picture is left out in turn. @type {"none"|"preparing"|"running"|"paused"|"measuring"|"finished"|"error"} */
   state = "none";
-  /** @type {?import("../runs.js").Run} */
+  /** @type {?import("./store.js").Run} */
   run = null;
   log = new RunLog();
   step = 0;
@@ -88,13 +89,12 @@ export class Trainer extends EventTarget {
           signal, onProgress: (progress) => this.#emit("prepare", progress),
         });
         this.#live = true;
-        await this.#hold(await this.#runs.create({
+        const fields = {
           title, model, config, preview, summary, secondsPerStep: measured.secondsPerStep, peakBytes: measured.peakBytes,
           pictures: set.items.map(({ name, caption, role, file }, i) => ({ path: `pictures/${i}`, name, caption, role, type: file.type })),
-        }));
-        this.record.pictures.forEach(({ path }, i) => this.run.write(path, set.items[i].file));
-        this.run.write("dataset.bin", dataset);
-        await this.run.save();
+        };
+        this.#emit("prepare", { done: 1, total: 1, what: "keeping pictures and data set" });
+        this.#take(await this.#runs.create(fields, { dataset, pictures: set.items.map(({ file }) => file) }, signal));
         this.#go();
       } catch (error) {
         await this.#leave();
@@ -110,10 +110,10 @@ export class Trainer extends EventTarget {
       await this.#leave();
       try {
         const run = await this.#runs.load(id);
-        if (!await run.read("dataset.bin")) throw new Error("Its files are not whole: there was no room for them. Delete it and train anew.");
-        await this.#hold(run);
+        this.#take(run);
+        if (run.lost.length > 0) this.#emit("lost", { message: run.lost.join(" ") });
         this.step = run.record.step;
-        this.log = RunLog.parse(await (await run.read("log.jsonl"))?.text(), this.step);
+        this.log = RunLog.parse(await (await run.read(run.record.log))?.text(), this.step);
         this.preview = run.record.preview;
         this.#set(run.record.status === "finished" ? "finished" : "paused");
       } catch (error) {
@@ -206,7 +206,8 @@ export class Trainer extends EventTarget {
   /** Back to a snapshot; what came later is dropped. Goes on from there. */
   rewind(step) {
     return this.#between(async () => {
-      await this.#engine.trainRestore(await this.#snapshot(step));
+      const { owed } = this.run.snapshot(step) ?? {};
+      await this.#engine.trainRestore(await this.#snapshot(step), owed);
       this.#truncate(step);
       this.#reopen();
       await this.#keep();
@@ -284,7 +285,8 @@ export class Trainer extends EventTarget {
     }
     if (outcome === "stopped") {
       // its step is told by the engine alone
-      this.#truncate(await this.#engine.trainRestore(await this.#engine.trainState()));
+      const { bytes, owed } = await this.#engine.trainState();
+      this.#truncate(await this.#engine.trainRestore(bytes, owed));
       this.#wanted = false;
       await this.#keep();
       this.#set("paused");
@@ -296,8 +298,7 @@ export class Trainer extends EventTarget {
     try {
       const found = await this.#engine.trainLeaveOneOut({ signal, onProgress: (progress) => this.#emit("leftOut", progress) });
       if (!found) return;
-      this.record.leaveOneOut = found;
-      await this.run.save();
+      await this.run.commit({ leaveOneOut: found });
     } catch (error) {
       if (error.name === CRASH) throw error;
       // the run itself is as it was
@@ -318,12 +319,12 @@ export class Trainer extends EventTarget {
     if (drawing !== undefined) this.#emit("busy", { what: "drawing a preview", fraction: drawing });
     if (evaluation) {
       this.log.addEvaluation(evaluation);
-      this.run.write("log.jsonl", this.log.toText());
+      this.run.keepLog(this.log.toText());
       this.#emit("evaluation", { evaluation });
     }
     if (unmeasured) this.#emit("slow", { message: unmeasured });
-    if (snapshot) this.#addSnapshot(snapshot.step, snapshot.bytes);
-    if (saved) this.run.keepState(saved.step, saved.bytes, this.log.toText());
+    if (snapshot) this.#addSnapshot(snapshot);
+    if (saved) this.run.keepState(saved.step, saved.bytes, this.log.toText(), saved.owed);
     if (preview) this.#addPreview(preview);
   }
 
@@ -333,9 +334,9 @@ export class Trainer extends EventTarget {
     await this.#pictures.keep(this.run, step, settings, image);
   }
 
-  async #addSnapshot(step, bytes) {
+  async #addSnapshot({ step, bytes, owed }) {
     const { run, preview } = this;
-    run.addSnapshot(step, bytes, this.log.toText());
+    run.addSnapshot(step, bytes, this.log.toText(), owed);
     this.#emit("snapshots");
     const base = step === 0 && await this.#pictures.get(run, 0, 0, preview);
     if (base) await this.#pictures.keep(run, 0, preview, base);
@@ -343,8 +344,8 @@ export class Trainer extends EventTarget {
 
   /** Keeps the present state, unless a snapshot of this step does. */
   async #keep() {
-    const bytes = this.run.snapshot(this.step) ? null : await this.#engine.trainState();
-    await this.run.keepState(this.step, bytes, this.log.toText());
+    const { bytes, owed } = this.run.snapshot(this.step) ? {} : await this.#engine.trainState();
+    await this.run.keepState(this.step, bytes, this.log.toText(), owed);
   }
 
   #truncate(step) {
@@ -358,7 +359,7 @@ export class Trainer extends EventTarget {
     this.#wanted = false;
     this.#ending = false;
     this.record.status = "finished";
-    if (!this.run.snapshot(this.step)) this.#addSnapshot(this.step, await this.#engine.trainState());
+    if (!this.run.snapshot(this.step)) this.#addSnapshot({ step: this.step, ...await this.#engine.trainState() });
     await this.#keep();
     this.#set("finished");
   }
@@ -367,8 +368,7 @@ export class Trainer extends EventTarget {
   setPreview(settings) {
     this.preview = settings;
     if (!this.run) return;
-    this.record.preview = settings;
-    this.run.save();
+    this.run.commit({ preview: settings });
     if (this.state === "running") this.interlude(() => {});
   }
 
@@ -385,7 +385,7 @@ export class Trainer extends EventTarget {
   }
 
   async #snapshot(step) {
-    const bytes = await this.run.bytes(snapshotPath(step));
+    const bytes = await this.run.bytes(this.run.snapshot(step)?.path);
     if (!bytes) throw new Error(`The snapshot of step ${step} is gone.`);
     return bytes;
   }
@@ -402,17 +402,16 @@ export class Trainer extends EventTarget {
     if (this.#live) return;
     if (!this.run) throw new DOMException("The run was put away.", "AbortError");
     const { run, record } = this;
-    const dataset = await run.bytes("dataset.bin");
+    const dataset = await run.bytes(DATASET);
     const state = record.state && await run.bytes(record.state);
-    if (!dataset) throw new Error("The run's files are gone.");
+    if (!dataset || (record.state && !state)) throw new Error("The run's files are gone: something else took them off the disk.");
     this.#emit("busy", { what: "bringing the run back", fraction: null });
-    await this.#engine.trainResume(record.config, dataset, state);
+    await this.#engine.trainResume(record.config, dataset, state, record.owed);
     this.#truncate(state ? record.step : 0);
     this.#live = true;
   }
 
-  async #hold(run) {
-    if (!await run.hold()) throw new Error("This run is open in another tab.");
+  #take(run) {
     this.run = run;
     if (run.problem) this.#emit("trouble", { message: run.problem });
     run.addEventListener("trouble", ({ detail }) => this.#emit("trouble", { message: detail }));

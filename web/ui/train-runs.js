@@ -1,5 +1,7 @@
 // Runs kept in this browser: the one that can go on is offered on top, the others are a list.
 
+import { size } from "../format.js";
+
 const WHEN = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
 
 /** Events: "continue" {id}, "open" {id}, "delete" {id, words}. */
@@ -17,12 +19,12 @@ export class TrainRuns extends EventTarget {
   }
 
   /**
-   * @param {(import("../runs.js").RunRecord & {elsewhere: boolean})[]} runs without the one in hand
+   * @param {(import("../runs.js").ListedRun|import("../runs.js").BrokenRun)[]} runs without the one in hand
    * @param {?string} model key of the one that is loaded
    * @param {boolean} free whether no run is in hand
    */
   show(runs, model, free) {
-    const usable = (run) => run.model.key === model && !run.elsewhere;
+    const usable = (run) => !run.broken && run.model.key === model && !run.elsewhere;
     const offered = free ? runs.find((run) => run.status === "unfinished" && usable(run)) : null;
     this.#offered = offered ?? null;
     this.#offer.hidden = !offered;
@@ -41,7 +43,7 @@ export class TrainRuns extends EventTarget {
   }
 
   #row(run, usable) {
-    const { title, step, config, status, updated, model, elsewhere } = run;
+    const { title, elsewhere, broken } = run;
     const row = document.createElement("li");
     row.dataset.run = run.id;
     row.dataset.testid = "run";
@@ -49,12 +51,13 @@ export class TrainRuns extends EventTarget {
     words.append(
       Object.assign(document.createElement("b"), { textContent: title }),
       Object.assign(document.createElement("small"), {
-        textContent: [status === "finished" ? `finished at step ${step}` : `step ${step} of ${config.steps}`, model.title, WHEN.format(new Date(updated)), elsewhere && "open in another tab"].filter(Boolean).join(" · "),
+        textContent: [...standing(run), WHEN.format(new Date(run.updated)), size(run.size), elsewhere && "open in another tab"].filter(Boolean).join(" · "),
       }),
     );
     const open = this.#button("Open", "quiet", `Open ${title}`, () => this.#emit("open", { id: run.id }));
     open.disabled = !usable;
-    if (!usable) open.title = elsewhere ? "It is open in another tab" : `It belongs to the model ${model.title}: load that first`;
+    open.hidden = Boolean(broken);
+    if (!usable && !broken) open.title = elsewhere ? "It is open in another tab" : `It belongs to the model ${run.model.title}: load that first`;
     const remove = this.#button("✕", "icon", `Delete ${title}`, () => this.#delete(run));
     remove.disabled = elsewhere;
     row.append(words, open, remove);
@@ -68,11 +71,17 @@ export class TrainRuns extends EventTarget {
     return button;
   }
 
-  #delete({ id, title, step }) {
-    this.#emit("delete", { id, words: `“${title}”, at step ${step}, with its snapshots` });
+  #delete({ id, title, step, broken, size: bytes }) {
+    this.#emit("delete", { id, words: broken ? `${title}: ${size(bytes)} that nothing can be made of` : `“${title}”, at step ${step}, with its snapshots` });
   }
 
   #emit(type, detail) {
     this.dispatchEvent(new CustomEvent(type, { detail }));
   }
+}
+
+/** Where a run stands, in words. */
+function standing({ broken, status, step, config, model }) {
+  if (broken) return ["its record is missing or damaged"];
+  return [status === "finished" ? `finished at step ${step}` : `step ${step} of ${config.steps}`, model.title];
 }
