@@ -19,6 +19,11 @@ mod memory;
 mod page;
 #[path = "e2e/part.rs"]
 mod part;
+#[allow(dead_code, reason = "the policies are for tests/tidy.rs")]
+#[path = "../xtask/src/policy.rs"]
+mod policy;
+#[path = "e2e/promise.rs"]
+mod promise;
 #[path = "e2e/runs.rs"]
 mod runs;
 #[path = "e2e/site.rs"]

@@ -4,6 +4,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+#[allow(dead_code, reason = "the headers are for xtask")]
+#[path = "../xtask/src/policy.rs"]
+mod policy;
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -169,11 +173,17 @@ fn files_stay_readable() {
 fn parts_of_the_page_emit_and_the_controller_wires() {
     for (path, text) in files("web", &[".js"]) {
         let code = code(&text);
-        let talks_to_worker = code.contains("new Worker(");
-        let may = ["web/engine.js", "web/threads.js", "web/bench/worked.js"]
-            .contains(&path.as_str())
-            || path == "web/library/library.js";
-        assert_eq!(talks_to_worker, may, "{path}");
+        // Workers started in any other way don't run under the page's policy.
+        assert_eq!(code.contains("new Worker("), path == "web/workers.js", "{path}");
+        let may = [
+            "web/engine.js",
+            "web/module.js",
+            "web/bench/worked.js",
+            "web/library/library.js",
+            "web/workers.js",
+        ];
+        let starts_worker = code.contains("startWorker(");
+        assert_eq!(starts_worker, may.contains(&path.as_str()), "{path}");
         if path.starts_with("web/ui/") {
             for other in ["engine.js", "controller.js", "worker.js", "postMessage"] {
                 assert!(!code.contains(other), "{path} names {other}");
@@ -205,12 +215,21 @@ fn the_page_ships_every_file_that_it_names() {
     }
 }
 
-/// What a visitor's browser may load: this page's own origin alone.
+/// What a visitor's browser may load: this page's own origin alone. (Whether the browser holds to it is tried
+/// by tests/e2e/promise.rs.)
 #[test]
 fn nothing_leaves_the_tab() {
-    for page in ["index.html", "bench.html"] {
+    for (page, policy) in [("index.html", policy::PAGE), ("bench.html", policy::BENCH)] {
         let page = std::fs::read_to_string(root().join(page)).unwrap();
-        assert!(page.contains("default-src 'self'") && page.contains("connect-src 'self';"));
+        let said = page.split("http-equiv=\"Content-Security-Policy\" content=\"").nth(1);
+        assert_eq!(said.and_then(|rest| rest.split('"').next()), Some(policy));
+        let body = page.split_once("<body").unwrap().1;
+        assert!(!body.contains("<script") && !body.contains(" style="), "nothing is inline");
+    }
+    for (path, text) in files("web", &[".js"]) {
+        for sink in ["innerHTML", "outerHTML", "insertAdjacentHTML", "srcdoc", "document.write"] {
+            assert!(!code(&text).contains(sink), "{path}: {sink} makes markup of a text");
+        }
     }
     // Hosts that a person may choose to download from, and how addresses of them look.
     let names_hosts = ["web/download/address.js", "web/download/known.js", "web/download/frame.js"];

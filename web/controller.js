@@ -243,6 +243,11 @@ export class Controller {
     });
   }
 
+  /** Whether something is going on that a reload would end. */
+  get busy() {
+    return this.#train.busy || ["loading", "running"].includes(document.body.dataset.state);
+  }
+
   /** What the engine holds, where it has time to say. */
   async #tellMemory() {
     if (this.#train.busy || document.body.dataset.state === "error") return;

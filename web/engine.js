@@ -2,6 +2,7 @@
 // worker that broke (or was killed in the middle of a load) can be replaced by one in the same state.
 
 import { Action, CRASH, abortError, unpackError } from "./protocol.js";
+import { startWorker } from "./workers.js";
 
 /**
  * Events: "crash" (detail: the error) when the worker broke; call `recover` then. "lost" (detail: the error)
@@ -335,7 +336,7 @@ export class Engine extends EventTarget {
     const url = new URL("./worker.js", import.meta.url);
     // `?kernels=off` of the page's address is for the worker
     url.search = location.search;
-    const worker = new Worker(url, { type: "module", name: "lorakeet" });
+    const worker = startWorker(url, "lorakeet");
     worker.addEventListener("message", ({ data }) => worker === this.#worker && this.#receive(data));
     worker.addEventListener("error", (event) => {
       event.preventDefault();

@@ -27,7 +27,8 @@ import { TrainSettings } from "./ui/train-settings.js";
 import { TrainTimeline } from "./ui/train-timeline.js";
 import { TrainUnseen } from "./ui/train-unseen.js";
 import { TwoUp } from "./ui/two-up.js";
-import { keepForNextVisit } from "./visits.js";
+import { VersionNotice } from "./ui/version-notice.js";
+import { Visits } from "./visits.js";
 
 const forced = new URLSearchParams(location.search).get("backend");
 
@@ -66,5 +67,7 @@ const controller = new Controller(new Engine(), new Library(), {
   },
 });
 
-controller.start(["webgpu", "cpu"].includes(forced) ? forced : null);
-keepForNextVisit();
+const visits = new Visits(new VersionNotice(), () => controller.busy);
+await visits.begin();
+await controller.start(["webgpu", "cpu"].includes(forced) ? forced : null);
+visits.loaded();

@@ -5,8 +5,10 @@
 // the rest where that is the backend, and elsewhere not at all.
 
 import { startThreads, threadsWanted } from "./threads.js";
+import { startWorker } from "./workers.js";
 
 const FILE = new URL("../lorakeet_bg.wasm", import.meta.url);
+const THREAD = new URL("./thread.js", import.meta.url);
 
 /** @type {?Part} */
 let part = null;
@@ -28,7 +30,7 @@ export async function openModule(backend, threads = threadsWanted()) {
     try {
       const main = await wasm.default({ module_or_path: module });
       part?.belongsTo(main);
-      return { wasm, threads: await startThreads(wasm, threads, new URL("./thread.js", import.meta.url)) };
+      return { wasm, threads: await startThreads(wasm, threads, (name) => startWorker(THREAD, name)) };
     } catch (error) {
       // A small machine may refuse to reserve 4 GiB of addresses.
       if (!(error instanceof RangeError)) throw error;

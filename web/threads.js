@@ -15,16 +15,16 @@ export function threadsWanted() {
  * Nothing of the module may run until this is over: threads allocate when they begin.
  * @param {{threadMaterial: () => object?, threadsReady: (count: number, sleep: boolean) => void}} wasm
  * @param {number} count    of threads, the caller's among them
- * @param {URL | string} script    thread.js
+ * @param {(name: string) => Worker} start    starts thread.js
  * @returns {Promise<number>} how many there are
  */
-export async function startThreads(wasm, count, script) {
+export async function startThreads(wasm, count, start) {
   const material = count > 1 ? wasm.threadMaterial() : null;
   if (!material) return 1;
   let thread = 1;
   try {
     // one after the other: none may allocate beside another
-    for (; thread < count; thread++) await started(script, { ...material, thread });
+    for (; thread < count; thread++) await started(start(`lorakeet thread ${thread}`), { ...material, thread });
   } catch (error) {
     // fewer do as well
     console.warn(error);
@@ -33,8 +33,8 @@ export async function startThreads(wasm, count, script) {
   return thread;
 }
 
-function started(script, message) {
-  const worker = new Worker(script, { type: "module", name: `lorakeet thread ${message.thread}` });
+/** @param {Worker} worker */
+function started(worker, message) {
   return new Promise((resolve, reject) => {
     worker.addEventListener("message", ({ data }) => (data.ready ? resolve() : reject(new Error(data.error))));
     worker.addEventListener("error", (event) => reject(new Error(event.message || "a thread could not be started")));

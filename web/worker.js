@@ -20,7 +20,7 @@ const actions = {
   [Action.capability]: ({ backend }) => capability(backend),
 
   async [Action.open]({ backend }) {
-    const asked = new URLSearchParams(self.location.search);
+    const asked = new URL(import.meta.url).searchParams;
     const { wasm, threads, part } = await openModule(backend, threadsAsked(asked));
     engine = await wasm.Engine.open(backend, asked.get("kernels") ?? undefined, asked.get("memory") ?? undefined);
     return { backend, threads, part, kernels: engine.kernels() };

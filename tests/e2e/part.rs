@@ -10,6 +10,8 @@ const PART: &str = "lorakeet_gpu.wasm";
 const KEPT: &str =
     "return caches.match(new URL('lorakeet_gpu.wasm', document.baseURI)).then(Boolean)";
 
+const WHOLE: &str = "return caches.match(new URL('whole', document.baseURI)).then(Boolean)";
+
 /// Draws in a few steps on what is open.
 fn draw(page: &Page) -> Picture {
     crate::ask_for_reference_run(page);
@@ -29,7 +31,7 @@ fn only_webgpu_loads_its_part_and_keeps_it() {
     let (cpu, gpu) = ["cpu", "webgpu"].map(|b| format!("{}?backend={b}", site.url)).into();
     let page = Page::new("part");
     page.open_at(&cpu);
-    page.wait("the service worker", "return navigator.serviceWorker.ready.then(() => true)");
+    page.wait("the page to be kept", WHOLE);
     let drawn = draw(&page);
     crate::drop_ink(&page);
     page.wait_for_strength("1");
@@ -82,11 +84,14 @@ const text = `
   } catch (error) {
     postMessage(String(error?.stack ?? error));
   }`;
-const worker = new Worker(URL.createObjectURL(new Blob([text], { type: "text/javascript" })), { type: "module" });
-return new Promise((resolve) => worker.addEventListener("message", ({ data }) => {
-  worker.terminate();
-  resolve(data);
-}));"#;
+const script = URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
+return import(new URL("web/workers.js", document.baseURI)).then(({ scriptAddress }) => {
+  const worker = new Worker(scriptAddress(script), { type: "module" });
+  return new Promise((resolve) => worker.addEventListener("message", ({ data }) => {
+    worker.terminate();
+    resolve(data);
+  }));
+});"#;
 
 #[test]
 #[ignore = "needs the built page: cargo xtask test --e2e"]

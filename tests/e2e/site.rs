@@ -10,6 +10,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crate::policy;
+
 pub struct Site {
     pub url: String,
     shared: Arc<Shared>,
@@ -79,10 +81,10 @@ pub fn head(stream: &TcpStream) -> std::io::Result<(String, BTreeMap<String, Str
 
 struct Shared {
     folder: PathBuf,
-    /// Whether it sends the headers of cross-origin isolation, and knows what WebAssembly is.
+    /// Whether it sends the headers that `cargo xtask serve` does, and knows what WebAssembly is.
     knows: bool,
-    /// In place of the folder's.
-    files: Mutex<BTreeMap<String, Vec<u8>>>,
+    /// In place of the folder's; nothing where a file is gone.
+    files: Mutex<BTreeMap<String, Option<Vec<u8>>>>,
     asked: Mutex<Vec<String>>,
 }
 
@@ -113,7 +115,34 @@ impl Site {
 
     /// Hands out other bytes from now on.
     pub fn replace(&self, path: &str, bytes: Vec<u8>) {
-        self.shared.files.lock().unwrap().insert(path.into(), bytes);
+        self.shared.files.lock().unwrap().insert(path.into(), Some(bytes));
+    }
+
+    /// Doesn't have it any more.
+    pub fn remove(&self, path: &str) {
+        self.shared.files.lock().unwrap().insert(path.into(), None);
+    }
+
+    /// Hands out a build that differs in one file.
+    pub fn publish(&self, path: &str, bytes: Vec<u8>) {
+        self.replace("service-worker.js", self.script_with(path, &bytes));
+        self.replace(path, bytes);
+    }
+
+    /// The service worker's script of a build that differs in one file.
+    pub fn script_with(&self, path: &str, bytes: &[u8]) -> Vec<u8> {
+        let script = String::from_utf8(self.file("service-worker.js")).unwrap();
+        let entry = format!("\n  {path:?}: [");
+        let (before, rest) = script.split_once(&entry).expect("the list has the file");
+        let after = rest.trim_start_matches(|c: char| c.is_ascii_digit() || ", ".contains(c));
+        format!("{before}{entry}{}, {}{after}", bytes.len(), sum(bytes)).into_bytes()
+    }
+
+    /// The bytes of what was asked for since the last call.
+    pub fn bytes_asked(&self) -> usize {
+        let or_index = |path: String| if path.is_empty() { "index.html".into() } else { path };
+        let asked = self.asked().into_iter().map(or_index);
+        asked.filter_map(|path: String| self.shared.file(&path)).map(|bytes| bytes.len()).sum()
     }
 
     /// Nobody listens any more.
@@ -125,7 +154,7 @@ impl Site {
 impl Shared {
     fn file(&self, path: &str) -> Option<Vec<u8>> {
         let replaced = self.files.lock().unwrap().get(path).cloned();
-        replaced.or_else(|| std::fs::read(self.folder.join(path)).ok())
+        replaced.unwrap_or_else(|| std::fs::read(self.folder.join(path)).ok())
     }
 
     fn answer(&self, mut stream: TcpStream) -> std::io::Result<()> {
@@ -145,15 +174,21 @@ impl Shared {
             Some("wasm") if self.knows => "application/wasm",
             _ => "application/octet-stream",
         };
-        let isolation = "Cross-Origin-Opener-Policy: same-origin\r\n\
-                         Cross-Origin-Embedder-Policy: require-corp\r\n";
+        let line = |(name, value): (&str, String)| format!("{name}: {value}\r\n");
+        let headers: String = policy::headers(path).into_iter().map(line).collect();
         write!(
             stream,
             "HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n{}\
              Cache-Control: no-cache\r\nConnection: close\r\n\r\n",
             bytes.len(),
-            if self.knows { isolation } else { "" }
+            if self.knows { &headers } else { "" }
         )?;
         stream.write_all(&bytes)
     }
+}
+
+/// As `xtask/src/version.rs` sums a file up.
+fn sum(bytes: &[u8]) -> u32 {
+    let step = |sum: u32, &byte: &u8| (sum ^ u32::from(byte)).wrapping_mul(16_777_619);
+    bytes.iter().fold(2_166_136_261, step)
 }

@@ -5,13 +5,17 @@ use serde_json::json;
 
 use crate::page::Page;
 
-/// Wraps the page's worker: its GPU is weakened before its own module runs, and what device it got is
-/// told. Messages that come too early are kept for it.
+/// Wraps the engine's worker: its GPU is weakened before its own module runs, and what device it got is
+/// told. Messages that come too early are kept for it. Its script is trusted as the page's own are.
 const WEAKER: &str = r#"
+const make = TrustedTypePolicyFactory.prototype.createPolicy;
+let policy;
+TrustedTypePolicyFactory.prototype.createPolicy = function (...rules) { return policy = make.apply(this, rules); };
 window.Worker = class extends Worker {
   constructor(url, options) {
-    // The library's worker is made of a blob, and has no GPU.
-    if (String(url).startsWith("blob:")) return super(url, options);
+    // The library's worker has no GPU.
+    if (options.name !== "lorakeet") return super(url, options);
+    const engine = new URL("web/worker.js" + location.search, document.baseURI);
     const weak = new URL("web/bench/weak.js", document.baseURI);
     const kind = new URLSearchParams(location.search).get("gpu");
     const text = `
@@ -29,10 +33,10 @@ window.Worker = class extends Worker {
         postMessage({ device: { features: [...device.features].sort(), limits: [binding, buffer, invocations, shared, buffers] } });
         return device;
       };
-      await import(${JSON.stringify(new URL(url).href)});
+      await import(${JSON.stringify(engine.href)});
       removeEventListener("message", keep);
       for (const data of early) dispatchEvent(new MessageEvent("message", { data }));`;
-    super(URL.createObjectURL(new Blob([text], { type: "text/javascript" })), options);
+    super(policy.createScriptURL(URL.createObjectURL(new Blob([text], { type: "text/javascript" }))), options);
     this.addEventListener("message", ({ data }) => { window.device = data.device ?? window.device; });
   }
 };"#;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use burn::tensor::{Device, Tensor};
-use js_sys::{Object, Promise, Reflect};
+use js_sys::{Function, Object, Promise, Reflect};
 use lorakeet::kernels::cpu::threads;
 use lorakeet::web::{thread_material, threads_ready};
 use lorakeet::{kernels, layers};
@@ -16,7 +16,7 @@ use super::{cpu, values};
 #[wasm_bindgen(module = "/web/threads.js")]
 extern "C" {
     #[wasm_bindgen(js_name = startThreads)]
-    fn start_threads(wasm: &Object, count: usize, script: &str) -> Promise;
+    fn start_threads(wasm: &Object, count: usize, start: &Function) -> Promise;
 }
 
 const THREADS: usize = 3;
@@ -29,8 +29,12 @@ async fn start() {
     Reflect::set(&wasm, &"threadMaterial".into(), &material.into_js_value()).unwrap();
     Reflect::set(&wasm, &"threadsReady".into(), &ready.into_js_value()).unwrap();
     let script = js_sys::encode_uri_component(include_str!("../../web/thread.js"));
-    let script = format!("data:text/javascript,{}", String::from(script));
-    let count = JsFuture::from(start_threads(&wasm, THREADS, &script)).await.unwrap();
+    let start = Function::new_with_args(
+        "name",
+        // what is encoded has no backtick
+        &format!("return new Worker(`data:text/javascript,{script}`, {{ type: 'module', name }})"),
+    );
+    let count = JsFuture::from(start_threads(&wasm, THREADS, &start)).await.unwrap();
     assert_eq!(count.as_f64(), Some(THREADS as f64), "see the console");
     assert_eq!(threads::count(), THREADS);
 }

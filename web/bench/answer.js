@@ -3,13 +3,13 @@
 import { claimTimestamps } from "../gpu.js";
 import { weaken } from "./weak.js";
 
-weaken(new URLSearchParams(self.location.search).get("gpu"));
-claimTimestamps();
-
 /**
+ * @param {string} address    the worker's module: `?gpu=` says as on which weaker GPU (weak.js)
  * @param {{load: (message: object) => Promise<void>, run: (inputs: object[]) => Promise<Float32Array>}} side
  */
-export function answer(side) {
+export function answer(address, side) {
+  weaken(new URL(address).searchParams.get("gpu"));
+  claimTimestamps();
   const timed = async ({ inputs }) => {
     const start = performance.now();
     const output = await side.run(inputs);

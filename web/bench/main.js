@@ -3,6 +3,7 @@
 import { CASES, getCase } from "./cases.js";
 import { adapterName, measure, SOFTWARE } from "./measure.js";
 import { raced } from "./raced.js";
+import { followVersion } from "../visits.js";
 import { cells, HEAD, markdown } from "./table.js";
 
 const PLAN = { least: 3, most: 21, seconds: 20 };
@@ -92,6 +93,8 @@ async function page() {
   });
   show(false);
 }
+
+followVersion(() => document.body.dataset.state === "running", () => say("A new version of Lorakeet is here: load this page anew."));
 
 const query = new URLSearchParams(location.search);
 if (query.has("race")) raced(query);

@@ -5,7 +5,7 @@ import { answer } from "./answer.js";
 
 let bench = null;
 
-answer({
+answer(import.meta.url, {
   async load({ backend, threads, config, block, weights }) {
     const { wasm } = await openModule(backend, threads);
     bench = await wasm.Bench.open(backend, JSON.stringify(config), block, weights);

@@ -25,7 +25,7 @@ export const SIDES = Object.fromEntries([
 
 /** @param {import("./cases.js").Case} subject */
 export async function makeWeights(subject) {
-  const maker = new Worked(new URL("weights.js", import.meta.url));
+  const maker = new Worked(new URL("weights.js", import.meta.url), "weights");
   try {
     return await maker.ask(subject.make);
   } finally {
@@ -50,7 +50,9 @@ export class Runner {
    */
   constructor(side, gpu) {
     this.side = side;
-    this.#worked = new Worked(new URL(`${side.who}.js${gpu ? `?gpu=${gpu}` : ""}`, import.meta.url));
+    const module = new URL(`${side.who}.js`, import.meta.url);
+    if (gpu) module.searchParams.set("gpu", gpu);
+    this.#worked = new Worked(module, side.title);
   }
 
   /**

@@ -18,7 +18,7 @@ function withholdSubgroups() {
   };
 }
 
-answer({
+answer(import.meta.url, {
   async load({ backend, threads, graph, weights }) {
     // The build for WebGPU is another one than that for the CPU alone, which is smaller.
     ort = await import(`../../ort/ort.${backend}.min.mjs`);

@@ -1,12 +1,14 @@
 // A worker that is asked one thing after the other.
 
+import { startWorker } from "../workers.js";
+
 export class Worked {
   #worker;
   #waiting = null;
 
-  /** @param {URL} url */
-  constructor(url) {
-    this.#worker = new Worker(url, { type: "module" });
+  /** @param {URL} url @param {string} name */
+  constructor(url, name) {
+    this.#worker = startWorker(url, name);
     this.#worker.addEventListener("message", ({ data }) => {
       const waiting = this.#waiting;
       this.#waiting = null;

@@ -1,6 +1,7 @@
 // The page's side of the library: asks the worker, tells other tabs, and holds what is in use.
 
 import { abortError, unpackError } from "../protocol.js";
+import { startWorker } from "../workers.js";
 import { useLock } from "./shelf.js";
 
 const CHANNEL = "lorakeet library";
@@ -156,11 +157,8 @@ export class Library extends EventTarget {
     });
   }
 
-  /** Started from a blob: such a worker inherits the page's policy, on any host; one from an address doesn't. */
   #spawn() {
-    const script = `import ${JSON.stringify(new URL("./worker.js", import.meta.url).href)};`;
-    const address = URL.createObjectURL(new Blob([script], { type: "text/javascript" }));
-    const worker = new Worker(address, { type: "module", name: "lorakeet library" });
+    const worker = startWorker(new URL("./worker.js", import.meta.url), "lorakeet library");
     worker.addEventListener("message", ({ data }) => this.#receive(data));
     worker.addEventListener("error", (event) => {
       event.preventDefault();

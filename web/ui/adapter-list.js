@@ -18,9 +18,11 @@ export class AdapterList extends EventTarget {
       button.type = "button";
       button.className = "chip";
       button.dataset.adapter = adapter.name;
-      button.innerHTML = "<b></b> <small></small>";
-      button.firstChild.textContent = adapter.name;
-      button.lastChild.textContent = adapter.about;
+      const name = document.createElement("b");
+      const about = document.createElement("small");
+      name.textContent = adapter.name;
+      about.textContent = adapter.about;
+      button.append(name, " ", about);
       button.addEventListener("click", () => this.#emit("demo", { adapter }));
       return button;
     }));

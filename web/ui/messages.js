@@ -27,12 +27,17 @@ export class Messages {
     const message = document.createElement("div");
     message.className = `message ${kind}`;
     message.setAttribute("role", kind === "error" ? "alert" : "status");
-    message.innerHTML = '<div><strong></strong><p></p></div><button type="button" class="icon" aria-label="Dismiss">✕</button>';
-    message.querySelector("strong").textContent = title;
-    message.querySelector("p").textContent = text;
-    message.querySelector("button").addEventListener("click", () => message.remove());
+    const words = document.createElement("div");
+    words.append(textOf("strong", title), textOf("p", text));
+    const dismiss = Object.assign(textOf("button", "✕"), { type: "button", className: "icon", ariaLabel: "Dismiss" });
+    dismiss.addEventListener("click", () => message.remove());
+    message.append(words, dismiss);
     this.#panel.append(message);
     message.scrollIntoView({ block: "nearest" });
     return message;
   }
+}
+
+function textOf(kind, text) {
+  return Object.assign(document.createElement(kind), { textContent: text });
 }

@@ -6,6 +6,8 @@ mod browser;
 mod build;
 mod cost;
 mod memory;
+mod policy;
+mod preload;
 mod race;
 mod server;
 mod setup;
@@ -124,8 +126,8 @@ fn serve(args: &[String]) -> Result<()> {
     // The port first: it would be a pity to find it taken after the build.
     let listener = server::bind(port)?;
     let dist = build::page(&setup::page()?)?;
-    // The page's own files come from the source folder, so that an edit shows on reload; and the
-    // service worker, which keeps nothing then.
+    // The page's own files come from the source folder, so that an edit shows on reload; and the service
+    // worker, which then keeps nothing, and takes away what an earlier build has left in the browser.
     let web = root().join("web");
     let worker = web.join(version::SCRIPT);
     let site = server::Site::new(dist).mount("web", web).mount(version::SCRIPT, worker);

@@ -2,6 +2,7 @@
 //! where a benchmark listens. It sends the headers that make the page cross-origin isolated, as
 //! trunk's server is told to.
 
+use crate::policy;
 use crate::shell::Result;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -135,11 +136,13 @@ fn answer(mut stream: TcpStream, site: &Site) -> io::Result<()> {
     let Some(path) = site.file(target) else { return plain(&mut stream, "404 Not Found") };
     let mut file = File::open(&path)?;
     let length = file.metadata()?.len();
+    let target = target.split(['?', '#']).next().unwrap_or_default().trim_start_matches('/');
+    let headers = policy::headers(&percent_decoded(target).unwrap_or_default());
+    let headers: String =
+        headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     write!(
         stream,
-        "HTTP/1.1 200 OK\r\nContent-Type: {}\r\nContent-Length: {length}\r\n\
-         Cross-Origin-Opener-Policy: same-origin\r\nCross-Origin-Embedder-Policy: require-corp\r\n\
-         Cross-Origin-Resource-Policy: same-origin\r\nX-Content-Type-Options: nosniff\r\n\
+        "HTTP/1.1 200 OK\r\nContent-Type: {}\r\nContent-Length: {length}\r\n{headers}\
          Cache-Control: no-cache\r\nConnection: close\r\n\r\n",
         media_type(&path)
     )?;
@@ -232,6 +235,8 @@ mod tests {
         assert!(head.starts_with("HTTP/1.1 200"), "{head}");
         assert!(head.contains("text/html") && head.contains("Opener-Policy: same-origin"));
         assert!(head.contains("Embedder-Policy: require-corp"), "{head}");
+        assert!(head.contains("Content-Security-Policy: default-src 'none'"), "{head}");
+        assert!(head.contains("frame-ancestors 'none'") && head.contains("Referrer-Policy: no"));
         assert_eq!(body, b"<p>page");
         let (head, body) = request(&url, "GET /a%20b.wasm");
         assert!(head.contains("application/wasm"), "{head}");

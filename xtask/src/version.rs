@@ -1,27 +1,73 @@
-//! The list of the page's files in its service worker (`web/service-worker.js`): by it a browser tells
-//! one build from another, and whether what a host hands out is all of one build.
+//! What makes the built page one build: the list of its files in its service worker
+//! (`web/service-worker.js`), by which a browser tells one build from another, and whether what a host hands
+//! out is all of one build; and the marks and headers that go with it.
 
 use crate::shell::Result;
+use crate::{policy, preload};
 use std::fs;
 use std::path::Path;
 
 /// In the folder of the built page.
 pub const SCRIPT: &str = "service-worker.js";
 
-/// Where the list goes.
-const PLACE: &str = "const FILES = null;";
+/// What a build writes into scripts: the list, the headers, the mark, and that there is a service worker.
+const FILES: &str = "const FILES = null;";
+const HEADERS: &str = "const HEADERS = null;";
+const BUILD: &str = "const BUILD = \"\";";
+const BUILT: &str = "const BUILT = false;";
+
+const VISITS: &str = "web/visits.js";
+const DOCUMENTS: [&str; 3] = ["index.html", "bench.html", "web/download/frame.html"];
 
 /// What not everybody needs: a browser keeps it from its first use on.
 const LATE: [&str; 1] = [crate::split::PART];
 
-/// Writes the list of all files in `dist` into its service worker.
+/// Writes into the scripts and documents in `dist` what makes them one build.
 pub fn stamp(dist: &Path) -> Result<()> {
-    let script = dist.join(SCRIPT);
-    let failed = |e: std::io::Error| format!("{}: {e}", script.display());
-    let text = fs::read_to_string(&script).map_err(failed)?;
-    if !text.contains(PLACE) {
-        return Err(format!("{}: no `{PLACE}`", script.display()));
+    replace(&dist.join(VISITS), &[(BUILT, "const BUILT = true;".into())])?;
+    preload::write(dist)?;
+    let mark = format!("lorakeet-{:08x}", sum(files_of(dist)?.as_bytes()));
+    for document in DOCUMENTS {
+        let end = "</head>";
+        let meta = format!("  <meta name=\"build\" content=\"{mark}\">\n{end}");
+        replace(&dist.join(document), &[(end, meta)])?;
     }
+    let stamps = [
+        (FILES, format!("const FILES = {};", files_of(dist)?)),
+        (HEADERS, format!("const HEADERS = {};", headers())),
+        (BUILD, format!("const BUILD = {mark:?};")),
+    ];
+    replace(&dist.join(SCRIPT), &stamps)
+}
+
+/// Replaces what stands once in a file.
+fn replace(file: &Path, stamps: &[(&str, String)]) -> Result<()> {
+    let failed = |e: std::io::Error| format!("{}: {e}", file.display());
+    let mut text = fs::read_to_string(file).map_err(failed)?;
+    for (place, stamp) in stamps {
+        if text.matches(place).count() != 1 {
+            return Err(format!("{}: `{place}` doesn't stand there once", file.display()));
+        }
+        text = text.replace(place, stamp);
+    }
+    fs::write(file, text).map_err(failed)
+}
+
+/// The headers of files that have their own, and under "" everybody else's, as a script writes them.
+fn headers() -> String {
+    let object = |path: &str| {
+        let lines = policy::headers(path);
+        let lines: Vec<String> =
+            lines.iter().map(|(name, value)| format!("    {name:?}: {value:?}")).collect();
+        format!("  {path:?}: {{\n{},\n  }}", lines.join(",\n"))
+    };
+    let objects: Vec<String> =
+        policy::SPECIAL.iter().chain(&[""]).map(|path| object(path)).collect();
+    format!("{{\n{},\n}}", objects.join(",\n"))
+}
+
+/// All files in `dist` as a script writes them.
+fn files_of(dist: &Path) -> Result<String> {
     let mut files = Vec::new();
     list(dist, "", &mut files)?;
     files.sort();
@@ -30,8 +76,7 @@ pub fn stamp(dist: &Path) -> Result<()> {
         format!("{path:?}: [{bytes}, {sum}{late}]")
     };
     let entries: Vec<String> = files.iter().map(entry).collect();
-    let list = format!("const FILES = {{\n  {},\n}};", entries.join(",\n  "));
-    fs::write(&script, text.replace(PLACE, &list)).map_err(failed)
+    Ok(format!("{{\n  {},\n}}", entries.join(",\n  ")))
 }
 
 /// Every file below a folder that a page may ask for, as path, bytes and sum.
@@ -66,21 +111,49 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_script_gets_every_file_but_itself() {
+    fn a_build_is_told_by_its_files_and_its_documents_by_its_mark() {
         let dist = std::env::temp_dir().join(format!("lorakeet-version-{}", std::process::id()));
-        fs::create_dir_all(dist.join("web/deep")).unwrap();
-        fs::create_dir_all(dist.join(".stage")).unwrap();
-        fs::write(dist.join(SCRIPT), format!("before\n{PLACE}\nafter\n")).unwrap();
-        fs::write(dist.join("index.html"), "foobar").unwrap();
-        fs::write(dist.join("web/deep/a.js"), "").unwrap();
-        fs::write(dist.join("lorakeet_gpu.wasm"), "").unwrap();
-        fs::write(dist.join(".stage/b.js"), "1").unwrap();
+        let put = |path: &str, text: &str| {
+            let file = dist.join(path);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, text).unwrap();
+        };
+        let read = |path: &str| fs::read_to_string(dist.join(path)).unwrap();
+        put(SCRIPT, &format!("before\n{FILES}\n{HEADERS}\n{BUILD}\nafter\n"));
+        put(VISITS, &format!("{BUILT}\n"));
+        put(
+            "index.html",
+            "<head>\n  <script type=\"module\" src=\"web/main.js\"></script>\n</head>",
+        );
+        put("bench.html", "<head>\n</head>");
+        put("web/download/frame.html", "<head>\n</head>");
+        put("web/main.js", "import { deep } from \"./deep/a.js\";\n");
+        put("web/deep/a.js", "");
+        put("lorakeet_gpu.wasm", "foobar");
+        put(".stage/b.js", "1");
         stamp(&dist).unwrap();
+
+        let script = read(SCRIPT);
+        assert!(script.starts_with("before\nconst FILES = {\n  \"bench.html\": ["), "{script}");
         // Known answers of FNV-1a.
-        let wanted = "before\nconst FILES = {\n  \"index.html\": [6, 3214735720],\n  \
-                      \"lorakeet_gpu.wasm\": [0, 2166136261, true],\n  \
-                      \"web/deep/a.js\": [0, 2166136261],\n};\nafter\n";
-        assert_eq!(fs::read_to_string(dist.join(SCRIPT)).unwrap(), wanted);
+        assert!(script.contains("\n  \"lorakeet_gpu.wasm\": [6, 3214735720, true],\n"), "{script}");
+        assert!(script.contains("\n  \"web/deep/a.js\": [0, 2166136261],\n"), "{script}");
+        assert!(!script.contains("stage") && !script.contains(&format!("{SCRIPT:?}")), "{script}");
+        assert!(
+            script.contains("\"Content-Security-Policy\": \"frame-ancestors 'self'\""),
+            "{script}"
+        );
+        let index = read("index.html");
+        let entry = format!("\"index.html\": [{}, {}]", index.len(), sum(index.as_bytes()));
+        assert!(script.contains(&entry), "as it is handed out: {script}");
+
+        let mark = script.split("const BUILD = \"").nth(1).unwrap().split('"').next().unwrap();
+        assert!(mark.starts_with("lorakeet-") && mark.len() == 17, "{mark}");
+        for document in DOCUMENTS {
+            assert!(read(document).contains(&format!("content=\"{mark}\"")), "{document}");
+        }
+        assert!(index.contains("href=\"web/deep/a.js\""), "{index}");
+        assert_eq!(read(VISITS), "const BUILT = true;\n");
         assert!(stamp(&dist).is_err(), "it has its list already");
         fs::remove_dir_all(dist).unwrap();
     }
