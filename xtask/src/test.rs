@@ -188,7 +188,8 @@ pub fn fuzz(args: &[String]) -> Result<()> {
     say(&format!("{count} hostile files"));
     let mut test = cargo();
     test.args(["test", "--test", "fuzz", "--", "--ignored", "--nocapture"]);
-    run_command(test.env("LORAKEET_FUZZ", count))
+    test.env("LORAKEET_FUZZ", count);
+    run_command(test)
 }
 
 /// What every change has to pass.
