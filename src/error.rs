@@ -66,6 +66,16 @@ pub fn shown(text: &str, most: usize) -> String {
 }
 
 impl Error {
+    /// Which sort of thing went wrong, for programs: stable, unlike the words.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::File { .. } => "file",
+            Self::Key { .. } => "key",
+            Self::Setting { .. } => "setting",
+            Self::Device { .. } => "device",
+        }
+    }
+
     /// A whole file can't be used.
     pub fn file(
         file: impl Into<String>,

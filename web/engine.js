@@ -1,12 +1,18 @@
 // The worker's client, and the only one that talks to it. Keeps the files of what is loaded, so that a
 // worker that broke (or was killed in the middle of a load) can be replaced by one in the same state.
 
-import { Action, CRASH, abortError, unpackError } from "./protocol.js";
+import { Action, CRASH, LOST, abortError, unpackError } from "./protocol.js";
+import { Rpc } from "./rpc.js";
+import { Vigil } from "./vigil.js";
 import { startWorker } from "./workers.js";
+
+/** Seconds without a word from the worker, which tells of each block of work: a GPU that hangs, a thread that is gone. */
+const PATIENCE = 60;
 
 /**
  * Events: "crash" (detail: the error) when the worker broke; call `recover` then. "lost" (detail: the error)
- * when the model that was to be put back can't be: there is none then.
+ * when the model that was to be put back can't be: there is none then. "silent" (detail: seconds) when the worker
+ * owes an answer and says nothing; "heard" when that is over.
  *
  * @typedef {object} Held
  * @property {string} name
@@ -16,8 +22,9 @@ import { startWorker } from "./workers.js";
  */
 export class Engine extends EventTarget {
   #worker = null;
-  #lastId = 0;
-  #pending = new Map();
+  /** @type {?Rpc} */
+  #rpc = null;
+  #vigil;
   /** @type {?{files: import("./protocol.js").ModelFile[], options: import("./protocol.js").ModelOptions}} */
   #model = null;
   /** @type {Map<string, Held>} */
@@ -26,8 +33,13 @@ export class Engine extends EventTarget {
   /** Whoever set it deals with a worker that breaks. */
   #mending = false;
 
-  constructor() {
+  /** @param {number} [patience] seconds of silence before "silent" */
+  constructor(patience = PATIENCE) {
     super();
+    this.#vigil = new Vigil(patience, () => this.#rpc?.isOwed ?? false);
+    for (const type of ["silent", "heard"]) {
+      this.#vigil.addEventListener(type, ({ detail }) => this.dispatchEvent(new CustomEvent(type, { detail })));
+    }
     this.#spawn();
   }
 
@@ -41,10 +53,21 @@ export class Engine extends EventTarget {
     return report;
   }
 
-  /** Loads the wasm and opens the backend that `capability` named. */
-  open(backend = this.#backend) {
+  /** Loads the wasm and opens the backend that `capability` named. A worker that breaks over it is the caller's to replace. */
+  async open(backend = this.#backend) {
+    const mending = this.#mending;
+    this.#mending = true;
     this.#backend = backend;
-    return this.#request(Action.open, { backend });
+    try {
+      return await this.#request(Action.open, { backend });
+    } finally {
+      this.#mending = mending;
+    }
+  }
+
+  /** Gives up a worker that doesn't answer, as one that broke. */
+  giveUp() {
+    this.#crashed(new Error("it didn't answer"));
   }
 
   /** Replaces the worker by a fresh one with nothing loaded. */
@@ -96,7 +119,7 @@ export class Engine extends EventTarget {
     } catch (error) {
       onPutBack();
       await this.#putBack(onProgress);
-      throw error.name === CRASH ? new Error(`The engine stopped while it loaded (${error.message}). Most often that is memory: choose less memory for the weights, or close other tabs.`) : error;
+      throw error.name === CRASH ? whileLoading(error) : error;
     } finally {
       this.#mending = false;
       signal.removeEventListener("abort", onAbort);
@@ -234,17 +257,18 @@ export class Engine extends EventTarget {
   // ---- the worker --------------------------------------------------------------------------------
 
   /**
-   * A new worker in the state of the old one: same backend, model and adapters. A model whose files can't be
-   * read any more is given up ("lost").
-   * @returns {Promise<{adapters: Refitted[]}>}
+   * A new worker in the state of the old one: same model and adapters. A model whose files can't be read any
+   * more is given up ("lost").
+   * @param {"webgpu"|"cpu"} [backend] another one than before
+   * @returns {Promise<{opened: import("./protocol.js").Opened, adapters: Refitted[]}>}
    */
-  async recover(onProgress) {
+  async recover(onProgress, backend) {
     const mending = this.#mending;
     this.#mending = true;
     try {
       this.restart();
-      await this.open();
-      if (!this.#model) return { adapters: [] };
+      const opened = await this.open(backend);
+      if (!this.#model) return { opened, adapters: [] };
       try {
         await this.#request(Action.loadModel, this.#model, { onProgress });
       } catch (error) {
@@ -252,11 +276,11 @@ export class Engine extends EventTarget {
         this.#model = null;
         this.#adapters.clear();
         this.dispatchEvent(new CustomEvent("lost", { detail: error }));
-        return { adapters: [] };
+        return { opened, adapters: [] };
       }
       const adapters = await this.#attachAll();
       this.#drop(adapters);
-      return { adapters };
+      return { opened, adapters };
     } finally {
       this.#mending = mending;
     }
@@ -287,47 +311,26 @@ export class Engine extends EventTarget {
     for (const { handle, error } of outcome) if (error) this.#adapters.delete(handle);
   }
 
-  /** `graceful`: an abort is told to the worker, and what it answers is the result. */
-  #request(action, parameters, { onProgress, signal, transfer = [], graceful = false } = {}) {
-    if (signal?.aborted && !graceful) return Promise.reject(abortError());
-    if (!this.#worker) return Promise.reject(crashError("the engine is not running"));
-    const id = ++this.#lastId;
-    return new Promise((resolve, reject) => {
-      const onAbort = () => {
-        this.#worker?.postMessage({ abort: id });
-        if (graceful) return;
-        this.#pending.delete(id);
-        reject(abortError());
-      };
-      const settle = (how) => (value) => {
-        signal?.removeEventListener("abort", onAbort);
-        how(value);
-      };
-      signal?.addEventListener("abort", onAbort, { once: true });
-      this.#pending.set(id, { resolve: settle(resolve), reject: settle(reject), onProgress });
-      this.#worker.postMessage({ ...parameters, id, action }, transfer);
-      if (signal?.aborted) onAbort();
-    });
+  /** @returns {Promise<any>} */
+  #request(action, parameters, how) {
+    if (!this.#rpc) return Promise.reject(crashError(new Error("the engine is not running")));
+    return this.#rpc.request(action, parameters, how);
   }
 
-  #receive({ id, result, error, progress, fatal }) {
-    if (fatal) return this.#crashed(unpackError(error));
-    const request = this.#pending.get(id);
-    if (!request) return; // aborted
-    if (progress) return request.onProgress?.(progress);
-    this.#pending.delete(id);
-    if (error) request.reject(unpackError(error));
-    else request.resolve(result);
+  #receive(message) {
+    this.#vigil.heard();
+    if (message.fatal) this.#crashed(unpackError(message.error));
+    else this.#rpc.receive(message);
   }
 
   #crashed(cause) {
-    const error = crashError(cause.message || "the worker stopped without a message");
+    const error = crashError(cause);
     this.#kill(error);
     if (!this.#mending) this.#broken(error);
   }
 
-  #broken({ message }) {
-    const error = crashError(message);
+  #broken(cause) {
+    const error = crashError(cause);
     this.dispatchEvent(new CustomEvent("crash", { detail: error }));
     return error;
   }
@@ -343,14 +346,15 @@ export class Engine extends EventTarget {
       if (worker === this.#worker) this.#crashed(new Error(event.message ?? "the worker could not be started"));
     });
     this.#worker = worker;
+    this.#rpc = new Rpc(worker);
   }
 
   #kill(error) {
     this.#worker?.terminate();
     this.#worker = null;
-    const open = [...this.#pending.values()];
-    this.#pending.clear();
-    for (const { reject } of open) reject(error);
+    this.#rpc?.end(error);
+    this.#rpc = null;
+    this.#vigil.anew();
   }
 }
 
@@ -362,10 +366,16 @@ function pixelBuffers(pictures) {
   return pictures.map(({ rgba }) => rgba.buffer);
 }
 
-function crashError(message) {
-  const error = new Error(message);
-  error.name = CRASH;
-  return error;
+/** What every open request gets when the worker breaks. */
+function crashError({ message, kind }) {
+  const error = new Error(message || "the worker stopped without a message");
+  return Object.assign(error, { name: CRASH, kind });
+}
+
+function whileLoading({ message, kind }) {
+  return new Error(kind === LOST
+    ? `The GPU was lost while it loaded (${message}). Try it again, or choose less memory for the weights.`
+    : `The engine stopped while it loaded (${message}). Most often that is memory: choose less memory for the weights, or close other tabs.`);
 }
 
 /** Passes over a refusal, not over the loss of the worker. */

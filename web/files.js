@@ -7,15 +7,19 @@ const YAML = /\.ya?ml$/i;
 const PICTURE = /\.(png|jpe?g|webp|gif|avif|bmp|heic|heif|tiff?)$/i;
 const PICKLE = /\.(ckpt|pt|pth|bin|pkl)$/i;
 
+const UNREADABLE = "It can't be read: it was moved or deleted meanwhile, this browser may not read it, or it isn't on this machine yet (a cloud's placeholder).";
+/** A folder as kohya's scripts want it: how often its pictures are repeated, and what they show. */
+const REPEATS = /^\d+_./;
+
 /**
- * @typedef {{path: string, file: File, place?: FileSystemHandle, root?: string}} Dropped   place: of what was dropped, the file or the
+ * @typedef {{path: string, file: ?File, place?: FileSystemHandle, root?: string}} Dropped   file: null where it can't be read; place: of what was dropped, the file or the
  *   folder named `root`, where the browser can find it again
  * @typedef {object} Sorted
  * @property {{name: string, files: import("./protocol.js").ModelFile[], hasTokenizer: boolean, place?: FileSystemHandle}[]} models
  * @property {import("./protocol.js").ModelFile[]} parts   VAEs, text encoders and .yaml files that came without a model
  * @property {{name: string, file: File, config: ?string, place?: FileSystemHandle}[]} adapters
- * @property {{name: string, file: File}[]} pictures
- * @property {{name: string, file: File}[]} texts       captions, where their names are those of pictures
+ * @property {{name: string, path: string, file: File}[]} pictures
+ * @property {{name: string, path: string, file: File}[]} texts       captions, where their paths are those of pictures
  * @property {{name: string, problem: string}[]} refused
  */
 
@@ -40,24 +44,36 @@ export function filesOfInput(input) {
 
 async function walk(entry) {
   if (entry instanceof File) return [{ path: entry.name, file: entry }];
-  if (entry.isFile) {
-    const file = await new Promise((resolve, reject) => entry.file(resolve, reject));
-    return [{ path: entry.fullPath.replace(/^\//, ""), file }];
+  const path = entry.fullPath.replace(/^\//, "");
+  try {
+    if (entry.isFile) return [{ path, file: await new Promise((resolve, reject) => entry.file(resolve, reject)) }];
+    const reader = entry.createReader();
+    const inside = [];
+    for (;;) { // a reader gives at most 100 entries at a time
+      const some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
+      if (some.length === 0) break;
+      inside.push(...some);
+    }
+    return (await Promise.all(inside.map(walk))).flat();
+  } catch {
+    return [{ path, file: null }];
   }
-  const reader = entry.createReader();
-  const inside = [];
-  for (;;) { // a reader gives at most 100 entries at a time
-    const some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
-    if (some.length === 0) break;
-    inside.push(...some);
-  }
-  return (await Promise.all(inside.map(walk))).flat();
+}
+
+/** The folders of kohya's kind that pictures came in; empty where there are none. @param {{path: string}[]} pictures */
+export function repeatsOf(pictures) {
+  const folders = pictures.map(({ path }) => path.split("/").at(-2) ?? "").filter((folder) => REPEATS.test(folder));
+  return [...new Set(folders)].join(", ");
 }
 
 /** @param {Dropped[]} dropped @returns {Promise<Sorted>} */
 export async function sortFiles(dropped) {
   const sorted = { models: [], parts: [], adapters: [], pictures: [], texts: [], refused: [] };
-  let rest = dropped.filter(({ path }) => !/(^|\/)(\.[^/]*|Thumbs\.db)$/.test(path));
+  const wanted = dropped.filter(({ path }) => !/(^|\/)(\.[^/]*|Thumbs\.db)$/.test(path));
+  for (const { path, file } of wanted) {
+    if (!file) sorted.refused.push({ name: path, problem: UNREADABLE });
+  }
+  let rest = wanted.filter(({ file }) => file);
 
   const roots = rest.filter(({ path }) => /(^|\/)model_index\.json$/.test(path)).map(({ path }) => directory(path));
   for (const root of roots) {
@@ -86,12 +102,14 @@ export async function sortFiles(dropped) {
       } else {
         const config = configs.get(directory(path));
         configs.delete(directory(path));
-        sorted.adapters.push({ name: adapterName(path), file, config: config ? await config.text() : null });
+        const text = config ? await config.text().catch(() => undefined) : null;
+        if (text === undefined) sorted.refused.push({ name: `${directory(path)}adapter_config.json`, problem: UNREADABLE });
+        else sorted.adapters.push({ name: adapterName(path), file, config: text });
       }
     } else if (PICTURE.test(name) || file.type.startsWith("image/")) {
-      sorted.pictures.push({ name, file });
+      sorted.pictures.push({ name, path, file });
     } else if (/\.(txt|caption)$/i.test(name)) {
-      sorted.texts.push({ name, file });
+      sorted.texts.push({ name, path, file });
     } else if (PICKLE.test(name)) {
       sorted.refused.push({ name, problem: "Files of this kind can run code when opened, so Lorakeet doesn't read them. Save it as .safetensors and drop that." });
     } else if (name !== "adapter_config.json" && dropped.length === 1) {

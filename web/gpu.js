@@ -21,3 +21,20 @@ export function claimTimestamps() {
     return request.call(this, { ...rest, requiredFeatures: [...requiredFeatures].filter((feature) => features.has(feature)) });
   };
 }
+
+/**
+ * Tells of the first device that is gone, whatever took it: nothing here ever gives one back.
+ * @returns {Promise<GPUDeviceLostInfo>}
+ */
+export function deviceLost() {
+  const { promise, resolve } = Promise.withResolvers();
+  const { prototype } = self.GPUAdapter ?? {};
+  if (!prototype) return promise;
+  const request = prototype.requestDevice;
+  prototype.requestDevice = async function (...wanted) {
+    const device = await request.apply(this, wanted);
+    device.lost.then(resolve);
+    return device;
+  };
+  return promise;
+}

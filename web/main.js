@@ -30,11 +30,22 @@ import { TwoUp } from "./ui/two-up.js";
 import { VersionNotice } from "./ui/version-notice.js";
 import { Visits } from "./visits.js";
 
-const forced = new URLSearchParams(location.search).get("backend");
+const asked = new URLSearchParams(location.search);
+const forced = asked.get("backend");
+/** Seconds that the engine may be silent. */
+const patience = Number(asked.get("patience")) || undefined;
 
 const messages = new Messages();
 
-const controller = new Controller(new Engine(), new Library(), {
+// What nobody expected is told too, and not to the console alone.
+const unexpected = (error) => {
+  if (error?.name === "AbortError") return;
+  messages.error("Something went wrong in this page", `${error?.message ?? error}. What you see may not be whole; save what you need, then reload.`);
+};
+addEventListener("error", ({ error, message }) => error && unexpected(error ?? message));
+addEventListener("unhandledrejection", ({ reason }) => unexpected(reason));
+
+const controller = new Controller(new Engine(patience), new Library(), {
   form: new GenerateForm(),
   twoUp: new TwoUp(),
   progress: new Progress(),

@@ -2,12 +2,14 @@
 //
 //   page   -> worker   { id, action, ...parameters }      one of the actions below
 //   page   -> worker   { abort: id }                      stop that request at the next block; trainRun and trainLeaveOneOut pause
+//                                                         (it is answered all the same)
 //   worker -> page     { id, result }                     it is done
 //   worker -> page     { id, error, fatal }               it failed; fatal: the worker must be replaced
 //   worker -> page     { id, progress }                   any number of these before either
 //   worker -> page     { error, fatal: true }             the worker broke outside a request
 //
-// The worker performs requests one after another, in the order they came.
+// The worker performs requests one after another, in the order they came; but what only looks (ASIDES) between two
+// blocks of whatever it is at, and `fetchFiles`, which needs no engine, at once.
 
 // A training run is one long request: its progress messages carry steps, evaluations, pictures and the
 // bytes of snapshots.
@@ -227,16 +229,23 @@ export const Action = Object.freeze({
   trainEnd: "trainEnd",
 });
 
-/** An error as it travels. */
+/** Actions that change nothing: they needn't wait until a picture or a run is through. */
+export const ASIDES = Object.freeze([Action.judgeModel, Action.memory]);
+
+/**
+ * An error as it travels. `kind`: what sort of thing went wrong, where the engine knows: "file", "key" (of a file),
+ * "setting", "device" (src/error.rs), or "lost".
+ */
 export function packError(error) {
-  return { name: error?.name ?? "Error", message: error?.message ?? String(error) };
+  return { name: error?.name ?? "Error", message: error?.message ?? String(error), kind: error?.kind };
 }
 
-export function unpackError({ name, message }) {
-  const error = new Error(message);
-  error.name = name;
-  return error;
+export function unpackError({ name, message, kind }) {
+  return Object.assign(new Error(message), { name, kind });
 }
+
+/** The kind of an error that says that the GPU is gone, and every tensor with it. */
+export const LOST = "lost";
 
 export function abortError() {
   return new DOMException("Stopped.", "AbortError");

@@ -156,7 +156,7 @@ export class TimelineController {
       const title = `${trainer.record.title}, step ${step}`;
       const [{ name, bytes }] = await trainer.exportFiles(step, { format: "kohya", half: false, title, thumbnail: null });
       this.#ui.tabs.show("generate");
-      await this.#host.addAdapter({ name: title, file: new File([bytes], name) });
+      await this.#host.addAdapter({ name: title, file: new File([bytes], name), content: `run ${trainer.record.id}, step ${step}` });
     });
   }
 

@@ -7,9 +7,10 @@ import { CRASH } from "./protocol.js";
 import { Runs } from "./runs.js";
 import { recall, remember } from "./storage.js";
 import { TimelineController } from "./timeline-controller.js";
-import { captionOf, pictureOf } from "./train/captions.js";
+import { captionsOf, pictureOf } from "./train/captions.js";
 import { Draft } from "./train/draft.js";
 import { PRESETS } from "./train/fields.js";
+import { GoingOn } from "./train/going-on.js";
 import { Pace } from "./train/pace.js";
 import { PictureSet, stemOf } from "./train/picture-set.js";
 import { Trainer } from "./train/trainer.js";
@@ -47,6 +48,7 @@ export class TrainController {
   #listed = 0;
   /** @type {?{usage: number, quota: number}} what the browser gives and what is taken of it */
   #room = null;
+  #goingOn = new GoingOn();
 
   /**
    * @param {{addAdapter: (adapter: {name: string, file: File}) => Promise<void>, stopPictures: () => void, openFiles: (files: object[], role: string) => void}} host
@@ -144,17 +146,12 @@ export class TrainController {
     on("trouble", ({ message }) => messages.error("The run is not kept whole", message));
     on("failed", ({ error }) => {
       // the controller tells of an engine that broke
-      if (error.name !== CRASH) messages.error("Training failed", `${error.message} What is kept goes to step ${trainer.record?.step ?? 0}; Continue goes on from there.`);
+      if (error.name === CRASH) this.#goingOn.cut = "run";
+      else messages.error("Training failed", `${error.message} What is kept goes to step ${trainer.record?.step ?? 0}; Continue goes on from there.`);
     });
   }
 
   // ---- asked by the page -------------------------------------------------------------------------
-
-  /** What is kept of a run that an engine's end cut off, in words; null where there is none. */
-  get interrupted() {
-    const { state, record } = this.#trainer ?? {};
-    return state === "error" ? `The training run is kept up to step ${record.step}: Continue goes on from there.` : null;
-  }
 
   /** Whether the engine has no time for anything else. */
   get busy() {
@@ -170,10 +167,17 @@ export class TrainController {
     return this.busy ? this.#trainer.interlude(work) : work();
   }
 
-  /** Another model is about to be loaded: the run is kept and put away. */
+  get preparing() { return this.#trainer?.state === "preparing"; }
+
+  /** Another model is to be loaded: the run is kept and put away. @returns {Promise<() => Promise<void>>} brings it back, as it was, should nothing come of that */
   async modelLeaves() {
     await this.#ready.promise;
+    const { busy, record } = this.#trainer;
     await this.#trainer.suspend();
+    return async () => {
+      this.#setChanged();
+      if (record) await this.#attempt("The run could not go on", async () => { await this.#openRun(record.id); if (busy) await this.#go(); });
+    };
   }
 
   /** @param {?{key: string, title: string, isDemo: boolean, report: object, backend: string}} model */
@@ -204,6 +208,18 @@ export class TrainController {
     this.#trainer?.lost();
   }
 
+  /** The engine is back, on this backend; what its end cut off goes on. @returns {Promise<?string>} what becomes of that, in words */
+  async engineBack(backend) {
+    await this.#ready.promise;
+    if (this.#model) this.#model.backend = backend;
+    await this.#trainer.interlude(() => {}); // what was cut off is known then
+    this.#setChanged();
+    const { what, words } = this.#goingOn.next(this.#trainer, Boolean(this.#model));
+    if (what === "preparing") this.#start();
+    if (what === "run") this.#attempt("The run could not go on", () => this.#go());
+    return words;
+  }
+
   /**
    * Pictures that were dropped or chosen, and texts that may be captions; shows the tab when there is one.
    * @returns {Promise<string[]>} names of the texts that belong to no picture
@@ -214,21 +230,17 @@ export class TrainController {
       this.#ui.tabs.show("train");
       return [];
     }
-    const captions = new Map();
-    for (const { name, file } of texts) {
-      const caption = await captionOf(file);
-      if (caption === null) this.#ui.messages.error(name, "This caption can't be read as text. Save it anew in a text editor, as UTF-8.");
-      captions.set(pictureOf(name), caption ?? "");
-    }
-    const refused = await this.#set.add(pictures.map(({ name, file }) => ({ name, file, role, caption: captions.get(stemOf(name)) ?? "" })));
+    const { captions, unreadable } = await captionsOf(texts);
+    for (const name of unreadable) this.#ui.messages.error(name, "This caption can't be read as text. Save it anew in a text editor, as UTF-8.");
+    const refused = await this.#set.add(pictures.map(({ name, path, file }) => ({ name, path, file, role, caption: captions.get(stemOf(path)) ?? "" })));
     for (const { name, problem } of refused) this.#ui.messages.error(name, problem);
     if (refused.length < pictures.length) this.#ui.tabs.show("train");
-    const known = new Set(pictures.map(({ name }) => stemOf(name)));
-    const lost = texts.filter(({ name }) => !known.has(pictureOf(name)) && !this.#set.setCaption(pictureOf(name), captions.get(pictureOf(name))));
+    const known = new Set(pictures.map(({ path }) => stemOf(path)));
+    const lost = texts.filter(({ path }) => !known.has(pictureOf(path)) && !this.#set.setCaption(pictureOf(path), captions.get(pictureOf(path))));
     const { settings } = this.#ui;
     if (role === "class" && settings.config?.prior.weight === 0) settings.set("prior.weight", 1);
     this.#setChanged();
-    return lost.map(({ name }) => name);
+    return lost.map(({ path }) => path);
   }
 
   /** Shows what the state of the run and of the page allows. */
@@ -421,9 +433,8 @@ export class TrainController {
       this.#beginView();
       this.#runs.persist();
       const title = config.trigger || this.#set.of("train").find(({ caption }) => caption)?.caption || "adapter";
-      await this.#trainer.start(this.#set, {
-        config, title, model: { key: this.#model.id, title: this.#model.title }, preview: this.#previewSettings(config),
-      });
+      const order = { config, title, model: { key: this.#model.id, title: this.#model.title }, preview: this.#previewSettings(config) };
+      await this.#goingOn.preparing(this.#trainer.start(this.#set, order));
       if (!this.#trainer.record) return; // cancelled
       this.#draft.keep([]); // the run has them
       this.#pace.note(this.#trainer.record.secondsPerStep, this.#trainer.record);
@@ -472,9 +483,7 @@ export class TrainController {
     this.#listRuns();
   }
 
-  async #newRun() {
-    await this.#trainer.suspend();
-  }
+  #newRun() { return this.#trainer.suspend(); }
 
   #stateChanged() {
     const { state, record, log } = this.#trainer;

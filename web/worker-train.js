@@ -6,7 +6,7 @@ import { Action, abortError } from "./protocol.js";
 /** The run's state goes to the page at least this often: more than that is not lost with the tab. */
 const SAVE_MS = 10_000;
 
-export function trainActions({ engine, drawn, own, macrotask, throttle, isAborted }) {
+export function trainActions({ engine, drawn, own, gap, throttle, isAborted }) {
   /** What the present step asked for and a pause left undone. */
   let owed = {};
   let at = 0;
@@ -24,7 +24,7 @@ export function trainActions({ engine, drawn, own, macrotask, throttle, isAborte
         return evaluation;
       }
       tick({ evaluating: event.fraction });
-      await macrotask();
+      await gap();
       if (isAborted(id)) return null;
     }
   }
@@ -91,7 +91,7 @@ export function trainActions({ engine, drawn, own, macrotask, throttle, isAborte
       const { kind, ...event } = await engine().trainLeaveOneOutPull();
       if (kind === "leaveOneOut") return event;
       tick(event);
-      await macrotask();
+      await gap();
     }
   }
 
@@ -113,7 +113,7 @@ export function trainActions({ engine, drawn, own, macrotask, throttle, isAborte
         }
         const { done, total, what } = event;
         tick({ done, total, what });
-        await macrotask();
+        await gap();
         if (isAborted(id)) throw abortError();
       }
     },
@@ -141,7 +141,7 @@ export function trainActions({ engine, drawn, own, macrotask, throttle, isAborte
         const old = performance.now() - saved > SAVE_MS;
         if (old && !owed.snapshot) send(report, "saved");
         if (old || owed.snapshot) saved = performance.now();
-        await macrotask();
+        await gap();
       }
     },
 

@@ -1,19 +1,27 @@
 // The worker: owns the wasm and all GPU state. A table of actions (protocol.js), performed in order.
 
-import { claimTimestamps } from "./gpu.js";
+import { claimTimestamps, deviceLost } from "./gpu.js";
 import { openModule } from "./module.js";
-import { Action, abortError, packError } from "./protocol.js";
+import { ASIDES, Action, LOST, abortError, packError } from "./protocol.js";
 import { trainActions } from "./worker-train.js";
 
 const PROGRESS_MS = 50;
+/** A readback of a lost device may fail before the browser says that it is lost. */
+const LOST_MS = 500;
 
 claimTimestamps();
+const lost = deviceLost().then(({ reason, message }) => broken(Object.assign(new Error(message || reason), { kind: LOST })));
 
 let engine = null;
+let onGpu = false;
+/** Requests that came and aren't answered yet. */
+const open = new Set();
+/** Those of them that nobody wants any more. */
 const aborted = new Set();
-/** Ends what the request in hand waits for. */
-let waiting = new AbortController();
-let current = null;
+/** Ends the fetching of a request. @type {Map<number, AbortController>} */
+const fetching = new Map();
+/** Requests that the next gap in the work is for. */
+const asides = new Set();
 let queue = Promise.resolve();
 
 const actions = {
@@ -22,12 +30,19 @@ const actions = {
   async [Action.open]({ backend }) {
     const asked = new URL(import.meta.url).searchParams;
     const { wasm, threads, part } = await openModule(backend, threadsAsked(asked));
+    onGpu = backend === "webgpu";
     engine = await wasm.Engine.open(backend, asked.get("kernels") ?? undefined, asked.get("memory") ?? undefined);
     return { backend, threads, part, kernels: engine.kernels() };
   },
 
-  async [Action.fetchFiles]({ urls }, report) {
-    return { files: await fetchFiles(urls, report) };
+  async [Action.fetchFiles]({ id, urls }, report) {
+    const abort = new AbortController();
+    fetching.set(id, abort);
+    try {
+      return { files: await fetchFiles(urls, abort.signal, report) };
+    } finally {
+      fetching.delete(id);
+    }
   },
 
   [Action.judgeModel]: ({ files, options }) => engine.judgeModel(files, options),
@@ -51,7 +66,7 @@ const actions = {
     return drawn(id, throttle(report));
   },
 
-  ...trainActions({ engine: () => engine, drawn, own, macrotask, throttle, isAborted: (id) => aborted.has(id) }),
+  ...trainActions({ engine: () => engine, drawn, own, gap, throttle, isAborted: (id) => aborted.has(id) }),
 };
 
 /** `?threads=2` of the page's address; else as many as are worth having. */
@@ -69,8 +84,7 @@ async function drawn(id, tick) {
       return { width, height, rgba: own(rgba), seconds, truncated, notes };
     }
     tick(event);
-    // a whole turn of the event loop, or no abort message could ever arrive
-    await macrotask();
+    await gap();
     if (aborted.has(id)) {
       engine.stop();
       throw abortError();
@@ -82,39 +96,79 @@ async function perform({ id, action, ...parameters }) {
   try {
     // a run that is to pause before it began says so itself
     if (aborted.has(id) && action !== Action.trainRun && action !== Action.trainLeaveOneOut) throw abortError();
-    waiting = new AbortController();
-    current = id;
     const report = (progress, transfer = []) => postMessage({ id, progress }, transfer);
     const result = await actions[action]({ id, ...parameters }, report);
     postMessage({ id, result }, [...buffers(result)]);
   } catch (error) {
+    if (onGpu && error?.kind === "device") await Promise.race([lost, pause(LOST_MS)]);
     postMessage({ id, error: packError(withPanic(error)), fatal: isFatal(error) });
   } finally {
-    current = null;
+    open.delete(id);
     aborted.delete(id);
   }
 }
 
 self.addEventListener("message", ({ data }) => {
   if (data.abort) {
-    aborted.add(data.abort);
-    if (data.abort === current) waiting.abort();
-  } else queue = queue.then(() => perform(data));
+    if (open.has(data.abort)) aborted.add(data.abort);
+    fetching.get(data.abort)?.abort();
+    return;
+  }
+  open.add(data.id);
+  if (data.action === Action.fetchFiles) {
+    perform(data);
+    return;
+  }
+  const isAside = ASIDES.includes(data.action);
+  if (isAside) asides.add(data);
+  // in its turn at the latest
+  queue = queue.then(() => (isAside && !asides.delete(data) ? null : perform(data)));
 });
 
-self.addEventListener("unhandledrejection", ({ reason }) => {
-  postMessage({ error: packError(reason), fatal: true });
+/**
+ * Between two blocks of work: a whole turn of the event loop, or no message could ever arrive, and what was asked
+ * aside.
+ */
+async function gap() {
+  await macrotask();
+  for (const request of asides) {
+    asides.delete(request);
+    await perform(request);
+  }
+}
+
+// A panic in a future of the module comes here, and its request is never answered.
+self.addEventListener("error", (event) => {
+  event.preventDefault();
+  broken(event.error ?? new Error(event.message));
+});
+self.addEventListener("unhandledrejection", (event) => {
+  event.preventDefault();
+  broken(event.reason);
 });
 
-/** After a wasm trap the module's memory cannot be trusted; a lost device takes every tensor with it. */
+/** Tells the page, outside any request, that this worker must be replaced. */
+function broken(error) {
+  postMessage({ error: packError(withPanic(error)), fatal: true });
+}
+
+/**
+ * After a wasm trap the module's memory cannot be trusted. An exception of JavaScript that went through the module
+ * (a RangeError, where memory is short) leaves what it was at locked for good; later calls say so in these words
+ * of wasm-bindgen's.
+ */
 function isFatal(error) {
-  return error instanceof WebAssembly.RuntimeError || error?.name === "DeviceLost";
+  return error instanceof WebAssembly.RuntimeError || error instanceof RangeError || /recursive use of an object/.test(error?.message);
 }
 
 /** A trap carries no message; what the module had to say is left beside it. */
 function withPanic(error) {
   if (error instanceof WebAssembly.RuntimeError && self.lorakeetPanic) error.message += `: ${self.lorakeetPanic}`;
   return error;
+}
+
+function pause(milliseconds) {
+  return new Promise((resolve) => { setTimeout(resolve, milliseconds); });
 }
 
 /** Resolves a task later. (setTimeout would add 4 ms each time.) */
@@ -156,9 +210,9 @@ function own(rgba) {
   return rgba.buffer.byteLength === rgba.byteLength ? rgba : rgba.slice();
 }
 
-async function fetchFiles(urls, report) {
+async function fetchFiles(urls, signal, report) {
   const responses = await Promise.all(urls.map(async ({ path, url }) => {
-    const response = await fetch(url, { signal: waiting.signal });
+    const response = await fetch(url, { signal });
     if (!response.ok) {
       throw new Error(`${path} could not be fetched from this page's own address (HTTP ${response.status}). Check that the site was published whole.`);
     }

@@ -5,6 +5,7 @@
 mod bench;
 mod blob;
 mod entropy;
+mod failure;
 mod gpu;
 mod microkernels;
 mod session;

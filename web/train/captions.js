@@ -2,7 +2,23 @@
 
 import { stemOf } from "./picture-set.js";
 
-/** The name of the picture that a caption file belongs to, without its ending: of `a.txt`, `a.caption` and `a.png.txt` it is `a`. */
+/**
+ * Captions by what they belong to (`pictureOf` of their paths).
+ * @param {{name: string, path: string, file: Blob}[]} texts
+ * @returns {Promise<{captions: Map<string, string>, unreadable: string[]}>}
+ */
+export async function captionsOf(texts) {
+  const captions = new Map();
+  const unreadable = [];
+  for (const { name, path, file } of texts) {
+    const caption = await captionOf(file).catch(() => null);
+    if (caption === null) unreadable.push(name);
+    captions.set(pictureOf(path), caption ?? "");
+  }
+  return { captions, unreadable };
+}
+
+/** The name (or path) of the picture that a caption file belongs to, without its ending: of `a.txt`, `a.caption` and `a.png.txt` it is `a`. */
 export function pictureOf(name) {
   const stem = stemOf(name);
   return /\.(png|jpe?g|jfif|webp|gif|avif|bmp|heic|heif|tiff?)$/i.test(stem) ? stemOf(stem) : stem;

@@ -13,6 +13,7 @@ const MANY = 12;
  * @typedef {object} SetPicture
  * @property {number} id
  * @property {string} name        unique in the set
+ * @property {string} path        as it was dropped
  * @property {File|Blob} file
  * @property {string} caption
  * @property {"train"|"heldOut"|"class"} role
@@ -27,15 +28,15 @@ export class PictureSet {
   #lastId = 0;
 
   /**
-   * @param {{name: string, file: Blob, caption: string, role: string}[]} pictures
+   * @param {{name: string, path?: string, file: Blob, caption: string, role: string}[]} pictures   path: in the folder that was dropped
    * @returns {Promise<{name: string, problem: string}[]>} those that could not be read
    */
   async add(pictures) {
     const refused = [];
-    for (const { name, file, caption, role } of pictures) {
+    for (const { name, path = name, file, caption, role } of pictures) {
       try {
         const { thumbnail, width, height } = await lookAt(file);
-        const picture = { id: ++this.#lastId, name: this.#unique(name), file, caption, role, width, height, thumbnail, warnings: [] };
+        const picture = { id: ++this.#lastId, name: this.#unique(name), path, file, caption, role, width, height, thumbnail, warnings: [] };
         this.items.push(picture);
       } catch {
         refused.push({ name, problem: "This picture could not be read: the file is damaged, or of a kind that this browser doesn't know. Save it as PNG, JPEG or WebP." });
@@ -48,9 +49,15 @@ export class PictureSet {
     return this.items.find((picture) => picture.id === id);
   }
 
-  /** Gives a caption to the pictures of this name without its ending. @returns {boolean} whether there is one */
+  /**
+   * Gives a caption to the pictures at this path without its ending; or to the only one of that name, should the text
+   * come without its folder. @returns {boolean} whether there is one
+   */
   setCaption(stem, caption) {
-    const found = this.items.filter(({ name }) => stemOf(name) === stem);
+    const last = (path) => stemOf(path).split("/").at(-1);
+    const named = this.items.filter(({ path }) => last(path) === last(stem) && (path.includes("/") !== stem.includes("/")));
+    const there = this.items.filter(({ path }) => stemOf(path) === stem);
+    const found = there.length > 0 || named.length > 1 ? there : named;
     for (const picture of found) picture.caption = caption;
     return found.length > 0;
   }
@@ -101,8 +108,9 @@ export class PictureSet {
   }
 }
 
+/** A name or a path without its ending. */
 export function stemOf(name) {
-  return name.replace(/\.[^.]*$/, "");
+  return name.replace(/\.[^./]*$/, "");
 }
 
 function bitmap(file, options = {}) {

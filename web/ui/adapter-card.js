@@ -17,7 +17,10 @@ export class AdapterCard extends EventTarget {
     this.element.dataset.adapter = name;
     this.#find(".name").textContent = name;
     this.#find(".name").title = name;
-    this.#find(".enabled").addEventListener("change", () => this.#changed());
+    this.#find(".enabled").addEventListener("change", () => {
+      this.#write();
+      this.#changed();
+    });
 
     const remove = this.#find(".remove");
     remove.setAttribute("aria-label", `Remove ${name}`);
@@ -79,6 +82,14 @@ export class AdapterCard extends EventTarget {
       this.#unet = unet_modules > 0 ? strength.unet : strength.textEncoder;
       this.#textEncoder = text_encoder_modules > 0 ? strength.textEncoder : this.#unet;
     }
+    this.#write();
+  }
+
+  /** Takes the switch and the strengths of another card. @param {AdapterCard} card */
+  takeOver(card) {
+    this.#find(".enabled").checked = card.#find(".enabled").checked;
+    this.#unet = card.#unet;
+    this.#textEncoder = card.#textEncoder;
     this.#write();
   }
 
@@ -156,6 +167,7 @@ export class AdapterCard extends EventTarget {
   /** Shows the strengths everywhere but in the field that is being typed in. */
   #write(typedIn = null) {
     const { unet_modules } = this.#report;
+    this.element.classList.toggle("off", !this.#find(".enabled").checked);
     const main = unet_modules > 0 ? this.#unet : this.#textEncoder;
     for (const input of this.#find(".strength").querySelectorAll("input")) {
       if (input !== typedIn) input.value = main;
@@ -168,7 +180,6 @@ export class AdapterCard extends EventTarget {
   }
 
   #changed() {
-    this.element.classList.toggle("off", !this.#find(".enabled").checked);
     this.#emit("strength");
   }
 

@@ -38,14 +38,24 @@ export class AdapterList extends EventTarget {
     return [...this.#cards.values()].find(test);
   }
 
-  /** @param {{handle: string, name: string, size: number, report: import("../protocol.js").CoverageReport}} adapter */
-  add(adapter) {
+  /**
+   * @param {{handle: string, name: string, size: number, report: import("../protocol.js").CoverageReport}} adapter
+   * @param {string} [older]   the handle of the one whose place, switch and strength it takes
+   */
+  add(adapter, older) {
     const card = new AdapterCard(adapter);
     for (const type of ["strength", "released", "remove", "trigger", "advice"]) {
       card.addEventListener(type, ({ detail }) => this.#emit(type, detail));
     }
     this.#cards.set(adapter.handle, card);
-    this.#list.append(card.element);
+    const before = this.#cards.get(older);
+    if (before) {
+      card.takeOver(before);
+      before.element.replaceWith(card.element);
+      this.#cards.delete(older);
+    } else {
+      this.#list.append(card.element);
+    }
     this.#refresh();
   }
 

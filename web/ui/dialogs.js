@@ -1,16 +1,46 @@
-// The dialog that asks before something is lost, and the one that exports an adapter.
+// The dialogs that ask: before something is lost, which of several is meant, and how an adapter is exported.
 
 /** @returns {Promise<boolean>} whether the answer is yes */
-export function confirmed(title, text, yes) {
+export async function confirmed(title, text, yes) {
   const dialog = document.querySelector("#confirm-dialog");
+  // one question at a time
+  while (dialog.open) await closed(dialog);
   document.querySelector("#confirm-heading").textContent = title;
   document.querySelector("#confirm-text").textContent = text;
   document.querySelector("#confirm-yes").textContent = yes;
   dialog.returnValue = "";
   dialog.showModal();
-  return new Promise((resolve) => {
-    dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true });
-  });
+  await closed(dialog);
+  return dialog.returnValue === "yes";
+}
+
+/**
+ * @param {{title: string, text: string, options: {label: string, detail: string}[], several: boolean, yes: string}} question
+ * @returns {Promise<number[]>} which are wanted
+ */
+export async function chosen({ title, text, options, several, yes }) {
+  const dialog = document.querySelector("#choice-dialog");
+  while (dialog.open) await closed(dialog);
+  document.querySelector("#choice-heading").textContent = title;
+  document.querySelector("#choice-text").textContent = text;
+  document.querySelector("#choice-yes").textContent = yes;
+  const list = document.querySelector("#choice-options");
+  list.replaceChildren(...options.map(({ label, detail }, index) => {
+    const line = document.createElement("label");
+    const input = Object.assign(document.createElement("input"), { type: several ? "checkbox" : "radio", name: "choice", value: index, checked: !several && index === 0 });
+    const name = Object.assign(document.createElement("span"), { textContent: label });
+    line.append(input, name, Object.assign(document.createElement("small"), { textContent: detail }));
+    return line;
+  }));
+  dialog.returnValue = "";
+  dialog.showModal();
+  await closed(dialog);
+  if (dialog.returnValue !== "yes") return [];
+  return [...list.querySelectorAll("input:checked")].map((input) => Number(input.value));
+}
+
+function closed(dialog) {
+  return new Promise((resolve) => { dialog.addEventListener("close", resolve, { once: true }); });
 }
 
 /** Events: "export" {step, format, half, title, thumbnail: ?string}. */

@@ -9,7 +9,7 @@ export class DropTarget extends EventTarget {
   constructor() {
     super();
     addEventListener("dragover", (event) => {
-      if (!carriesFiles(event)) return;
+      if (!carriesFiles(event)) return keepPage(event);
       event.preventDefault();
       event.dataTransfer.dropEffect = "copy";
       this.#overlay.hidden = false;
@@ -19,7 +19,7 @@ export class DropTarget extends EventTarget {
     });
     addEventListener("drop", async (event) => {
       this.#overlay.hidden = true;
-      if (!carriesFiles(event)) return;
+      if (!carriesFiles(event)) return keepPage(event);
       event.preventDefault();
       const role = event.target.closest?.("[data-drop-role]")?.dataset.dropRole;
       this.#take(await filesOfDrop(event.dataTransfer), role);
@@ -37,6 +37,13 @@ export class DropTarget extends EventTarget {
   #take(files, role = "train") {
     if (files.length > 0) this.dispatchEvent(new CustomEvent("files", { detail: { files, role } }));
   }
+}
+
+/** A link or a picture of another page that is dropped here must not take this page's place; text goes into a field. */
+function keepPage(event) {
+  if (event.target.closest?.("input, textarea")) return;
+  event.preventDefault();
+  if (event.dataTransfer) event.dataTransfer.dropEffect = "none";
 }
 
 function carriesFiles(event) {

@@ -16,6 +16,17 @@ export class Messages {
     setTimeout(leave, INFO_MS);
   }
 
+  /** One with something to do about it, which takes it away. */
+  offer(title, text, label, act) {
+    const message = this.#add(title, text, "error");
+    const button = Object.assign(textOf("button", label), { type: "button", className: "quiet" });
+    button.addEventListener("click", () => {
+      message.remove();
+      act();
+    });
+    message.firstElementChild.append(button);
+  }
+
   /** Takes away the messages with this title. */
   clear(title) {
     for (const message of [...this.#panel.children]) {

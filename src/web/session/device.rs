@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::kernels::{self, Choice, gpu};
 use crate::memory;
 use crate::pipelines::memory::{Offer, parse_bytes};
+use crate::web::failure::Failure;
 use crate::web::gpu::{KernelReport, largest_buffer, software_adapter};
 
 /// A device, with what is known of it.
@@ -136,7 +137,7 @@ pub(super) async fn wait(device: &Device) -> JsResult<()> {
     read(Tensor::<1>::zeros([1], device)).await.map(|_| ())
 }
 
-fn lost(error: &str) -> JsError {
+fn lost(error: &str) -> Failure {
     Error::device(
         format!("the GPU failed: {error}"),
         "Try a smaller picture, or add ?backend=cpu to the page's address",

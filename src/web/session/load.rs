@@ -20,6 +20,7 @@ use crate::pipelines::memory::{Chosen, Pixels, Sizes, choose, is_worth_a_restart
 use crate::pipelines::{ModelReport, StableDiffusion};
 use crate::schedulers::SchedulerKind;
 use crate::web::blob::BlobSource;
+use crate::web::failure::Failure;
 use crate::weights::{Bytes, Checkpoint, Overrides, Prediction, Source};
 
 /// The name under which the page sends CLIP's vocabulary along.
@@ -145,7 +146,7 @@ impl Engine {
         };
         let adapters = model.adapters();
         let report = adapters.iter().find(|adapter| adapter.id == id).map(|found| &found.report);
-        let report = report.ok_or_else(|| JsError::new("the adapter vanished"))?;
+        let report = report.ok_or_else(|| Failure::new("the adapter vanished"))?;
         to_js(&Added { id, report })
     }
 

@@ -12,13 +12,14 @@ mod values;
 
 use wasm_bindgen::prelude::*;
 
+use super::failure::Failure;
 use crate::memory;
 use device::OpenDevice;
 use mode::Mode;
 
 pub(super) use device::{open_device, read};
 
-pub(super) type JsResult<T> = Result<T, JsError>;
+pub(super) type JsResult<T> = Result<T, Failure>;
 
 /// A device, and at most one model on it, with its adapters, a picture in the making and a run.
 #[wasm_bindgen]

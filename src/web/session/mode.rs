@@ -76,7 +76,7 @@ impl Mode {
         }
     }
 
-    fn no_run(&self) -> wasm_bindgen::JsError {
+    fn no_run(&self) -> crate::web::failure::Failure {
         match self {
             Self::Drawing { run: Some(_), .. } => {
                 Error::setting("run", "waits for a picture", "Stop the picture first")

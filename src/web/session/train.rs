@@ -15,6 +15,7 @@ use crate::memory;
 use crate::training::export::Request;
 use crate::training::picture::warnings;
 use crate::training::{Config, Dataset, Estimate, Offer, Preset, Role};
+use crate::web::failure::Failure;
 
 #[wasm_bindgen]
 impl Engine {
@@ -259,7 +260,7 @@ impl Engine {
         let id = model.attach_modules("the adapter in training", modules)?;
         let started = model
             .set_adapter(id, true, strength, strength)
-            .map_err(JsError::from)
+            .map_err(Failure::from)
             .and_then(|()| self.new_job(&settings, Some(id)));
         match started {
             Ok(job) => self.mode.draw(job),

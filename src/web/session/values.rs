@@ -10,11 +10,12 @@ use super::JsResult;
 use crate::error::Error;
 use crate::training::{Picture, Role};
 use crate::web::blob::BlobSource;
+use crate::web::failure::Failure;
 
 /// Serialises as plain objects and arrays.
 pub(super) fn to_js<T: Serialize + ?Sized>(value: &T) -> JsResult<JsValue> {
     let serializer = serde_wasm_bindgen::Serializer::json_compatible();
-    value.serialize(&serializer).map_err(|error| JsError::new(&error.to_string()))
+    value.serialize(&serializer).map_err(|error| Failure::new(&error.to_string()))
 }
 
 /// By way of JSON, so that a wrong field is named as it is on the command line. What is left out
@@ -29,8 +30,8 @@ pub(super) fn parse<T: DeserializeOwned>(what: &'static str, value: &JsValue) ->
     })
 }
 
-pub(super) fn unreadable(key: &str) -> JsError {
-    JsError::new(&format!("can't read {key}"))
+pub(super) fn unreadable(key: &str) -> Failure {
+    Failure::new(&format!("can't read {key}"))
 }
 
 /// A property; undefined where there is none.
@@ -50,7 +51,7 @@ pub(super) fn sources(files: &Array) -> JsResult<Vec<BlobSource>> {
     let source = |entry: JsValue| {
         let path = property(&entry, "path").as_string();
         let (Some(path), Ok(blob)) = (path, property(&entry, "blob").dyn_into::<Blob>()) else {
-            return Err(JsError::new("a model is a list of {path, blob}"));
+            return Err(Failure::new("a model is a list of {path, blob}"));
         };
         Ok(BlobSource::new(path, blob)?)
     };
