@@ -7,6 +7,8 @@
 mod bench;
 #[path = "e2e/download.rs"]
 mod download;
+#[path = "e2e/drops.rs"]
+mod drops;
 #[path = "e2e/engine.rs"]
 mod engine;
 #[path = "e2e/files.rs"]

@@ -160,7 +160,8 @@ export class Controller {
 
   async openFiles(files, role) {
     const { messages } = this.#ui;
-    const { models, parts, adapters, pictures, texts, refused } = await sortFiles(files);
+    const inOrder = files.toSorted((a, b) => a.path.localeCompare(b.path, undefined, { numeric: true }));
+    const { models, parts, adapters, pictures, texts, refused } = await sortFiles(inOrder);
     for (const { name, problem } of refused) messages.info(name, problem);
     for (const model of await this.#chosenModel(models)) await this.#loader.load(model);
     if (parts.length > 0) await this.#loader.addParts(parts);

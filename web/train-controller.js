@@ -168,7 +168,6 @@ export class TrainController {
   }
 
   get preparing() { return this.#trainer?.state === "preparing"; }
-
   /** Another model is to be loaded: the run is kept and put away. @returns {Promise<() => Promise<void>>} brings it back, as it was, should nothing come of that */
   async modelLeaves() {
     await this.#ready.promise;
@@ -215,8 +214,7 @@ export class TrainController {
     await this.#trainer.interlude(() => {}); // what was cut off is known then
     this.#setChanged();
     const { what, words } = this.#goingOn.next(this.#trainer, Boolean(this.#model));
-    if (what === "preparing") this.#start();
-    if (what === "run") this.#attempt("The run could not go on", () => this.#go());
+    if (what) this.#attempt("The run could not go on", () => (what === "run" ? this.#go() : this.#start()));
     return words;
   }
 

@@ -178,6 +178,62 @@ fn a_run_goes_on_by_itself_when_the_gpu_was_lost() {
 
 #[test]
 #[ignore = "needs the built page: cargo xtask test --e2e"]
+fn a_run_outlasts_models_that_do_not_come() {
+    let page = open("run-and-models", "?backend=cpu");
+    let files = crate::train::training_set();
+    page.drop_files(&files.iter().map(|file| file.as_path()).collect::<Vec<_>>());
+    page.wait("eight pictures", "return document.body.dataset.pictures === '8'");
+    page.set_training(&[("steps", 20_000), ("snapshotEvery", 5), ("evaluateEvery", 0)]);
+    page.set("#train-previews", "off");
+    page.start_training();
+    page.wait_for_step(3);
+
+    let (gap, key) = crate::files::single_file_with_a_gap();
+    page.drop_files(&[&page.file("gap.safetensors", &gap)]);
+    assert_says(&page.take_message(), &["gap.safetensors", key]);
+    let at = page.train_step();
+    page.wait_for_step(at + 2);
+    page.step("a file that is no model is refused, and the run goes on");
+
+    let asked = "return document.querySelector('#confirm-dialog').open";
+    let good = page.file("tiny-sd.safetensors", &crate::files::single_file());
+    page.drop_files(&[&good]);
+    page.wait("the question", asked);
+    assert_says(&page.text("#confirm-text"), &["This pauses the training run"]);
+    page.screenshot("engine-7-question");
+    page.browser.click("#confirm-dialog [value=cancel]");
+    page.wait(
+        "the model that stays",
+        "return /stays loaded/.test(document.querySelector('#status').textContent)",
+    );
+    let at = page.train_step();
+    page.wait_for_step(at + 2);
+    page.step("a question that is answered with no leaves the run alone");
+
+    page.browser.run(
+        "new MutationObserver((_, observer) => {
+           if (!document.querySelector('#status').textContent.startsWith('Loading tiny')) return;
+           observer.disconnect();
+           setTimeout(() => document.querySelector('#cancel-loading').click());
+         }).observe(document.querySelector('#status'), { childList: true })",
+        json!([]),
+    );
+    page.drop_files(&[&good]);
+    page.wait("the question", asked);
+    page.browser.click("#confirm-yes");
+    page.wait("the run to be put away", "return document.body.dataset.train !== 'running'");
+    page.wait_for_training("running");
+    assert_eq!(page.text("#model-name"), "Emoji Diffusion");
+    assert!(page.train_step() >= at, "the run is back at step {}", page.train_step());
+    let at = page.train_step();
+    page.wait_for_step(at + 2);
+    page.step("a load that is cancelled brings the run back, and it goes on");
+    assert_eq!(page.messages(), "");
+    page.assert_no_console_errors();
+}
+
+#[test]
+#[ignore = "needs the built page: cargo xtask test --e2e"]
 fn a_gpu_that_stays_away_is_left_for_the_cpu() {
     let page = open("no-gpu", "?gpu=claimed");
     let line = page.text("#capability summary");

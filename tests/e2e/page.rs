@@ -398,6 +398,12 @@ impl Picture {
         assert!(average > 1.0, "{what}: the pictures are {average} levels apart on average");
     }
 
+    /// Not bit for bit the same.
+    #[track_caller]
+    pub fn assert_differs_at_all(&self, other: &Self, what: &str) {
+        assert!(self != other, "{what}: the pictures are equal");
+    }
+
     /// Bit for bit the same.
     #[track_caller]
     pub fn assert_same(&self, other: &Self, what: &str) {
