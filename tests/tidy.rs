@@ -152,10 +152,7 @@ fn names_and_numbers_know_no_tensor() {
 fn files_stay_readable() {
     let reasons: BTreeMap<&str, &str> = [
         ("src/models/unet_2d_condition.rs", "the config's checks and the network side by side"),
-        (
-            "web/train/trainer.js",
-            "the states of a run and what leads from one to another, in one place",
-        ),
+        ("web/train/trainer.js", "a run from its start to its end, in one place"),
         ("web/controller.js", "the wiring of the whole page, in one place"),
         ("web/train-controller.js", "the wiring of the Train tab, in one place"),
     ]

@@ -88,6 +88,17 @@ fn what_was_due_at_the_kept_step_is_done_after_a_reload() {
     assert!(result["cuts"].as_u64().unwrap() >= 8, "{result}");
 }
 
+/// Every event in every state; see `run_machine.js`.
+#[test]
+#[ignore = "needs the built page: cargo xtask test --e2e"]
+fn a_run_goes_from_state_to_state_as_charted() {
+    let page = Page::new("run-machine");
+    page.open("");
+    let result = played(&page, include_str!("run_machine.js"));
+    assert_eq!(result["wrong"], json!([]));
+    assert!(result["looked"].as_u64().unwrap() > 100, "{result}");
+}
+
 #[test]
 #[ignore = "needs the built page: cargo xtask test --e2e"]
 fn pictures_and_captions_are_there_after_a_reload() {

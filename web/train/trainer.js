@@ -2,10 +2,14 @@
 // the run is on happens between two steps: the run halts, and goes on by itself.
 
 import { CRASH } from "../protocol.js";
-import { DATASET } from "./record.js";
 import { RunLog } from "./log.js";
+import { NONE, isBusy, isPausing, loopOf, next } from "./machine.js";
 import { RunPictures } from "./run-pictures.js";
+import { Session } from "./session.js";
 import { hasPreviews, trained } from "./time.js";
+
+/** Of these few the first may be slower than all that come: shaders are compiled. */
+const FEW_STEPS = 5;
 
 /**
  * Events, each with a detail: "state"; "prepare" {done, total, what}; "step" {step}; "busy" {what, fraction};
@@ -14,23 +18,18 @@ import { hasPreviews, trained } from "./time.js";
  * of a run that is opened is gone; "failed" {error}.
  */
 export class Trainer extends EventTarget {
-  #engine;
+  #session;
   #runs;
   #pictures = new RunPictures();
   #queue = Promise.resolve();
-  /** Whether the engine has this run; after a crash it must be given it again. */
-  #live = false;
-  /** Whether it is to be training when nothing else needs the engine. */
-  #wanted = false;
-  #ending = false;
+  #machine = NONE;
   #loop = null;
   #halt = null;
+  /** Previews on their way to the disk. */
+  #keeping = Promise.resolve();
+  /** Since when it has been going on, and from which step. */
+  #since = { time: 0, step: 0 };
 
-  /** The state before "measuring", and after it. */
-  #rest = "finished";
-
-  /** "measuring": each picture is left out in turn. @type {"none"|"preparing"|"running"|"paused"|"measuring"|"finished"|"error"} */
-  state = "none";
   /** @type {?import("./store.js").Run} */
   run = null;
   log = new RunLog();
@@ -40,26 +39,31 @@ export class Trainer extends EventTarget {
 
   constructor(engine, runs) {
     super();
-    this.#engine = engine;
+    this.#session = new Session(engine);
     this.#runs = runs;
   }
 
-  get record() {
-    return this.run?.record ?? null;
-  }
+  get state() { return this.#machine.at; }
+
+  get record() { return this.run?.record ?? null; }
 
   get steps() { return this.record?.config.steps ?? 0; }
 
-  get busy() { return ["preparing", "running", "measuring"].includes(this.state); }
+  get busy() { return isBusy(this.#machine); }
 
-  get ending() { return this.#ending; }
+  get ending() { return this.#machine.ending; }
 
-  get pausing() { return (this.state === "running" || this.state === "measuring") && !this.#wanted; }
+  get pausing() { return isPausing(this.#machine); }
 
   /** What a step takes here. */
   get secondsPerStep() { return this.log.secondsPerStep ?? this.record?.secondsPerStep ?? NaN; }
 
-  get secondsLeft() { return (this.steps - this.step) * this.secondsPerStep; }
+  /** What is left of the run takes this long: by the clock, so that measuring and drawing count, once that has run for some steps. */
+  get secondsLeft() {
+    const done = this.step - this.#since.step;
+    const each = done < FEW_STEPS ? this.secondsPerStep : (performance.now() - this.#since.time) / 1000 / done;
+    return (this.steps - this.step) * each;
+  }
 
   /** Pictures to leave out in turn. */
   get leavable() {
@@ -81,24 +85,23 @@ export class Trainer extends EventTarget {
     return this.#inTurn(async () => {
       await this.#leave();
       this.preview = preview;
-      this.#set("preparing");
+      this.#to("prepare");
       const { signal } = this.#halt = new AbortController();
       try {
         const pictures = await set.decoded();
-        const { summary, measured, dataset } = await this.#engine.trainPrepare(config, pictures, {
+        const { summary, measured, dataset } = await this.#session.prepare(config, pictures, {
           signal, onProgress: (progress) => this.#emit("prepare", progress),
         });
-        this.#live = true;
         const fields = {
           title, model, config, preview, summary, secondsPerStep: measured.secondsPerStep, peakBytes: measured.peakBytes,
           pictures: set.items.map(({ name, caption, role, file }, i) => ({ path: `pictures/${i}`, name, caption, role, type: file.type })),
         };
         this.#emit("prepare", { done: 1, total: 1, what: "keeping pictures and data set" });
         this.#take(await this.#runs.create(fields, { dataset, pictures: set.items.map(({ file }) => file) }, signal));
-        this.#go();
+        this.#begin("prepared");
       } catch (error) {
         await this.#leave();
-        this.#set("none");
+        this.#emit("state");
         if (error.name !== "AbortError") throw error;
       }
     });
@@ -115,10 +118,10 @@ export class Trainer extends EventTarget {
         this.step = run.record.step;
         this.log = RunLog.parse(await (await run.read(run.record.log))?.text(), this.step);
         this.preview = run.record.preview;
-        this.#set(run.record.status === "finished" ? "finished" : "paused");
+        this.#to(run.record.status === "finished" ? "openedFinished" : "opened");
       } catch (error) {
         await this.#leave();
-        this.#set("none");
+        this.#emit("state");
         throw error;
       }
     });
@@ -126,23 +129,19 @@ export class Trainer extends EventTarget {
 
   go() {
     return this.#inTurn(async () => {
-      if (!this.run || this.state === "running" || this.state === "measuring" || (this.state === "finished" && this.step >= this.steps)) return;
+      if (!this.run || this.busy || (this.state === "finished" && this.step >= this.steps)) return;
       await this.#revive();
-      if (this.state === "finished") this.#reopen();
-      this.#go();
+      this.#begin("go");
     });
   }
 
   pause() {
     if (!this.busy) return Promise.resolve();
-    this.#wanted = false;
-    this.#emit("state");
+    this.#to("pause");
     return this.#inTurn(async () => {
       await this.#halted();
-      if (this.state === "measuring") this.#set(this.#rest);
-      if (this.state !== "running") return;
-      await this.#keep();
-      this.#set("paused");
+      if (this.state === "running") await this.#keep();
+      this.#to("halted");
     });
   }
 
@@ -155,9 +154,7 @@ export class Trainer extends EventTarget {
       await this.#halted();
       if (this.state !== "finished" && this.state !== "paused") return;
       await this.#revive();
-      this.#rest = this.state;
-      this.#wanted = true;
-      this.#set("measuring");
+      this.#to("measure");
     });
   }
 
@@ -168,15 +165,14 @@ export class Trainer extends EventTarget {
       return Promise.resolve();
     }
     if (this.state === "measuring") return this.pause();
-    const again = this.#ending;
-    this.#ending = true;
-    this.#emit("state");
+    const again = this.ending;
+    this.#to("end");
     return this.#inTurn(async () => {
       await this.#halted();
       if (!this.run || this.state === "finished") return;
       await this.#revive();
       if (again) await this.#finished();
-      else this.#go();
+      else this.#begin("goToTheEnd");
     });
   }
 
@@ -186,7 +182,7 @@ export class Trainer extends EventTarget {
     if (this.state === "preparing") this.#halt?.abort();
     return this.#inTurn(async () => {
       await this.#leave();
-      this.#set("none");
+      this.#emit("state");
     });
   }
 
@@ -200,18 +196,17 @@ export class Trainer extends EventTarget {
 
   /** The engine broke: what it had of the run is gone. */
   lost() {
-    this.#live = false;
+    this.#session.lost();
   }
 
   /** Back to a snapshot; what came later is dropped. Goes on from there. */
   rewind(step) {
     return this.#between(async () => {
-      const { owed } = this.run.snapshot(step) ?? {};
-      await this.#engine.trainRestore(await this.#snapshot(step), owed);
+      await this.#session.rewind(this.run, step);
       this.#truncate(step);
-      this.#reopen();
+      this.record.status = "unfinished";
       await this.#keep();
-      this.#go();
+      this.#begin("rewound");
     });
   }
 
@@ -234,36 +229,31 @@ export class Trainer extends EventTarget {
 
   /** @param {Omit<import("../protocol.js").ExportOrder, "state">} order */
   exportFiles(step, order) {
-    return this.#between(async () => this.#engine.trainExport({ ...order, state: await this.#stateAt(step) }));
+    return this.#between(() => this.#session.exportFiles(this.run, step === this.step ? null : step, order));
   }
 
   async #draw(step, strength, settings, signal) {
     const { run } = this;
     const onProgress = ({ fraction }) => this.#emit("busy", { what: "drawing", fraction });
-    const state = strength === 0 ? null : await this.#stateAt(step);
-    const picture = await this.#engine.trainPicture(state, strength, settings, { signal, onProgress });
+    const picture = await this.#session.picture(run, step === this.step ? null : step, strength, settings, { signal, onProgress });
     if (settings === this.preview) run.record.pictureSeconds = picture.seconds;
     return this.#pictures.put(run, step, strength, settings, picture);
   }
 
   // ---- inside ------------------------------------------------------------------------------------
 
-  #go() {
-    this.#wanted = true;
-    this.#set("running");
-  }
-
-  /** A run that was finished is to go on. */
-  #reopen() {
-    this.#ending = false;
+  #begin(event) {
+    this.#since = { time: performance.now(), step: this.step };
     this.record.status = "unfinished";
+    this.#to(event);
   }
 
   /** Starts the loop unless it runs already or must not. */
   #kick() {
-    if (!this.#wanted || this.#loop || !(this.state === "running" || this.state === "measuring")) return;
+    const loop = loopOf(this.#machine);
+    if (!loop || this.#loop) return;
     const { signal } = this.#halt = new AbortController();
-    const work = this.state === "running" ? this.#train(signal) : this.#measure(signal);
+    const work = loop === "train" ? this.#train(signal) : this.#measure(signal);
     this.#loop = work.catch((error) => this.#failed(error)).finally(() => { this.#loop = null; });
   }
 
@@ -276,8 +266,8 @@ export class Trainer extends EventTarget {
       if (error.name === "AbortError") return;
       throw error;
     }
-    const order = { preview, pictureSeconds: this.record.pictureSeconds ?? 0, step: this.step, end: this.#ending || this.step >= this.steps };
-    const { outcome, reason } = await this.#engine.trainRun(order, { signal, onProgress: (progress) => this.#progress(progress) });
+    const order = { preview, pictureSeconds: this.record.pictureSeconds ?? 0, step: this.step, end: this.ending || this.step >= this.steps };
+    const { outcome, reason } = await this.#session.train(order, { signal, onProgress: (progress) => this.#progress(progress) });
     if (outcome === "finished") {
       await this.#finished();
       // in its turn, once this loop is through
@@ -285,18 +275,16 @@ export class Trainer extends EventTarget {
     }
     if (outcome === "stopped") {
       // its step is told by the engine alone
-      const { bytes, owed } = await this.#engine.trainState();
-      this.#truncate(await this.#engine.trainRestore(bytes, owed));
-      this.#wanted = false;
+      this.#truncate(await this.#session.settle());
       await this.#keep();
-      this.#set("paused");
+      this.#to("stopped");
       this.#emit("stopped", { reason });
     }
   }
 
   async #measure(signal) {
     try {
-      const found = await this.#engine.trainLeaveOneOut({ signal, onProgress: (progress) => this.#emit("leftOut", progress) });
+      const found = await this.#session.leaveOneOut({ signal, onProgress: (progress) => this.#emit("leftOut", progress) });
       if (!found) return;
       await this.run.commit({ leaveOneOut: found });
     } catch (error) {
@@ -304,8 +292,7 @@ export class Trainer extends EventTarget {
       // the run itself is as it was
       this.#emit("unmeasured", { error });
     }
-    this.#wanted = false;
-    this.#set(this.#rest);
+    this.#to("measured");
   }
 
   #progress({ step, evaluating, evaluation, unmeasured, snapshot, saved, drawing, preview }) {
@@ -328,10 +315,16 @@ export class Trainer extends EventTarget {
     if (preview) this.#addPreview(preview);
   }
 
-  async #addPreview({ step, settings, width, height, rgba }) {
+  #addPreview({ step, settings, width, height, rgba }) {
     const image = this.#pictures.put(this.run, step, 1, settings, { width, height, rgba });
     this.#emit("picture", { step, image });
-    await this.#pictures.keep(this.run, step, settings, image);
+    this.#keepPicture(step, settings, image);
+  }
+
+  /** In turn, and before the run is let go of. */
+  #keepPicture(step, settings, image) {
+    const { run } = this;
+    this.#keeping = this.#keeping.then(() => this.#pictures.keep(run, step, settings, image)).catch(() => {}); // it can be drawn anew
   }
 
   async #addSnapshot({ step, bytes, owed }) {
@@ -339,12 +332,12 @@ export class Trainer extends EventTarget {
     run.addSnapshot(step, bytes, this.log.toText(), owed);
     this.#emit("snapshots");
     const base = step === 0 && await this.#pictures.get(run, 0, 0, preview);
-    if (base) await this.#pictures.keep(run, 0, preview, base);
+    if (base) this.#keepPicture(0, preview, base);
   }
 
   /** Keeps the present state, unless a snapshot of this step does. */
   async #keep() {
-    const { bytes, owed } = this.run.snapshot(this.step) ? {} : await this.#engine.trainState();
+    const { bytes, owed } = this.run.snapshot(this.step) ? {} : await this.#session.state();
     await this.run.keepState(this.step, bytes, this.log.toText(), owed);
   }
 
@@ -356,12 +349,10 @@ export class Trainer extends EventTarget {
   }
 
   async #finished() {
-    this.#wanted = false;
-    this.#ending = false;
     this.record.status = "finished";
-    if (!this.run.snapshot(this.step)) this.#addSnapshot({ step: this.step, ...await this.#engine.trainState() });
+    if (!this.run.snapshot(this.step)) this.#addSnapshot({ step: this.step, ...await this.#session.state() });
     await this.#keep();
-    this.#set("finished");
+    this.#to("finished");
   }
 
   /** Changes how previews are drawn, from the next one on. */
@@ -373,21 +364,9 @@ export class Trainer extends EventTarget {
   }
 
   async #failed(error) {
-    this.#wanted = false;
-    this.#live = false;
+    this.#session.lost();
     await this.run?.flush();
-    this.#set("error");
-    this.#emit("failed", { error });
-  }
-
-  async #stateAt(step) {
-    return step === this.step ? null : this.#snapshot(step);
-  }
-
-  async #snapshot(step) {
-    const bytes = await this.run.bytes(this.run.snapshot(step)?.path);
-    if (!bytes) throw new Error(`The snapshot of step ${step} is gone.`);
-    return bytes;
+    if (this.#to("failed")) this.#emit("failed", { error });
   }
 
   /** Stops the loop after the step in hand. */
@@ -397,18 +376,10 @@ export class Trainer extends EventTarget {
     await this.#loop;
   }
 
-  /** Gives the engine the run, should it not have it, in its newest state. */
   async #revive() {
-    if (this.#live) return;
     if (!this.run) throw new DOMException("The run was put away.", "AbortError");
-    const { run, record } = this;
-    const dataset = await run.bytes(DATASET);
-    const state = record.state && await run.bytes(record.state);
-    if (!dataset || (record.state && !state)) throw new Error("The run's files are gone: something else took them off the disk.");
-    this.#emit("busy", { what: "bringing the run back", fraction: null });
-    await this.#engine.trainResume(record.config, dataset, state, record.owed);
-    this.#truncate(state ? record.step : 0);
-    this.#live = true;
+    const step = await this.#session.revive(this.run, () => this.#emit("busy", { what: "bringing the run back", fraction: null }));
+    if (step !== null) this.#truncate(step);
   }
 
   #take(run) {
@@ -417,15 +388,16 @@ export class Trainer extends EventTarget {
     run.addEventListener("trouble", ({ detail }) => this.#emit("trouble", { message: detail }));
   }
 
+  /** Keeps what there is and lets go of it; the caller tells. */
   async #leave() {
-    this.#wanted = false;
+    const { at } = this.#machine;
+    this.#machine = next(this.#machine, "pause");
     await this.#halted();
-    if (this.#live && this.run && this.state === "running") await this.#keep();
-    // a broken engine has forgotten it already
-    if (this.#live || this.state === "preparing") await this.#engine.trainEnd().catch(() => {});
-    this.#live = false;
-    this.#ending = false;
+    if (this.#session.live && this.run && this.state === "running") await this.#keep();
+    await this.#session.end(at === "preparing");
+    await this.#keeping;
     await this.run?.close();
+    this.#machine = next(this.#machine, "left");
     this.run = null;
     this.step = 0;
     this.log = new RunLog();
@@ -446,9 +418,12 @@ export class Trainer extends EventTarget {
     return done;
   }
 
-  #set(state) {
-    this.state = state;
-    this.#emit("state");
+  /** @returns {boolean} whether the event means anything in this state */
+  #to(event) {
+    const before = this.#machine;
+    this.#machine = next(before, event);
+    if (this.#machine !== before) this.#emit("state");
+    return this.#machine !== before;
   }
 
   #emit(type, detail = {}) {
