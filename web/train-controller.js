@@ -7,6 +7,7 @@ import { CRASH } from "./protocol.js";
 import { Runs } from "./runs.js";
 import { recall, remember } from "./storage.js";
 import { TimelineController } from "./timeline-controller.js";
+import { baseModelOf } from "./train/base-model.js";
 import { captionsOf, pictureOf } from "./train/captions.js";
 import { Draft } from "./train/draft.js";
 import { PRESETS } from "./train/fields.js";
@@ -168,6 +169,7 @@ export class TrainController {
   }
 
   get preparing() { return this.#trainer?.state === "preparing"; }
+
   /** Another model is to be loaded: the run is kept and put away. @returns {Promise<() => Promise<void>>} brings it back, as it was, should nothing come of that */
   async modelLeaves() {
     await this.#ready.promise;
@@ -182,7 +184,8 @@ export class TrainController {
   /** @param {?{key: string, title: string, isDemo: boolean, report: object, backend: string}} model */
   async modelChanged(model) {
     await this.#ready.promise;
-    this.#model = model && { ...model, id: `${model.title}, ${model.report.components.reduce((sum, c) => sum + c.parameters, 0)} parameters` };
+    const id = model && `${model.title}, ${model.report.components.reduce((sum, c) => sum + c.parameters, 0)} parameters`;
+    this.#model = model && { ...model, id, content: await baseModelOf(model.files) ?? id };
     this.#pace = this.#model && new Pace(this.#model);
     this.#ui.pictures.offerDemo(Boolean(model?.isDemo));
     this.#ui.settings.setModel(model?.title);
@@ -210,7 +213,10 @@ export class TrainController {
   /** The engine is back, on this backend; what its end cut off goes on. @returns {Promise<?string>} what becomes of that, in words */
   async engineBack(backend) {
     await this.#ready.promise;
-    if (this.#model) this.#model.backend = backend;
+    if (this.#model) {
+      this.#model.backend = backend;
+      this.#pace = new Pace(this.#model);
+    }
     await this.#trainer.interlude(() => {}); // what was cut off is known then
     this.#setChanged();
     const { what, words } = this.#goingOn.next(this.#trainer, Boolean(this.#model));
@@ -431,7 +437,7 @@ export class TrainController {
       this.#beginView();
       this.#runs.persist();
       const title = config.trigger || this.#set.of("train").find(({ caption }) => caption)?.caption || "adapter";
-      const order = { config, title, model: { key: this.#model.id, title: this.#model.title }, preview: this.#previewSettings(config) };
+      const order = { config, title, model: { key: this.#model.content, title: this.#model.title }, preview: this.#previewSettings(config) };
       await this.#goingOn.preparing(this.#trainer.start(this.#set, order));
       if (!this.#trainer.record) return; // cancelled
       this.#draft.keep([]); // the run has them
@@ -536,7 +542,7 @@ export class TrainController {
     if (serial !== this.#listed) return; // asked anew meanwhile
     const current = this.#trainer.record?.id;
     this.#room = room;
-    this.#ui.runs.show(runs.filter(({ id }) => id !== current), this.#model?.id ?? null, this.#trainer.state === "none");
+    this.#ui.runs.show(runs.filter(({ id }) => id !== current), this.#model, this.#trainer.state === "none");
     this.#ui.runs.setStorage(room?.usage ? `${size(room.usage)} used; the browser gives up to ${size(room.quota)}.` : "");
   }
 

@@ -126,6 +126,7 @@ export function trainActions({ engine, drawn, own, gap, throttle, isAborted }) {
     async [Action.trainRun]({ id, preview, pictureSeconds, step: from, end }, report) {
       at = from;
       if (pictureSeconds > 0) engine().trainDrew(pictureSeconds, false);
+      if (!end) owed.finished = false; // one that was stopped goes on after all
       if (end && !owed.finished) owed = { finished: true, snapshot: true, preview: true, ...engine().trainDue(true) };
       let saved = performance.now();
       for (;;) {

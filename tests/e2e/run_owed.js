@@ -36,7 +36,7 @@ async (base) => {
 
   const actions = (fake, stop) => trainActions({
     engine: () => fake, drawn: async () => ({ width: 1, height: 1, rgba: new Uint8ClampedArray(4) }), own: (bytes) => bytes.slice(),
-    macrotask: async () => {}, gap: async () => {}, throttle: () => () => {}, isAborted: () => stop.now,
+    gap: async () => {}, throttle: () => () => {}, isAborted: () => stop.now,
   });
 
   /** Plays a run from a kept state on, up to the `cut`-th state that is kept. */

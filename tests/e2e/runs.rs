@@ -88,6 +88,44 @@ fn what_was_due_at_the_kept_step_is_done_after_a_reload() {
     assert!(result["cuts"].as_u64().unwrap() >= 8, "{result}");
 }
 
+#[test]
+#[ignore = "needs the built page: cargo xtask test --e2e"]
+fn a_base_model_is_known_by_what_is_in_it() {
+    let page = Page::new("base-model");
+    page.open("");
+    let found = page.browser.run(
+        "return import('./web/train/base-model.js').then(async ({ baseModelOf }) => {
+           const bytes = Uint8Array.from({ length: 3_000_000 }, (_, i) => (i * 31 + (i >> 9)) & 255);
+           const model = (path, data) => [{ path, blob: new Blob([data]) }];
+           const whole = await baseModelOf(model('model.safetensors', bytes));
+           const renamed = await baseModelOf(model('another name.safetensors', bytes));
+           const inParts = [...model('unet/a.safetensors', bytes.subarray(0, 9)), ...model('vae/b.safetensors', bytes)];
+           const parts = await baseModelOf(inParts);
+           const turned = await baseModelOf([...inParts].reverse().concat(model('tokenizer/vocab.json', 'other words')));
+           const others = [];
+           for (const [from, to] of [[8, 9], [1_000_000, 1_100_000], [2_999_999, 3_000_000]]) {
+             const other = bytes.slice();
+             for (let i = from; i < to; i += 1) other[i] ^= 1;
+             others.push(await baseModelOf(model('model.safetensors', other)));
+           }
+           others.push(await baseModelOf(model('model.safetensors', bytes.subarray(1))), parts);
+           return { known: typeof whole === 'string' && whole.length === 64 && renamed === whole && turned === parts,
+                    apart: new Set([whole, ...others]).size === others.length + 1 };
+         })",
+        json!([]),
+    );
+    assert_eq!(found, json!({ "known": true, "apart": true }));
+}
+
+/// The trainer, its store and the worker's loop with an engine that only counts; see `run_flow.js`.
+#[test]
+#[ignore = "needs the built page: cargo xtask test --e2e"]
+fn a_run_is_paused_rewound_ended_cancelled_and_goes_on() {
+    let page = Page::new("run-flow");
+    page.open("");
+    assert_eq!(played(&page, include_str!("run_flow.js")), json!({ "wrong": [] }));
+}
+
 /// Every event in every state; see `run_machine.js`.
 #[test]
 #[ignore = "needs the built page: cargo xtask test --e2e"]

@@ -14,7 +14,7 @@ const REST_MS = 300;
 /**
  * Events: "back" (detail: pictures that were kept before), once there are any.
  *
- * @typedef {{name: string, file: Blob, caption: string, role: string}} DraftPicture
+ * @typedef {{name: string, path?: string, file: Blob, caption: string, role: string}} DraftPicture   path: as it was dropped
  */
 export class Draft extends EventTarget {
   /** @type {?import("./folder.js").Files} */
@@ -50,7 +50,7 @@ export class Draft extends EventTarget {
   keep(pictures) {
     // nothing is what a page begins with: it must not take the place of what is kept
     const nothing = !this.#files && pictures.length === 0;
-    this.#wanted = nothing ? null : pictures.map(({ name, file, caption, role }) => ({ name, file, caption, role }));
+    this.#wanted = nothing ? null : pictures.map(({ name, path, file, caption, role }) => ({ name, path, file, caption, role }));
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.flush(), REST_MS);
   }
@@ -67,13 +67,13 @@ export class Draft extends EventTarget {
     const record = await newestRecord(files, RECORD, ({ pictures }) => Array.isArray(pictures));
     this.#written = record?.written ?? 0;
     const found = [];
-    for (const { path, size, name, caption, role, type } of record?.pictures ?? []) {
-      const blob = await files.read(path).catch(() => null);
+    for (const { kept, size, name, path, caption, role, type } of record?.pictures ?? []) {
+      const blob = await files.read(kept).catch(() => null);
       if (blob?.size !== size) continue;
       // in memory: the file on disk goes once a run has it
       const file = new File([await blob.arrayBuffer()], name, { type });
-      this.#paths.set(file, path);
-      found.push({ name, caption, role, file });
+      this.#paths.set(file, kept);
+      found.push({ name, path, caption, role, file });
     }
     return found;
   }
@@ -84,16 +84,16 @@ export class Draft extends EventTarget {
     if (!pictures || !this.#files) return;
     const entries = [];
     try {
-      for (const { name, file, caption, role } of pictures) {
-        const path = this.#paths.get(file) ?? await this.#put(file);
-        entries.push({ path, size: file.size, name, caption, role, type: file.type });
+      for (const { name, path, file, caption, role } of pictures) {
+        const kept = this.#paths.get(file) ?? await this.#put(file);
+        entries.push({ kept, size: file.size, name, path, caption, role, type: file.type });
       }
       await replaceRecord(this.#files, RECORD, { version: 1, written: this.#written, pictures: entries });
     } catch {
       return;
     }
     if (this.#wanted === pictures) this.#wanted = null;
-    await this.#sweep(new Set(entries.map(({ path }) => path)));
+    await this.#sweep(new Set(entries.map(({ kept }) => kept)));
   }
 
   async #put(file) {

@@ -20,11 +20,11 @@ export class TrainRuns extends EventTarget {
 
   /**
    * @param {(import("../runs.js").ListedRun|import("../runs.js").BrokenRun)[]} runs without the one in hand
-   * @param {?string} model key of the one that is loaded
+   * @param {?{content: string, id: string, title: string}} model the one that is loaded; runs of earlier pages know its id alone
    * @param {boolean} free whether no run is in hand
    */
   show(runs, model, free) {
-    const usable = (run) => !run.broken && run.model.key === model && !run.elsewhere;
+    const usable = (run) => !run.broken && [model?.content, model?.id].includes(run.model.key) && !run.elsewhere;
     const offered = free ? runs.find((run) => run.status === "unfinished" && usable(run)) : null;
     this.#offered = offered ?? null;
     this.#offer.hidden = !offered;
@@ -34,7 +34,7 @@ export class TrainRuns extends EventTarget {
       document.querySelector("#resume-run").textContent = `Continue from step ${offered.step} of ${offered.config.steps}`;
     }
     this.#panel.hidden = runs.length === 0;
-    this.#list.replaceChildren(...runs.map((run) => this.#row(run, usable(run))));
+    this.#list.replaceChildren(...runs.map((run) => this.#row(run, usable(run), model)));
   }
 
   /** @param {string} words on what they take */
@@ -42,7 +42,7 @@ export class TrainRuns extends EventTarget {
     this.#storage.textContent = words;
   }
 
-  #row(run, usable) {
+  #row(run, usable, model) {
     const { title, elsewhere, broken } = run;
     const row = document.createElement("li");
     row.dataset.run = run.id;
@@ -57,7 +57,7 @@ export class TrainRuns extends EventTarget {
     const open = this.#button("Open", "quiet", `Open ${title}`, () => this.#emit("open", { id: run.id }));
     open.disabled = !usable;
     open.hidden = Boolean(broken);
-    if (!usable && !broken) open.title = elsewhere ? "It is open in another tab" : `It belongs to the model ${run.model.title}: load that first`;
+    if (!usable && !broken) open.title = elsewhere ? "It is open in another tab" : belongs(run.model.title, model);
     const remove = this.#button("✕", "icon", `Delete ${title}`, () => this.#delete(run));
     remove.disabled = elsewhere;
     row.append(words, open, remove);
@@ -84,4 +84,9 @@ export class TrainRuns extends EventTarget {
 function standing({ broken, status, step, config, model }) {
   if (broken) return ["its record is missing or damaged"];
   return [status === "finished" ? `finished at step ${step}` : `step ${step} of ${config.steps}`, model.title];
+}
+
+function belongs(title, model) {
+  const other = model?.title === title ? `another model of the name ${title}` : `the model ${title}`;
+  return `It belongs to ${other}: load that first`;
 }
