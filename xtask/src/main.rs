@@ -11,6 +11,7 @@ mod preload;
 mod race;
 mod server;
 mod setup;
+mod shaders;
 mod shell;
 mod split;
 mod test;
@@ -49,6 +50,7 @@ USAGE: cargo xtask COMMAND [OPTIONS]
   fuzz [-- N]                 N (a million) hostile files through the readers, natively: no panic, no hang
                               over a second, memory bounded by the file; each is a function of its number
   ci                          rustfmt and clippy, then every test
+  shaders OUT                 write the kernels' WGSL, as a real GPU gets it for SD 1.5, into a folder
   setup                       install what the page and its tests need, and nothing else
   cargo ARGS...               run cargo for the page's target, with its compiler and target folder
                               (`cargo xtask cargo check --lib`)
@@ -92,6 +94,10 @@ fn run(args: &[String]) -> Result<()> {
             no_more(rest)?;
             test::ci()?;
         }
+        "shaders" => match rest {
+            [out] => shaders::write(out.as_ref())?,
+            _ => return Err("shaders needs one folder; see cargo xtask --help".into()),
+        },
         "setup" => {
             no_more(rest)?;
             setup::page()?;
