@@ -87,11 +87,23 @@ pub fn object(random: &mut Random, fields: &[(&str, &[&str])]) -> String {
     format!("{{{}}}", out.join(","))
 }
 
+/// As [`object`], of few of the fields, most of them with one of their words.
+pub fn few(random: &mut Random, fields: &[(&str, &[&str])]) -> String {
+    let one = |random: &mut Random| {
+        let (field, words) = fields[random.below(fields.len())];
+        let value = if random.once_in(4) { value(random) } else { random.pick(words).to_string() };
+        format!("\"{field}\":{value}")
+    };
+    let fields: Vec<String> = (0..1 + random.below(3)).map(|_| one(random)).collect();
+    format!("{{{}}}", fields.join(","))
+}
+
 /// Header length, header, data.
 pub fn safetensors(header: &str, data: usize) -> Vec<u8> {
     let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
     bytes.extend(header.as_bytes());
-    bytes.extend((0..data).map(|i| (i * 31) as u8));
+    // Finite in every type of float.
+    bytes.extend((0..data).map(|i| (i * 31 % 112) as u8));
     bytes
 }
 
@@ -111,18 +123,21 @@ pub fn header(random: &mut Random, tensors: &[(String, Vec<usize>)]) -> (String,
     let mut entries = Vec::new();
     for (name, shape) in tensors {
         let mut shape = shape.clone();
-        if random.once_in(6) && !shape.is_empty() {
+        if random.once_in(100) && !shape.is_empty() {
             let place = random.below(shape.len());
             shape[place] = [0, 1, 2, 7, 63][random.below(5)];
         }
-        if random.once_in(9) {
+        if random.once_in(50) {
             shape.push(1);
         }
-        let (dtype, size) = DTYPES[if random.once_in(4) { random.below(8) } else { 1 }];
+        let (dtype, size) = match random.below(100) {
+            0 => DTYPES[random.below(8)],
+            other => DTYPES[other % 5],
+        };
         let bytes = size * shape.iter().product::<usize>();
-        let lying = random.once_in(40);
+        let lying = random.once_in(300);
         let shape = if lying { list(random, 5) } else { format!("{shape:?}") };
-        let offsets = match random.below(60) {
+        let offsets = match random.below(400) {
             0 => list(random, 3),
             1 => format!("[0,{bytes}]"),
             _ => format!("[{at},{}]", at + bytes),
