@@ -41,10 +41,11 @@ export class Rpc {
         signal?.removeEventListener("abort", onAbort);
         how(value);
       };
-      signal?.addEventListener("abort", onAbort, { once: true });
+      // first, since what can't be sent throws here
+      this.#port.postMessage({ ...parameters, id, action }, transfer);
       this.#pending.set(id, { resolve: settle(resolve), reject: settle(reject), onProgress });
       this.#owed.add(id);
-      this.#port.postMessage({ ...parameters, id, action }, transfer);
+      signal?.addEventListener("abort", onAbort, { once: true });
       if (signal?.aborted) onAbort();
     });
   }
