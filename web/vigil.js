@@ -1,7 +1,7 @@
 // Whether somebody who owes an answer still gives a sign of life.
 
 const TICK_MS = 1000;
-/** Silences of this many times the longest one that ended well are nothing to speak of. */
+/** Silences of this many times the longest one that ended well, since there was something to do, are nothing to speak of. */
 const MARGIN = 3;
 
 /**
@@ -34,7 +34,7 @@ export class Vigil extends EventTarget {
     this.#over();
   }
 
-  /** Whoever was waited for is gone; another one is as quick as anybody. */
+  /** What was slow before says nothing of what comes: another worker, or other work. */
   anew() {
     this.#longest = 0;
     this.#over();
@@ -49,7 +49,7 @@ export class Vigil extends EventTarget {
 
   #tick() {
     if (!this.#isOwed()) {
-      this.#over();
+      this.anew();
       return;
     }
     this.#seconds += TICK_MS / 1000;
