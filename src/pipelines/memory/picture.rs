@@ -166,13 +166,15 @@ pub enum Need {
     Buffer(u64),
 }
 
-/// Checks that there is room for a picture, of which `need` tells what it takes at any size.
+/// Checks that there is room for a picture, of which `need` tells what it takes at any size. `lighter`:
+/// whether the model's weights could be kept in fewer bits.
 ///
 /// # Errors
 /// When there isn't, with the largest picture of that shape that would fit; and `need`'s own.
 pub fn check_picture(
     wanted: Wanted,
     offer: &Offer,
+    lighter: bool,
     need: impl Fn(Wanted) -> Result<Need>,
 ) -> Result<()> {
     let fits = |wanted: Wanted| match need(wanted) {
@@ -188,14 +190,17 @@ pub fn check_picture(
             let room = offer.workspace().map(gigabytes);
             let room = room.map_or_else(String::new, |it| format!(", and there is room for {it}"));
             let takes = format!("takes about {} more memory{room}", gigabytes(bytes));
-            (takes, "give the model less memory for its weights (Model, Weights)")
+            let less = "give the model less memory for its weights (Model, Weights)";
+            (takes, lighter.then_some(less))
         }
         Need::Buffer(bytes) => {
             let most = offer.buffer.map(mebibytes);
             let most =
                 most.map_or_else(String::new, |it| format!(", and this GPU gives at most {it}"));
             let takes = format!("takes a buffer of {}{most}", mebibytes(bytes));
-            (takes, "draw on the processor, whose buffers have no such limit (?backend=cpu)")
+            let elsewhere =
+                "draw on the processor, whose buffers have no such limit (?backend=cpu)";
+            (takes, Some(elsewhere))
         }
     };
     let sizes = (1..=wanted.width.max(wanted.height) / STEP).rev().map(|step| step * STEP);
@@ -208,7 +213,10 @@ pub fn check_picture(
     if wanted.guided && fits(plain) {
         remedies.push("set guidance to 1, which needs half of that".into());
     }
-    remedies.push(last.into());
+    remedies.extend(last.map(String::from));
+    if remedies.is_empty() {
+        remedies.push("use a smaller model, or a device with more memory".into());
+    }
     let remedy = capitalised(&remedies.join(", or "));
     Err(Error::setting("size", format!("{width}x{height} {takes}"), remedy))
 }
@@ -256,27 +264,30 @@ mod tests {
         let offer = |total| Offer { total: Some(total), ..Offer::default() };
         let need = |wanted| Ok(Need::Memory(sd15(wanted)));
         let wanted = square(1024, true);
-        assert_eq!(check_picture(wanted, &Offer::default(), need), Ok(()));
-        assert_eq!(check_picture(wanted, &offer(3 << 29), need), Ok(()));
-        let error = check_picture(wanted, &offer(720 << 20), need).unwrap_err().to_string();
+        assert_eq!(check_picture(wanted, &Offer::default(), true, need), Ok(()));
+        assert_eq!(check_picture(wanted, &offer(3 << 29), true, need), Ok(()));
+        let error = check_picture(wanted, &offer(720 << 20), true, need).unwrap_err().to_string();
         let says = ["size: 1024x1024 takes about ", "there is room for 442 MB. Choose 768x768, "];
         for part in says {
             assert!(error.contains(part), "{error}");
         }
         assert!(error.contains("set guidance to 1"), "{error}");
         let wide = Wanted { width: 1024, height: 512, guided: true };
-        let error = check_picture(wide, &offer(320 << 20), need).unwrap_err().to_string();
+        let error = check_picture(wide, &offer(320 << 20), true, need).unwrap_err().to_string();
         assert!(error.contains("Choose 704x320, "), "{error}");
         // Nothing fits: no size is named.
-        let error = check_picture(wanted, &offer(1 << 20), need).unwrap_err().to_string();
+        let error = check_picture(wanted, &offer(1 << 20), true, need).unwrap_err().to_string();
         assert!(!error.contains("Choose") && error.contains("Give the model less"), "{error}");
+        // Weights that are in 8 bits already.
+        let error = check_picture(wanted, &offer(1 << 20), false, need).unwrap_err().to_string();
+        assert!(!error.contains("weights") && error.contains("Use a smaller model"), "{error}");
         // A buffer that the device doesn't give: less memory for the weights doesn't help.
         let offer = Offer { buffer: Some(4 << 20), ..Offer::default() };
         let need = |Wanted { width, .. }| match (width as u64) << 14 {
             bytes if bytes > 8 << 20 => Ok(Need::Buffer(bytes)),
             bytes => Ok(Need::Memory(bytes)),
         };
-        let error = check_picture(wanted, &offer, need).unwrap_err().to_string();
+        let error = check_picture(wanted, &offer, true, need).unwrap_err().to_string();
         let says = ["a buffer of 16 MiB", "at most 4 MiB. Choose 512x512, ", "?backend=cpu"];
         for part in says {
             assert!(error.contains(part), "{error}");

@@ -5,12 +5,13 @@ use wasm_bindgen::prelude::*;
 
 use super::device::{OpenDevice, read, wait};
 use super::events::Drawn;
-use super::mode::Mode;
+use super::mode::{Mode, Model};
 use super::values::{apart, to_js};
 use super::{Engine, JsResult};
 use crate::error::Error;
 use crate::image::{not_finite, to_rgba};
 use crate::kernels::run_on;
+use crate::layers::Storage;
 use crate::memory;
 use crate::pipelines::memory::{Need, Pixels, Wanted, check_picture, unet_peak};
 use crate::pipelines::{DecodePlan, Limits, Phase, Settings, StableDiffusion, TextToImage};
@@ -117,8 +118,8 @@ impl Engine {
     pub(super) fn new_job(&self, settings: &JsValue, borrowed: Option<u64>) -> JsResult<Job> {
         memory::start();
         let settings = settings_of(settings)?;
-        let model = &self.mode.model()?.diffusion;
-        let mut work = TextToImage::new(model.clone(), settings, None)?;
+        let model = self.mode.model()?;
+        let mut work = TextToImage::new(model.diffusion.clone(), settings, None)?;
         work.set_decode_plan(planned(model, work.settings(), &self.device)?);
         let now = Date::now();
         Ok(Job { work, borrowed, started: now, step_started: now, slow: false })
@@ -144,17 +145,15 @@ fn settings_of(settings: &JsValue) -> JsResult<Settings> {
 }
 
 /// How a picture is decoded in what there is; refuses one that there is no memory for, or no buffer.
-fn planned(
-    model: &StableDiffusion,
-    settings: &Settings,
-    device: &OpenDevice,
-) -> JsResult<DecodePlan> {
+fn planned(model: &Model, settings: &Settings, device: &OpenDevice) -> JsResult<DecodePlan> {
+    let lighter = model.storage != Storage::Q8 && Storage::halves_work(&device.device);
+    let model = &*model.diffusion;
     let offer = device.offer(device.held());
     let kernels = run_on(&device.device);
     let Settings { width, height, guidance, .. } = *settings;
     let limits = Limits { bytes: offer.workspace(), buffer: offer.buffer };
     let wanted = Wanted { width, height, guided: guidance > 1.0 };
-    check_picture(wanted, &offer, |wanted| {
+    check_picture(wanted, &offer, lighter, |wanted| {
         let Wanted { width, height, guided } = wanted;
         let tensor = model.largest_tensor(width, height, guided);
         if offer.buffer.is_some_and(|most| tensor > most) {
@@ -162,11 +161,13 @@ fn planned(
         }
         let pass = unet_peak(model.unet.config(), Pixels::of(width, height, guided), kernels);
         let plan = in_pieces(model, width, height, limits);
-        // Of one that can't be decoded in what there is: what it takes in buffers of that size.
+        // Of one that can't be decoded in what there is: what it takes at least.
+        let least = || model.least_decode_plan(width, height);
         let unlimited = || in_pieces(model, width, height, Limits { bytes: None, ..limits });
-        Ok(match plan.or_else(|_| unlimited()) {
+        Ok(match plan {
             Ok(plan) => Need::Memory(plan.peak.max(pass)),
-            Err(_) => Need::Buffer(model.least_decode_plan(width, height)?.largest),
+            Err(_) if unlimited().is_ok() => Need::Memory(least()?.peak.max(pass)),
+            Err(_) => Need::Buffer(least()?.largest),
         })
     })?;
     Ok(in_pieces(model, width, height, limits)?)
