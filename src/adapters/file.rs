@@ -113,7 +113,7 @@ pub fn read(
         let shape = shapes.get(&(*part, path.as_str())).copied().unwrap_or_default();
         let module = Reader { index: &index, source, part: *part, path, keys, shape };
         match module.read(&settings)? {
-            Found::Module(module) => read.push(module),
+            Found::Module(module) => read.push(*module),
             Found::LeftOut(kind, reason) => {
                 others.extend(kind);
                 unused.extend(keys.values().map(|key| (key.to_string(), reason.clone())));

@@ -38,7 +38,7 @@ fn family(role: Role) -> Option<&'static str> {
 
 /// What came of a module's tensors.
 pub(super) enum Found {
-    Module(AdapterModule),
+    Module(Box<AdapterModule>),
     /// Nothing can be made of them: which kind isn't supported, if that is it, and why in words.
     LeftOut(Option<&'static str>, String),
 }
@@ -91,7 +91,8 @@ impl Reader<'_> {
             return Err(self.error(Role::Alpha, problem, BROKEN));
         }
         let (part, path) = (self.part, self.path.into());
-        Ok(Found::Module(AdapterModule { part, path, factors, scale, rank, alpha }))
+        let module = AdapterModule { part, path, factors, scale, rank, alpha };
+        Ok(Found::Module(Box::new(module)))
     }
 
     fn low_rank(&self, magnitude: Option<Role>) -> Result<(HostFactors, usize)> {
