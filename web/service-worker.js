@@ -106,13 +106,13 @@ async function install() {
     await caches.delete(version);
     // The version that works stays, unless this would be for ever. A host that always hands out other bytes than
     // were built is left to answer itself, with the page's headers.
-    if (error.name !== "OtherBytes" || Date.now() - await refusedSince() < UPLOAD_MS) throw error;
+    if (error.name !== "OtherBytes" || await isUploading()) throw error;
   }
 }
 
 /** The page that came first has loaded what it needs. */
 async function keepAll() {
-  if (await isWhole() || await kept(version, REFUSED) && Date.now() - await refusedSince() < UPLOAD_MS) return;
+  if (await isWhole() || await kept(version, REFUSED) && await isUploading()) return;
   try {
     await fill();
     await caches.delete(REFUSED);
@@ -131,6 +131,12 @@ async function refusedSince() {
   await caches.delete(REFUSED);
   await (await caches.open(REFUSED)).put(address(version), new Response(String(now)));
   return now;
+}
+
+/** Whether the host may still be on its way to this version. */
+async function isUploading() {
+  const since = await refusedSince();
+  return Date.now() - since < UPLOAD_MS;
 }
 
 async function fill() {

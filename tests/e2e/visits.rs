@@ -282,6 +282,7 @@ fn a_host_that_changes_files_keeps_nobody_at_an_old_version() {
     page.wait("the notice", NOTICE);
     page.browser.click("#new-version button");
     page.wait("the new version", IS_NEW);
+    page.arrived();
     page.step("and so is the next one");
 
     // A host that changes scripts too is one in the middle of an upload, until a day has passed.
@@ -295,7 +296,7 @@ fn a_host_that_changes_files_keeps_nobody_at_an_old_version() {
         "service-worker.js",
         hasty.replacen("web/awake.js\": [", "web/awake.js\": [1", 1).into(),
     );
-    page.browser.open(&address);
+    assert!(page.is(LOOK));
     page.wait("the version that nobody can check", NOTICE);
     page.browser.click("#new-version button");
     page.wait("the host's own answers", &format!("return {NOTHING_KEPT}"));
