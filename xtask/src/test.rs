@@ -185,7 +185,7 @@ pub fn fuzz(args: &[String]) -> Result<()> {
         [split, count] if split == "--" && count.parse::<u64>().is_ok() => count,
         _ => return Err("fuzz: takes `-- N`, a number of files".into()),
     };
-    say(&format!("{count} hostile files"));
+    say(format!("{count} hostile files"));
     let mut test = cargo();
     test.args(["test", "--test", "fuzz", "--", "--ignored", "--nocapture"]);
     test.env("LORAKEET_FUZZ", count);
