@@ -409,7 +409,7 @@ fn what_does_not_fit_is_refused_by_name() {
         (
             linear,
             with("loha.linear", "dora_scale", &[8, 1]),
-            "dora_scale: gives a LoHa magnitudes (DoRA), which isn't supported together yet",
+            "belongs to a LoHa with magnitudes (DoRA), which isn't supported yet",
             "Use a LoRA, LoCon, DoRA, LoHa or LoKr file",
         ),
         (

@@ -92,6 +92,8 @@ fn the_bytes_of_a_model_are_told() {
     let all = [Storage::F32, Storage::F16, Storage::Q8];
     let told = all.map(|storage| checkpoint.bytes_as(storage) as f64);
     assert_eq!(reads.get(), 0);
+    // What a process makes once, such as its threads, belongs to no model.
+    drop(StableDiffusion::load(&checkpoint, None, &Device::flex(), Storage::Q8, &mut |_| {}));
     let held = all.map(|storage| {
         let before = counting::held();
         let device = Device::flex();
@@ -101,12 +103,13 @@ fn the_bytes_of_a_model_are_told() {
         (after - before) as f64
     });
     println!("told {told:?}, held {held:?}");
-    // Beside the weights a model holds names, slots and a tokenizer, whatever the weights are.
+    // Beside the weights a model holds names, slots and a tokenizer, whatever the weights are, and of
+    // narrow ones what rounding changed.
     let rest = held[0] - told[0];
     assert!((0.0..3e6).contains(&rest), "{rest}");
     for (held, told) in held.into_iter().zip(told) {
         let off = (held - rest) / told - 1.0;
-        assert!(off.abs() < 0.01, "{held} held, {told} told");
+        assert!(off.abs() < 0.02, "{held} held, {told} told");
     }
     // Most of the demo model's channels are multiples of 32.
     assert!(told[1] < 0.52 * told[0] && told[2] < 0.3 * told[0], "{told:?}");

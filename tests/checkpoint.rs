@@ -623,7 +623,7 @@ fn a_wrong_selection_of_files_is_refused() {
     let message = error(vec![source("a.txt", "x"), source("b.png", "y")]);
     assert!(message.contains("no model among these 2 files"), "{message}");
     let message = error(vec![source("a.safetensors", "x"), source("b.safetensors", "y")]);
-    assert!(message.starts_with("a.safetensors: is no safetensors file"), "{message}");
+    assert!(message.starts_with("a.safetensors: is a text, "), "{message}");
     let message = error(vec![source("a.ckpt", b"PK\x03\x04\0\0\0\0\0\0".to_vec())]);
     assert!(message.starts_with("a.ckpt: is a zip archive"), "{message}");
     // One model among other files is the model.

@@ -116,7 +116,7 @@ fn captions_belong_to_the_picture_beside_them() {
     page.drop_files(&[&set]);
     page.wait("two pictures", "return document.body.dataset.pictures === '2'");
     let message = page.take_message();
-    assert!(message.contains("10_rocket, 5_house") && message.contains("not used"), "{message}");
+    assert!(message.contains("5_house, 10_rocket") && message.contains("not used"), "{message}");
     let mut captions: Vec<_> = page.captions().into_iter().map(|(_, caption)| caption).collect();
     captions.sort();
     assert_eq!(captions, ["a house", "a rocket"]);
