@@ -7,7 +7,7 @@ import { Vigil } from "./vigil.js";
 import { startWorker } from "./workers.js";
 
 /** Seconds without a word from the worker, which tells of each block of work: a GPU that hangs, a thread that is gone. */
-const PATIENCE = 60;
+const PATIENCE = 120;
 
 /**
  * Events: "crash" (detail: the error) when the worker broke; call `recover` then. "lost" (detail: the error)

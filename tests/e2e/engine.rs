@@ -119,7 +119,7 @@ fn assert_says(message: &str, parts: &[&str]) {
 #[test]
 #[ignore = "needs the built page: cargo xtask test --e2e"]
 fn a_gpu_that_is_lost_in_the_middle_of_a_picture_comes_back() {
-    let page = open("lost", "?backend=webgpu");
+    let page = open("lost", "?backend=webgpu&patience=900");
     drop_ink(&page);
     page.generate();
     page.slide_to("0.5");
@@ -149,7 +149,7 @@ fn a_gpu_that_is_lost_in_the_middle_of_a_picture_comes_back() {
 #[ignore = "needs the built page: cargo xtask test --e2e"]
 fn a_run_goes_on_by_itself_when_the_gpu_was_lost() {
     const STEPS: u64 = 12;
-    let page = open("lost-run", "?backend=webgpu");
+    let page = open("lost-run", "?backend=webgpu&patience=900");
     let files: Vec<_> = crate::train::training_set();
     page.drop_files(&files.iter().map(|file| file.as_path()).collect::<Vec<_>>());
     page.wait("eight pictures", "return document.body.dataset.pictures === '8'");
@@ -235,7 +235,7 @@ fn a_run_outlasts_models_that_do_not_come() {
 #[test]
 #[ignore = "needs the built page: cargo xtask test --e2e"]
 fn a_gpu_that_stays_away_is_left_for_the_cpu() {
-    let page = open("no-gpu", "?gpu=claimed");
+    let page = open("no-gpu", "?gpu=claimed&patience=900");
     let line = page.text("#capability summary");
     assert!(line.starts_with("Runs on WebGPU: "), "{line}");
     drop_ink(&page);
@@ -266,7 +266,7 @@ fn a_gpu_that_stays_away_is_left_for_the_cpu() {
 #[test]
 #[ignore = "needs the built page: cargo xtask test --e2e"]
 fn a_panic_is_told_in_its_own_words() {
-    let page = open("panic", "?backend=webgpu");
+    let page = open("panic", "?backend=webgpu&patience=900");
     page.generate();
     let before = page.now();
     // What the module itself says when a call of WebGPU throws.

@@ -67,7 +67,7 @@ fn webgpu_needs_no_feature_and_no_raised_limit() {
     for (kind, lacks) in
         [("no-subgroups", Some("subgroups")), ("no-f16", Some("shader-f16")), ("bare", None)]
     {
-        let gpu = draw(&format!("?backend=webgpu&gpu={kind}"));
+        let gpu = draw(&format!("?backend=webgpu&patience=900&gpu={kind}"));
         let device = page.browser.run("return window.device", json!([]));
         println!("           {kind}: {device}");
         let features = device["features"].as_array().unwrap();
@@ -94,7 +94,7 @@ fn webgpu_needs_no_feature_and_no_raised_limit() {
 fn a_picture_too_large_for_the_gpu_is_refused_at_once() {
     let page = Page::new("small");
     page.at_every_load(WEAKER);
-    page.open("?backend=webgpu&gpu=small-buffers");
+    page.open("?backend=webgpu&patience=900&gpu=small-buffers");
     crate::ask_for_reference_run(&page);
     page.set("#steps", 1);
     page.set("#width", 512);
