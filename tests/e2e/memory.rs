@@ -128,7 +128,8 @@ fn weights_are_kept_as_a_person_chooses() {
     let line = page.text("#model-memory-line");
     assert!(line.contains(" in use, of 4.29 GB that this tab can have."), "{line}");
     assert!(page.text("#model-weights").contains("as it fits: full (f32)"));
-    for (weights, differs) in [("q8", true), ("f16", true), ("", false)] {
+    // The demo model's file is in halves: nothing is rounded where they stay.
+    for (weights, differs) in [("q8", true), ("f16", false), ("", false)] {
         page.set("#model-weights", weights);
         page.wait("the load to begin", "return document.querySelector('#model-weights').disabled");
         wait_for_model(&page, "Emoji Diffusion");
@@ -143,7 +144,7 @@ fn weights_are_kept_as_a_person_chooses() {
                 page.now().assert_differs_at_all(&full, weights);
                 page.now().assert_close(&full, 60, 1.0, weights);
             }
-            false => page.now().assert_same(&full, "back in full"),
+            false => page.now().assert_same(&full, "in halves or in full"),
         }
         page.step(&format!("weights {weights:?} draw"));
         page.screenshot(&format!("memory-{weights}"));

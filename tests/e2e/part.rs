@@ -63,6 +63,8 @@ fn a_first_visit_on_webgpu_keeps_it_too() {
     let page = Page::new("part-first");
     page.open_at(&gpu);
     page.wait("the part to be kept", KEPT);
+    page.wait("the page to be kept", WHOLE);
+    page.wait("the service worker", "return navigator.serviceWorker.ready.then(() => true)");
     page.step("a visit before there is a service worker");
     site.go();
     page.open_at(&gpu);
