@@ -62,7 +62,9 @@ fn one_click_sets_what_a_speed_adapter_wants() {
     assert_eq!(value("#eta"), "1");
     assert!(!hidden("#eta-field"));
     // An adapter that says nothing of the kind gets no button.
-    drop_ink_as(&page, "ink.safetensors");
+    let soft =
+        std::fs::read(crate::files::here("web/demo-model/lora/soft.kohya.safetensors")).unwrap();
+    page.drop_files(&[&page.file("soft.safetensors", &soft)]);
     page.wait("two cards", "return document.querySelectorAll('.card').length === 2");
     let offered =
         "return [...document.querySelectorAll('.card .advice')].map((box) => !box.hidden)";
