@@ -170,12 +170,13 @@ export class Runs extends EventTarget {
   #hold(id) {
     if (!this.#locks || !this.#files) return Promise.resolve(() => {});
     return new Promise((resolve) => {
+      let held = false;
       this.#locks.request(LOCK + id, { ifAvailable: true }, (lock) => {
         if (!lock) return resolve(null);
-        return new Promise((free) => {
-          resolve(() => { free(); this.#announce(); });
-        });
-      }).catch(() => resolve(() => {}));
+        held = true;
+        return new Promise((free) => resolve(free));
+        // Other tabs look again once the lock is free: told sooner, they might still find it held.
+      }).then(() => held && this.#announce(), () => resolve(() => {}));
     });
   }
 

@@ -265,6 +265,7 @@ function withHeaders(response, path) {
   if (response.type === "opaque" || response.type === "opaqueredirect" || response.status === 0) return response;
   const headers = new Headers(response.headers);
   for (const [name, value] of Object.entries(headersOf(path))) headers.set(name, value);
+  if (response.ok) headers.set("Content-Type", type(path, response));
   const { status, statusText } = response;
   return new Response([204, 205, 304].includes(status) ? null : response.body, { status, statusText, headers });
 }
