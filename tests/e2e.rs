@@ -45,7 +45,7 @@ mod weak;
 #[path = "e2e/webdriver.rs"]
 mod webdriver;
 
-use page::{Page, Picture};
+use page::{Page, Picture, assert_says};
 use serde_json::json;
 
 /// A run that PyTorch and diffusers made too (`tests/fixtures/demo-model/recipe/reference.py`).
@@ -373,9 +373,10 @@ fn an_engine_that_breaks_is_replaced() {
         json!([]),
     );
     let message = page.take_message();
-    for part in ["was started again", "Your model and adapters are back", "out of bounds"] {
-        assert!(message.contains(part), "the message lacks {part:?}: {message}");
-    }
+    assert_says(
+        &message,
+        &["was started again", "Your model and adapters are back", "out of bounds"],
+    );
     page.now().assert_same(&before, "the picture before stays");
     page.step("a broken engine is replaced");
 

@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use crate::page::Page;
+use crate::page::{Page, assert_says};
 use crate::{PROMPT, ask_for_reference_run, drop_ink};
 
 /// Lets a test break the worker from inside: `window.fault("...")`, which tells what was done to how many
@@ -106,14 +106,6 @@ fn draw_anew(page: &Page) {
     page.set("#steps", 4);
     page.set("#prompt", PROMPT.to_uppercase());
     page.generate();
-}
-
-#[track_caller]
-fn assert_says(message: &str, parts: &[&str]) {
-    println!("           {message}");
-    for part in parts {
-        assert!(message.contains(part), "the message lacks {part:?}: {message}");
-    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use crate::page::Page;
+use crate::page::{Page, assert_says};
 use crate::{PROMPT, SEED, assert_reference, drop_ink, files};
 
 /// Workers that the page started, counted from its load on.
@@ -61,9 +61,7 @@ fn a_model_that_cannot_be_loaded_leaves_the_one_in_use() {
     let (gap, key) = files::single_file_with_a_gap();
     load(&page, "gap.safetensors", &gap);
     let message = page.take_message();
-    for part in ["gap.safetensors", key, "missing"] {
-        assert!(message.contains(part), "the message lacks {part:?}: {message}");
-    }
+    assert_says(&message, &["gap.safetensors", key, "missing"]);
     wait_for_model(&page, "Emoji Diffusion");
     assert_eq!(workers(&page), 1, "the engine was started anew for a file that it only looked at");
     page.step("a file without one tensor is refused by its header");
@@ -72,9 +70,7 @@ fn a_model_that_cannot_be_loaded_leaves_the_one_in_use() {
     let (nan, key) = files::single_file_with_nan();
     load(&page, "nan.safetensors", &nan);
     let message = page.take_message();
-    for part in ["nan.safetensors", key, "NaN"] {
-        assert!(message.contains(part), "the message lacks {part:?}: {message}");
-    }
+    assert_says(&message, &["nan.safetensors", key, "NaN"]);
     wait_for_model(&page, "Emoji Diffusion");
     assert_eq!(workers(&page), 2);
     page.set("#prompt", PROMPT.to_uppercase());
@@ -167,10 +163,7 @@ fn a_picture_that_cannot_fit_is_refused_before_its_first_step() {
         page.set("#steps", 1);
         page.browser.click("#generate");
         let message = page.take_message();
-        println!("           {message}");
-        for part in ["1536x1024 takes about", "there is room for", "Choose "] {
-            assert!(message.contains(part), "the message lacks {part:?}: {message}");
-        }
+        assert_says(&message, &["1536x1024 takes about", "there is room for", "Choose "]);
         page.wait_until_ready();
         assert!(page.is("return document.querySelector('#two-up').hasAttribute('data-empty')"));
         page.browser.click("#generate");

@@ -412,6 +412,15 @@ impl Picture {
     }
 }
 
+/// A message has all these parts.
+#[track_caller]
+pub fn assert_says(message: &str, parts: &[&str]) {
+    println!("           {message}");
+    for part in parts {
+        assert!(message.contains(part), "the message lacks {part:?}: {message}");
+    }
+}
+
 fn variable(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} isn't set: run cargo xtask test --e2e"))
 }

@@ -3,7 +3,7 @@
 // disk, in turn, the tab dies or the disk is full. What is left must be runs that go on from a whole state that
 // was told to be kept, or from a newer one; never less, never other bytes. Returns how many faults were tried, and
 // what was wrong.
-async (base) => {
+async (base, { memory, locks }) => {
   const { Runs } = await import(`${base}web/runs.js`);
   const SCRIPTS = 4;
   const ACTS = 8;
@@ -11,29 +11,6 @@ async (base) => {
   const METHODS = ["read", "write", "move", "remove", "list"];
 
   // ---- the disk ------------------------------------------------------------------------------------
-
-  /** A map of paths: what a browser keeps, and what survives every tab. */
-  const memory = (files) => ({
-    read: async (path) => files.get(path) ?? null,
-    write: async (path, data) => { files.set(path, new Blob([data])); },
-    move: async (from, to) => {
-      if (!files.has(from)) throw new DOMException(from, "NotFoundError");
-      files.set(to, files.get(from));
-      files.delete(from);
-    },
-    remove: async (path) => {
-      for (const name of [...files.keys()]) if (name === path || name.startsWith(`${path}/`)) files.delete(name);
-    },
-    list: async (path) => {
-      const found = new Map();
-      for (const [name, { size }] of files) {
-        if (path && !name.startsWith(`${path}/`)) continue;
-        const [first, ...rest] = name.slice(path ? path.length + 1 : 0).split("/");
-        found.set(first, { name: first, folder: rest.length > 0, size: rest.length > 0 ? 0 : size, modified: 1 });
-      }
-      return [...found.values()];
-    },
-  });
 
   /** What a call leaves that is cut off: an empty file, a target that is gone, some of a folder. */
   const half = (files, method, [path, to]) => {
@@ -72,23 +49,6 @@ async (base) => {
       };
     }
     return tab;
-  };
-
-  /** Locks go with the tab that holds them. */
-  const locks = () => {
-    const held = new Set();
-    return {
-      async request(name, options, work) {
-        if (held.has(name)) return work(null);
-        held.add(name);
-        try {
-          return await work({ name });
-        } finally {
-          held.delete(name);
-        }
-      },
-      query: async () => ({ held: [...held].map((name) => ({ name })) }),
-    };
   };
 
   // ---- what is played ------------------------------------------------------------------------------

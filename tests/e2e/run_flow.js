@@ -1,6 +1,6 @@
 // Run in the page, on a run from its start to its end: the real trainer, store and worker's loop, on a disk in memory
 // and with an engine that only counts. Each way through the states that a person can take.
-async (base) => {
+async (base, { memory, locks }) => {
   const { Trainer } = await import(`${base}web/train/trainer.js`);
   const { Runs } = await import(`${base}web/runs.js`);
   const { trainActions } = await import(`${base}web/worker-train.js`);
@@ -9,31 +9,8 @@ async (base) => {
   const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
   const files = new Map();
-  const below = (path) => [...files.keys()].filter((name) => name === path || name.startsWith(`${path}/`));
-  const disk = {
-    read: async (path) => files.get(path) ?? null,
-    write: async (path, data) => { files.set(path, new Blob([data])); },
-    move: async (from, to) => { files.set(to, files.get(from)); files.delete(from); },
-    remove: async (path) => { for (const name of below(path)) files.delete(name); },
-    list: async (path) => {
-      const names = path ? below(path).map((name) => [name.slice(path.length + 1), name]) : [...files.keys()].map((name) => [name, name]);
-      const found = new Map(names.map(([short, name]) => [short.split("/")[0], { folder: short.includes("/"), size: files.get(name).size }]));
-      return [...found].map(([name, { folder, size }]) => ({ name, folder, size: folder ? 0 : size, modified: 1 }));
-    },
-  };
+  const disk = memory(files);
   const held = new Set();
-  const locks = {
-    async request(name, options, work) {
-      if (held.has(name)) return work(null);
-      held.add(name);
-      try {
-        return await work({ name });
-      } finally {
-        held.delete(name);
-      }
-    },
-    query: async () => ({ held: [...held].map((name) => ({ name })) }),
-  };
 
   // ---- an engine that counts -----------------------------------------------------------------------
 
@@ -93,7 +70,7 @@ async (base) => {
 
   const wrong = [];
   const expect = (is, what) => { if (!is) wrong.push(`${what}: ${trainer.state} at step ${trainer.step}`); };
-  const runs = new Runs(disk, null, { locks });
+  const runs = new Runs(disk, null, { locks: locks(held) });
   const trainer = new Trainer(engine, runs);
   const troubles = [];
   for (const type of ["trouble", "lost", "stopped", "unmeasured"]) trainer.addEventListener(type, () => troubles.push(type));

@@ -20,9 +20,13 @@ const FILES: &str = "
 /// A script of `tests/e2e` that is one function of the page's address.
 #[track_caller]
 fn played(page: &Page, script: &str) -> Value {
-    let code: Vec<&str> = script.lines().filter(|line| !line.starts_with("//")).collect();
+    let code = |script: &str| {
+        let lines = script.lines().filter(|line| !line.starts_with("//"));
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    let around = code(include_str!("run_disk.js"));
     page.browser.run(
-        &format!("return ({})(new URL('.', document.baseURI).href)", code.join("\n")),
+        &format!("return ({})(new URL('.', document.baseURI).href, {around})", code(script)),
         json!([]),
     )
 }

@@ -6,7 +6,7 @@ use safetensors::{Dtype, SafeTensors};
 use serde_json::json;
 
 use crate::files;
-use crate::page::Page;
+use crate::page::{Page, assert_says};
 use crate::train::training_set;
 
 const TRIGGER: &str = "night style";
@@ -323,9 +323,7 @@ fn what_cannot_be_trained_on_is_said_by_name() {
     let broken = page.file("broken.png", b"\x89PNG\r\n\x1a\nand then nothing");
     page.drop_files(&[&good, &broken]);
     let message = page.take_message();
-    for part in ["broken.png", "could not be read", "PNG, JPEG or WebP"] {
-        assert!(message.contains(part), "the message lacks {part:?}: {message}");
-    }
+    assert_says(&message, &["broken.png", "could not be read", "PNG, JPEG or WebP"]);
     assert!(!message.contains("rocket"), "{message}");
     assert_eq!(page.captions(), [("rocket.png".into(), String::new())]);
     page.step("a picture that cannot be read is refused, the other one stays");

@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use crate::page::Page;
+use crate::page::{Page, assert_says};
 
 /// Wraps the engine's worker: its GPU is weakened before its own module runs, and what device it got is
 /// told. Messages that come too early are kept for it. Its script is trusted as the page's own are.
@@ -101,10 +101,10 @@ fn a_picture_too_large_for_the_gpu_is_refused_at_once() {
     page.set("#height", 512);
     page.browser.click("#generate");
     let message = page.take_message();
-    println!("           {message}");
-    for part in ["512x512", "16 MiB", "at most 4 MiB", "Choose 256x256", "?backend=cpu"] {
-        assert!(message.contains(part), "the message lacks {part:?}: {message}");
-    }
+    assert_says(
+        &message,
+        &["512x512", "16 MiB", "at most 4 MiB", "Choose 256x256", "?backend=cpu"],
+    );
     page.set("#width", 256);
     page.set("#height", 256);
     page.generate();
