@@ -1,8 +1,8 @@
 //! How much of a run's time measuring may take. An evaluation of every picture at every timestep of the
 //! grid costs as much as dozens of steps where pictures are many or a step is slow, so that it keeps to a
 //! share of the run, as previews do: fewer draws where all don't fit, and fewer evaluations. A run that is
-//! over in no time is measured all the same at its end, where that takes seconds. The start needs none: an adapter that adds nothing is the base model, whose own losses the first evaluation
-//! measures.
+//! over in no time is measured all the same at its end, where that takes seconds. The start needs none: an
+//! adapter that adds nothing is the base model, whose own losses the first evaluation measures.
 
 use serde::Serialize;
 

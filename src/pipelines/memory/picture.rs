@@ -177,15 +177,17 @@ pub fn check_picture(
     lighter: bool,
     need: impl Fn(Wanted) -> Result<Need>,
 ) -> Result<()> {
-    let fits = |wanted: Wanted| match need(wanted) {
-        Ok(Need::Memory(bytes)) => offer.workspace().is_none_or(|there| bytes <= there),
-        _ => false,
+    let has_room = |need: Need| match need {
+        Need::Memory(bytes) => offer.workspace().is_none_or(|there| bytes <= there),
+        Need::Buffer(_) => false,
     };
-    if fits(wanted) {
+    let needed = need(wanted)?;
+    if has_room(needed) {
         return Ok(());
     }
+    let fits = |wanted: Wanted| need(wanted).is_ok_and(has_room);
     let Wanted { width, height, .. } = wanted;
-    let (takes, last) = match need(wanted)? {
+    let (takes, last) = match needed {
         Need::Memory(bytes) => {
             let room = offer.workspace().map(gigabytes);
             let room = room.map_or_else(String::new, |it| format!(", and there is room for {it}"));

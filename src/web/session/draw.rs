@@ -153,24 +153,30 @@ fn planned(model: &Model, settings: &Settings, device: &OpenDevice) -> JsResult<
     let Settings { width, height, guidance, .. } = *settings;
     let limits = Limits { bytes: offer.workspace(), buffer: offer.buffer };
     let wanted = Wanted { width, height, guided: guidance > 1.0 };
-    check_picture(wanted, &offer, lighter, |wanted| {
-        let Wanted { width, height, guided } = wanted;
+    // Planning goes through many schedules: this picture's is made once.
+    let planned = in_pieces(model, width, height, limits);
+    check_picture(wanted, &offer, lighter, |other| {
+        let Wanted { width, height, guided } = other;
         let tensor = model.largest_tensor(width, height, guided);
         if offer.buffer.is_some_and(|most| tensor > most) {
             return Ok(Need::Buffer(tensor));
         }
         let pass = unet_peak(model.unet.config(), Pixels::of(width, height, guided), kernels);
-        let plan = in_pieces(model, width, height, limits);
+        let peak = if (width, height) == (wanted.width, wanted.height) {
+            planned.as_ref().ok().map(|plan| plan.peak)
+        } else {
+            in_pieces(model, width, height, limits).ok().map(|plan| plan.peak)
+        };
         // Of one that can't be decoded in what there is: what it takes at least.
         let least = || model.least_decode_plan(width, height);
         let unlimited = || in_pieces(model, width, height, Limits { bytes: None, ..limits });
-        Ok(match plan {
-            Ok(plan) => Need::Memory(plan.peak.max(pass)),
-            Err(_) if unlimited().is_ok() => Need::Memory(least()?.peak.max(pass)),
-            Err(_) => Need::Buffer(least()?.largest),
+        Ok(match peak {
+            Some(peak) => Need::Memory(peak.max(pass)),
+            None if unlimited().is_ok() => Need::Memory(least()?.peak.max(pass)),
+            None => Need::Buffer(least()?.largest),
         })
     })?;
-    Ok(in_pieces(model, width, height, limits)?)
+    Ok(planned?)
 }
 
 /// In tensors of the usual size where that can be, also where nothing limits it: large ones leave
