@@ -174,7 +174,8 @@ fn peaks_within_peaks_are_counted() {
         vec![1u8; 1 << 20]
     });
     let outer = counting::peak_above(before);
-    let near = |bytes: usize, mebi: usize| (mebi << 20..(mebi << 20) + (1 << 16)).contains(&bytes);
+    // The test harness's own thread takes and frees a little memory at the same time.
+    let near = |bytes: usize, mebi: usize| bytes.abs_diff(mebi << 20) < 1 << 16;
     assert!(near(inner, 3) && near(outer, 5), "{inner} {outer}");
     assert_eq!(kept.len(), 1 << 20);
 }
