@@ -23,6 +23,8 @@ mod memory;
 mod page;
 #[path = "e2e/part.rs"]
 mod part;
+#[path = "e2e/people.rs"]
+mod people;
 #[allow(dead_code, reason = "the policies are for tests/tidy.rs")]
 #[path = "../xtask/src/policy.rs"]
 mod policy;

@@ -241,6 +241,8 @@ export class Controller {
     this.#library.strengthsMoved(this.#ui.adapters.active());
     if (!this.#shown && !this.#maker.running) return;
     this.#endRest();
+    // said where the picture's state is: the focus is on the slider, and stays there
+    if (!this.#ui.form.isGood) return this.#ui.progress.status("Not drawn: a setting is not right");
     const job = this.#job();
     if (!job) return;
     if (this.#maker.cached(job)) {
@@ -325,12 +327,13 @@ export class Controller {
   }
 
   #idle(stopped) {
-    const { form, progress, twoUp } = this.#ui;
+    const { form, progress, twoUp, herald } = this.#ui;
     form.setRunning(false);
     progress.end();
     if (stopped) twoUp.revert();
     const stopStatus = this.#rest ? "Ready" : "Stopped"; // a slider that moves stops nothing for good
     if (this.#state.at === "running") this.#state.set("ready", stopped ? stopStatus : progress.summary());
+    if (!stopped) herald.ended("Drawn");
     this.#loader.tellMemory();
   }
 
@@ -404,6 +407,7 @@ export class Controller {
 
   #fail(title, error, remedy) {
     this.#ui.messages.error(title, `${error.message.replace(/\.?$/, ".")} ${remedy}`);
+    this.#ui.herald.ended("Stopped", title);
     this.#ui.progress.loading(false);
     if (!this.#model) this.#ui.twoUp.hint("");
     this.#state.set("error", title);

@@ -9,7 +9,9 @@ import { ExportDialog } from "./ui/dialogs.js";
 import { DownloadDialog } from "./ui/download-dialog.js";
 import { DropTarget } from "./ui/drop-target.js";
 import { FamilyPanel } from "./ui/family-panel.js";
+import { FocusKeeper } from "./ui/focus.js";
 import { GenerateForm } from "./ui/generate-form.js";
+import { Herald } from "./ui/herald.js";
 import { History } from "./ui/history.js";
 import { KeepLine } from "./ui/keep-line.js";
 import { LibraryPanel } from "./ui/library-panel.js";
@@ -36,6 +38,8 @@ const forced = asked.get("backend");
 const patience = Number(asked.get("patience")) || undefined;
 
 const messages = new Messages();
+const herald = new Herald();
+new FocusKeeper();
 
 // What nobody expected is told too, and not to the console alone.
 const unexpected = (error) => {
@@ -55,6 +59,7 @@ const controller = new Controller(new Engine(patience), new Library(), {
   family: new FamilyPanel(),
   capability: new CapabilityLine(),
   messages,
+  herald,
   drop: new DropTarget(),
   library: {
     panel: new LibraryPanel(),
@@ -65,6 +70,7 @@ const controller = new Controller(new Engine(patience), new Library(), {
   train: {
     tabs: new Tabs(),
     messages,
+    herald,
     pictures: new TrainPictures(),
     settings: new TrainSettings(),
     bar: new TrainBar(),

@@ -46,6 +46,7 @@ const fetchOwn = withholdOthers();
 
 self.addEventListener("install", (event) => event.waitUntil(FILES ? install() : self.skipWaiting()));
 self.addEventListener("activate", (event) => event.waitUntil(FILES ? activate() : leave()));
+self.addEventListener("notificationclick", (event) => event.waitUntil(toTheFront(event.notification)));
 self.addEventListener("fetch", (event) => {
   const { method, cache, mode } = event.request;
   const path = FILES && method === "GET" ? ownPath(event.request.url) : null;
@@ -249,6 +250,13 @@ async function activate() {
 async function leave() {
   for (const name of await caches.keys()) if (name === REFUSED || name.startsWith(PREFIX)) await caches.delete(name);
   await self.registration.unregister();
+}
+
+/** Shows the page that a notification is of, which is taken away. */
+async function toTheFront(notification) {
+  notification.close();
+  const [page] = await self.clients.matchAll({ type: "window" });
+  return page?.focus();
 }
 
 async function answer(request, path) {

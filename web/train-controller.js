@@ -1,54 +1,35 @@
-// Wires the Train tab: its parts emit, this file acts, the trainer runs.
+// Wires the Train tab: its parts emit, this file acts, the trainer runs. What a run will be is plan-controller.js'.
 
 import { stayAwake } from "./awake.js";
-import { DEMO_PICTURES, previewSettings } from "./demo.js";
 import { about, size } from "./format.js";
+import { PlanController } from "./plan-controller.js";
 import { CRASH } from "./protocol.js";
 import { Runs } from "./runs.js";
-import { recall, remember } from "./storage.js";
 import { TimelineController } from "./timeline-controller.js";
 import { baseModelOf } from "./train/base-model.js";
-import { captionsOf, pictureOf } from "./train/captions.js";
-import { Draft } from "./train/draft.js";
-import { PRESETS } from "./train/fields.js";
 import { GoingOn } from "./train/going-on.js";
-import { Pace } from "./train/pace.js";
-import { PictureSet, stemOf } from "./train/picture-set.js";
 import { Trainer } from "./train/trainer.js";
-import { barOf, buttonsOf, estimateWords, noticeOf, roomNotes, titleOf } from "./train/words.js";
+import { barOf, buttonsOf, noticeOf, shareOf } from "./train/words.js";
 import { confirmed } from "./ui/dialogs.js";
-
-const REST_MS = 250;
 
 export class TrainController {
   #engine;
   #ui;
   #host;
   #runs = null;
-  #set = new PictureSet();
-  /** Keeps pictures and captions until there is a run. */
-  #draft = new Draft();
-  /** Those of the draft that wait until the run in hand is put away. @type {import("./train/draft.js").DraftPicture[]} */
-  #waiting = [];
-  #returning = false;
+  /** @type {PlanController} */
+  #plan;
   /** @type {?Trainer} */
   #trainer = null;
   /** @type {?TimelineController} */
   #timeline = null;
   #ready = Promise.withResolvers();
+  /** @type {?import("./plan-controller.js").TrainModel} */
   #model = null;
-  /** @type {?Pace} */
-  #pace = null;
-  #presets = null;
-  /** The settings that are not those of a run. */
-  #settings = null;
-  #estimate = { serial: 0, timer: 0, good: false, problem: false, words: "" };
-  #inspect = { serial: 0, timer: 0 };
-  #promptTouched = false;
+  /** What the run was at when its state changed last. */
+  #before = "none";
   /** How often the list of runs was asked for. */
   #listed = 0;
-  /** @type {?{usage: number, quota: number}} what the browser gives and what is taken of it */
-  #room = null;
   #goingOn = new GoingOn();
 
   /**
@@ -58,6 +39,15 @@ export class TrainController {
     this.#engine = engine;
     this.#ui = ui;
     this.#host = host;
+    this.#plan = new PlanController(engine, ui, {
+      trainer: () => this.#trainer,
+      refresh: () => this.refresh(),
+      newRun: () => this.#newRun(),
+      previewChanged: () => this.#previewChanged(),
+      openFiles: host.openFiles,
+      attempt: (title, work) => this.#attempt(title, work),
+      passing,
+    });
     this.#wire();
     this.#open();
   }
@@ -68,8 +58,7 @@ export class TrainController {
     this.#timeline = new TimelineController(this.#trainer, this.#ui, { ...this.#host, refresh: () => this.refresh() });
     this.#wireTrainer();
     this.#runs.addEventListener("changed", () => this.#listRuns());
-    this.#draft.addEventListener("back", ({ detail }) => this.#draftBack(detail));
-    this.#draft.open();
+    this.#plan.openDraft();
     addEventListener("beforeunload", (event) => { if (this.#wouldLose) event.preventDefault(); });
     this.#ready.resolve();
     this.refresh();
@@ -77,28 +66,8 @@ export class TrainController {
   }
 
   #wire() {
-    const { pictures, settings, preview, bar, runs, unseen } = this.#ui;
+    const { bar, runs, unseen } = this.#ui;
     const on = (part, type, act) => part.addEventListener(type, ({ detail }) => act(detail));
-    on(pictures, "files", ({ files, role }) => this.#host.openFiles(files, role));
-    on(pictures, "demo", () => this.#addDemo());
-    on(pictures, "remove", ({ id }) => { this.#set.remove(id); this.#setChanged(); });
-    on(pictures, "role", ({ id, role }) => { this.#set.find(id).role = role; this.#setChanged(false); });
-    on(pictures, "caption", ({ id, caption }) => { this.#set.find(id).caption = caption; this.#keepDraft(); this.#suggestPrompt(); });
-    on(pictures, "options", ({ trigger, flip }) => {
-      settings.set("trigger", trigger);
-      settings.set("flip", flip);
-      this.#settingsChanged();
-    });
-    on(settings, "preset", ({ name }) => {
-      settings.usePreset(name, this.#presets[name]);
-      this.#settingsChanged();
-    });
-    on(settings, "change", () => this.#settingsChanged());
-    on(preview, "change", () => {
-      this.#promptTouched = true;
-      this.#trainer.setPreview(this.#previewSettings(this.#trainer.record?.config ?? settings.config));
-      this.#timeline.promptChanged();
-    });
     on(bar, "start", () => this.#start());
     on(bar, "continue", () => this.#attempt("The run could not go on", () => this.#go()));
     on(bar, "pause", () => this.pause());
@@ -117,7 +86,7 @@ export class TrainController {
   }
 
   #wireTrainer() {
-    const { plot, heat, preview, messages } = this.#ui;
+    const { plot, heat, preview, messages, herald } = this.#ui;
     const trainer = this.#trainer;
     const on = (type, act) => trainer.addEventListener(type, ({ detail }) => act(detail));
     on("state", () => { this.refresh(); this.#stateChanged(); });
@@ -142,13 +111,15 @@ export class TrainController {
       heat.show(evaluation);
     });
     on("slow", ({ message }) => messages.info("Not measured", message));
+    on("stopped", ({ reason }) => herald.ended("Training stopped", reason));
     on("stopped", ({ reason }) => messages.error("Training stopped", `${reason.replace(/\.?$/, ".")} Rewind to an earlier step, or start anew with “gentle”.`));
     on("lost", ({ message }) => messages.error("Some of the run is gone", message));
     on("trouble", ({ message }) => messages.error("The run is not kept whole", message));
     on("failed", ({ error }) => {
       // the controller tells of an engine that broke
-      if (error.name === CRASH) this.#goingOn.cut = "run";
-      else messages.error("Training failed", `${error.message} What is kept goes to step ${trainer.record?.step ?? 0}; Continue goes on from there.`);
+      if (error.name === CRASH) return void (this.#goingOn.cut = "run");
+      herald.ended("Training failed", error.message);
+      messages.error("Training failed", `${error.message} What is kept goes to step ${trainer.record?.step ?? 0}; Continue goes on from there.`);
     });
   }
 
@@ -174,10 +145,11 @@ export class TrainController {
   async modelLeaves() {
     await this.#ready.promise;
     const { busy, record } = this.#trainer;
+    const own = record ? this.#plan.set.items.map(({ file }) => file) : [];
     await this.#trainer.suspend();
     return async () => {
-      this.#setChanged();
-      if (record) await this.#attempt("The run could not go on", async () => { await this.#openRun(record.id); if (busy) await this.#go(); });
+      this.#plan.changed();
+      if (record) await this.#attempt("The run could not go on", async () => { await this.#openRun(record.id, own); if (busy) await this.#go(); });
     };
   }
 
@@ -186,22 +158,9 @@ export class TrainController {
     await this.#ready.promise;
     const id = model && `${model.title}, ${model.report.components.reduce((sum, c) => sum + c.parameters, 0)} parameters`;
     this.#model = model && { ...model, id, content: await baseModelOf(model.files) ?? id };
-    this.#pace = this.#model && new Pace(this.#model);
-    this.#ui.pictures.offerDemo(Boolean(model?.isDemo));
-    this.#ui.settings.setModel(model?.title);
-    this.#presets = null;
-    if (model) {
-      try {
-        const names = Object.keys(PRESETS);
-        const configs = await Promise.all(names.map((name) => this.#engine.trainPreset(name)));
-        this.#presets = Object.fromEntries(names.map((name, i) => [name, configs[i]]));
-        this.#writeDraft();
-      } catch (error) {
-        if (error.name !== CRASH) this.#ui.messages.error("This model cannot be trained", error.message);
-      }
-    }
+    await this.#plan.setModel(this.#model);
     this.refresh();
-    this.#setChanged();
+    this.#plan.changed();
     this.#listRuns();
   }
 
@@ -213,12 +172,9 @@ export class TrainController {
   /** The engine is back, on this backend; what its end cut off goes on. @returns {Promise<?string>} what becomes of that, in words */
   async engineBack(backend) {
     await this.#ready.promise;
-    if (this.#model) {
-      this.#model.backend = backend;
-      this.#pace = new Pace(this.#model);
-    }
+    this.#plan.setBackend(backend);
     await this.#trainer.interlude(() => {}); // what was cut off is known then
-    this.#setChanged();
+    this.#plan.changed();
     const { what, words } = this.#goingOn.next(this.#trainer, Boolean(this.#model));
     if (what) this.#attempt("The run could not go on", () => (what === "run" ? this.#go() : this.#start()));
     return words;
@@ -230,21 +186,7 @@ export class TrainController {
    */
   async addFiles(pictures, texts, role) {
     await this.#ready.promise;
-    if (pictures.length > 0 && !await this.#unlocked()) {
-      this.#ui.tabs.show("train");
-      return [];
-    }
-    const { captions, unreadable } = await captionsOf(texts);
-    for (const name of unreadable) this.#ui.messages.error(name, "This caption can't be read as text. Save it anew in a text editor, as UTF-8.");
-    const refused = await this.#set.add(pictures.map(({ name, path, file }) => ({ name, path, file, role, caption: captions.get(stemOf(path)) ?? "" })));
-    for (const { name, problem } of refused) this.#ui.messages.error(name, problem);
-    if (refused.length < pictures.length) this.#ui.tabs.show("train");
-    const known = new Set(pictures.map(({ path }) => stemOf(path)));
-    const lost = texts.filter(({ path }) => !known.has(pictureOf(path)) && !this.#set.setCaption(pictureOf(path), captions.get(pictureOf(path))));
-    const { settings } = this.#ui;
-    if (role === "class" && settings.config?.prior.weight === 0) settings.set("prior.weight", 1);
-    this.#setChanged();
-    return lost.map(({ path }) => path);
+    return this.#plan.addFiles(pictures, texts, role);
   }
 
   /** Shows what the state of the run and of the page allows. */
@@ -252,15 +194,14 @@ export class TrainController {
     const { bar, pictures, settings, preview } = this.#ui;
     const trainer = this.#trainer;
     const state = trainer?.state ?? "none";
-    const { train } = this.#set.counts;
     const engine = document.body.dataset.state;
-    const usable = Boolean(this.#model && this.#presets) && engine !== "loading" && engine !== "error";
+    const usable = this.#plan.isTrainable && engine !== "loading" && engine !== "error";
     const open = state === "none";
-    const startable = usable && train > 0 && this.#estimate.good;
+    const startable = usable && this.#plan.isGood;
     document.body.dataset.train = open ? (startable ? "ready" : "empty") : state;
     document.body.dataset.trainStep = trainer?.step ?? 0;
     pictures.setLocked(!open);
-    settings.setLocked(!open || !this.#presets, !open);
+    settings.setLocked(!open || !this.#plan.isTrainable, !open);
     preview.setShown(!open && state !== "preparing");
     document.querySelector("#run-panel").hidden = open || state === "preparing";
     this.#notice(state);
@@ -270,178 +211,31 @@ export class TrainController {
     this.#tell();
   }
 
-  // ---- pictures and settings ---------------------------------------------------------------------
-
-  /** Pictures can only be changed before a run; one that is finished is put away for them. */
-  async #unlocked() {
-    if (this.#trainer.state === "finished") await this.#newRun();
-    if (this.#trainer.state === "none") return true;
-    this.#ui.messages.info("The run has its pictures", "Stop it, or press New run, before you add others.");
-    return false;
-  }
-
-  async #addDemo() {
-    await this.#attempt("The demo's pictures could not be fetched", async () => {
-      const fetched = await Promise.all(DEMO_PICTURES.map(async ({ name, url, captionUrl }) => {
-        const [picture, caption] = await Promise.all([url, captionUrl].map((address) => fetch(address)));
-        if (!picture.ok || !caption.ok) throw new Error(`${name} is not at this page's own address. Check that the site was published whole.`);
-        return { name, role: "train", file: await picture.blob(), caption: (await caption.text()).trim() };
-      }));
-      await this.#set.add(fetched);
-      this.#setChanged();
-    });
-  }
-
-  /** @param {boolean} [others] whether there are other pictures than before */
-  #setChanged(others = true) {
-    this.#ui.pictures.show(this.#set);
-    this.#keepDraft();
-    this.#suggestPrompt();
-    this.refresh();
-    this.#askEstimate();
-    if (!others) return;
-    clearTimeout(this.#inspect.timer);
-    this.#inspect.timer = setTimeout(() => this.#inspectPictures(), REST_MS);
-  }
-
-  /** While a run is in hand the set is the run's, which keeps it. */
-  #keepDraft() {
-    if (this.#trainer?.state === "none" && !this.#returning && this.#waiting.length === 0) this.#draft.keep(this.#set.items);
-  }
-
-  /** Pictures of an earlier visit. @param {import("./train/draft.js").DraftPicture[]} pictures */
-  async #draftBack(pictures) {
-    this.#waiting = pictures;
-    if (this.#trainer.state === "none") await this.#takeWaiting();
-  }
-
-  async #takeWaiting() {
-    this.#returning = true; // until then what is kept stays
-    await this.#set.add(this.#waiting.splice(0));
-    this.#returning = false;
-    this.#setChanged();
-  }
-
   /** Whether something would go with the tab: steps since the last state, or what found no room. */
   get #wouldLose() {
-    return this.busy || this.#draft.unkept || Boolean(this.#trainer?.run?.unkept);
+    return this.busy || this.#plan.unkept || Boolean(this.#trainer?.run?.unkept);
   }
 
-  #settingsChanged() {
-    const { settings } = this.#ui;
-    if (settings.config && this.#model) remember(`train ${this.#model.id}`, { preset: settings.preset, config: settings.config });
-    this.#suggestPrompt();
-    this.#askEstimate();
-  }
-
-  #writeDraft() {
-    const { settings, pictures } = this.#ui;
-    const remembered = recall(`train ${this.#model.id}`);
-    // a build with other settings than those remembered gets its own
-    const same = remembered && Object.keys(this.#presets.normal).join() === Object.keys(remembered.config).join();
-    const preset = same ? remembered.preset : "normal";
-    settings.write(same ? (this.#presets[preset] ? { ...this.#presets[preset], ...kept(remembered.config) } : remembered.config) : this.#presets.normal, preset);
-    pictures.writeOptions(settings.config);
-  }
-
-  #suggestPrompt() {
-    if (this.#promptTouched || this.#trainer?.state !== "none") return;
-    this.#ui.preview.write({ ...this.#ui.preview.read(), prompt: this.#suggestedPrompt() });
-  }
-
-  /** The first caption, with the trigger phrase as it is put before it in training. */
-  #suggestedPrompt() {
-    const trigger = this.#ui.settings.config?.trigger ?? "";
-    const caption = this.#set.of("train").map((picture) => picture.caption.trim()).find(Boolean) ?? "";
-    return caption.toLowerCase().includes(trigger.toLowerCase()) ? caption : [trigger, caption].filter(Boolean).join(", ");
-  }
-
-  #previewSettings(config) {
-    const { report, isDemo } = this.#model;
-    return previewSettings(report, isDemo, { ...this.#ui.preview.read(), resolution: config.resolution });
-  }
-
-  #askEstimate() {
-    clearTimeout(this.#estimate.timer);
-    this.#estimate.timer = setTimeout(() => this.#showEstimate(), REST_MS);
-  }
-
-  async #showEstimate() {
-    const { settings } = this.#ui;
-    const { counts } = this.#set;
-    if (!this.#presets) return;
-    const { config } = settings;
-    settings.setTimes(Object.fromEntries(Object.entries(this.#presets).map(([name, preset]) => [name, { steps: preset.steps, seconds: this.#seconds(preset) }])));
-    if (this.#trainer.state !== "none") return;
-    let good = false;
-    let words = "";
-    let notes = [];
-    if (counts.train > 0 && settings.valid) {
-      const serial = ++this.#estimate.serial;
-      try {
-        const estimate = await this.#engine.trainEstimate(config, counts);
-        if (serial !== this.#estimate.serial) return;
-        words = estimateWords(estimate, config, this.#times(config));
-        notes = [...estimate.notes, ...roomNotes(estimate, config, this.#room)];
-        if (!config.trigger && this.#set.of("train").every(({ caption }) => !caption.trim())) {
-          notes.push("No captions and no trigger phrase: the adapter will act on every prompt.");
-        }
-        good = true;
-      } catch (error) {
-        if (serial !== this.#estimate.serial || passing(error)) return;
-        words = error.message;
-      }
-    } else if (!settings.valid) {
-      words = settings.report();
-    }
-    Object.assign(this.#estimate, { words, good, problem: Boolean(words) && !good });
-    document.querySelector("#train-notes").replaceChildren(...notes.map((note) => Object.assign(document.createElement("li"), { textContent: note })));
-    this.refresh();
-  }
-
-  /** What a run with these settings takes here, if any was timed yet. */
-  #times(config) {
-    return this.#pace.times(config, this.#set.counts, this.#previewSettings(config));
-  }
-
-  #seconds(config) {
-    const times = this.#times(config);
-    return times && times.training + times.previews + times.leavingOut;
-  }
-
-  async #inspectPictures() {
-    const { items } = this.#set;
-    if (!this.#model || this.#trainer.state !== "none" || items.length === 0) return;
-    const serial = ++this.#inspect.serial;
-    try {
-      const pictures = (await this.#set.decoded()).map(({ name, width, height, rgba }) => ({ name, width, height, rgba }));
-      if (serial !== this.#inspect.serial) return;
-      const found = new Map((await this.#engine.trainInspect(pictures)).map(({ name, warnings }) => [name, warnings]));
-      for (const picture of this.#set.items) picture.warnings = found.get(picture.name) ?? picture.warnings;
-      this.#ui.pictures.show(this.#set);
-    } catch (error) {
-      if (!passing(error)) this.#ui.messages.error("The pictures could not be looked at", error.message);
-    }
+  #previewChanged() {
+    this.#trainer.setPreview(this.#plan.previewSettings(this.#trainer.record?.config ?? this.#ui.settings.config));
+    this.#timeline.promptChanged();
   }
 
   // ---- the run -----------------------------------------------------------------------------------
 
   #start() {
-    const { settings } = this.#ui;
-    const { config } = settings;
-    if (!config || !this.#model || this.#trainer.state !== "none") return;
-    if (!settings.valid) return settings.report(); // its words follow
+    if (this.#trainer.state !== "none") return;
+    const order = this.#plan.order();
+    if (!order) return;
     return this.#attempt("Training did not start", async () => {
       this.#host.stopPictures();
-      this.#settings = { config, preset: settings.preset };
+      this.#plan.keepSettings();
       this.#beginView();
       this.#runs.persist();
-      const title = config.trigger || this.#set.of("train").find(({ caption }) => caption)?.caption || "adapter";
-      const order = { config, title, model: { key: this.#model.content, title: this.#model.title }, preview: this.#previewSettings(config) };
-      await this.#goingOn.preparing(this.#trainer.start(this.#set, order));
+      await this.#goingOn.preparing(this.#trainer.start(this.#plan.set, order));
       if (!this.#trainer.record) return; // cancelled
-      this.#draft.keep([]); // the run has them
-      this.#pace.note(this.#trainer.record.secondsPerStep, this.#trainer.record);
+      this.#plan.handedOver();
+      this.#plan.pace.note(this.#trainer.record.secondsPerStep, this.#trainer.record);
       this.#listRuns();
     });
   }
@@ -462,25 +256,15 @@ export class TrainController {
     scrollTo(0, 0); // where the plot is
   }
 
-  async #openRun(id) {
-    const { settings, pictures, plot, heat, preview } = this.#ui;
+  /** @param {Blob[]} [own] files on show that the run has: they are no draft */
+  async #openRun(id, own = []) {
+    const { plot, heat } = this.#ui;
     const trainer = this.#trainer;
-    this.#settings ??= { config: settings.config, preset: settings.preset };
-    const draft = trainer.state === "none" ? [...this.#set.items] : [];
-    await this.#draft.flush();
-    await trainer.open(id);
-    this.#waiting.unshift(...draft);
-    const { record, log } = trainer;
+    this.#plan.keepSettings();
+    await this.#plan.makeWay(own, () => trainer.open(id));
+    const { run, log } = trainer;
     this.#beginView();
-    settings.write(record.config);
-    pictures.writeOptions(record.config);
-    preview.write(record.preview);
-    this.#set.clear();
-    await this.#set.add(await Promise.all(record.pictures.map(async ({ path, name, caption, role, type }) => {
-      const blob = await trainer.run.read(path);
-      return { name, caption, role, file: new File(blob ? [await blob.arrayBuffer()] : [], name, { type }) };
-    })));
-    this.#setChanged();
+    await this.#plan.showRun(run);
     plot.show(log, trainer.steps);
     heat.show(log.evaluations.at(-1) ?? null);
     this.#timeline.opened();
@@ -492,22 +276,15 @@ export class TrainController {
   #stateChanged() {
     const { state, record, log } = this.#trainer;
     if (state === "none") {
-      const { settings, pictures } = this.#ui;
-      if (this.#settings?.config) settings.write(this.#settings.config, this.#settings.preset);
-      if (this.#settings?.config) pictures.writeOptions(this.#settings.config);
-      this.#settings = null;
-      this.#promptTouched = false;
-      pictures.fold(false);
       this.#timeline.reset();
       this.#ui.heat.show(null);
-      if (this.#waiting.length > 0) {
-        this.#set.clear(); // those of the run that was opened
-        this.#takeWaiting();
-      } else {
-        this.#setChanged();
-      }
+      this.#plan.runLeft();
     }
-    if (state === "finished") this.#pace?.note(log.secondsPerStep, record);
+    if (state === "finished") {
+      this.#plan.pace?.note(log.secondsPerStep, record);
+      if (["running", "measuring"].includes(this.#before)) this.#ui.herald.ended("Finished", barOf(this.#trainer).status);
+    }
+    this.#before = state;
     stayAwake(this.busy);
     if (state !== "running") this.#listRuns();
   }
@@ -541,7 +318,7 @@ export class TrainController {
     const [runs, room] = await Promise.all([this.#runs.list(), this.#runs.room()]);
     if (serial !== this.#listed) return; // asked anew meanwhile
     const current = this.#trainer.record?.id;
-    this.#room = room;
+    this.#plan.room = room;
     this.#ui.runs.show(runs.filter(({ id }) => id !== current), this.#model, this.#trainer.state === "none");
     this.#ui.runs.setStorage(room?.usage ? `${size(room.usage)} used; the browser gives up to ${size(room.quota)}.` : "");
   }
@@ -549,13 +326,13 @@ export class TrainController {
   /** The line in the bar, and the tab's title. @param {string} [aside] what goes on beside the steps */
   #tell(aside = "") {
     if (!this.#trainer) return;
-    document.title = titleOf(this.#trainer);
+    this.#ui.herald.goesOn(shareOf(this.#trainer));
     const told = barOf(this.#trainer, {
       model: Boolean(this.#model),
       loading: document.body.dataset.state === "loading",
-      pictures: this.#set.counts.train,
-      summary: this.#set.summary,
-      estimate: this.#estimate,
+      pictures: this.#plan.set.counts.train,
+      summary: this.#plan.set.summary,
+      estimate: this.#plan.estimate,
     }, aside);
     if (!told) return;
     const { bar } = this.#ui;
@@ -578,10 +355,6 @@ export class TrainController {
       if (!passing(error)) this.#ui.messages.error(title, error.message);
     }
   }
-}
-
-function kept({ trigger, flip, seed }) {
-  return { trigger, flip, seed };
 }
 
 /** Not of the thing that was asked for: the engine broke, of which the controller tells, or somebody pressed Cancel. */

@@ -43,7 +43,12 @@ impl Page {
     /// model.
     #[track_caller]
     pub fn open(&self, query: &str) {
-        self.open_at(&format!("{}{query}", variable("LORAKEET_URL")));
+        self.open_at(&format!("{}{query}", self.address()));
+    }
+
+    /// The page's address.
+    pub fn address(&self) -> String {
+        variable("LORAKEET_URL")
     }
 
     /// The same at an address of its own.

@@ -1,5 +1,7 @@
 // Every setting of a run, as the form shows it. Names and meaning are those of src/training/config.rs.
 
+import { RANDOM } from "../seed.js";
+
 /**
  * @typedef {object} Field
  * @property {string} path          into the configuration
@@ -11,6 +13,7 @@
  * @property {number} [max]
  * @property {number|"any"} [step]
  * @property {string} [empty]       what an empty field means: then it may be empty
+ * @property {boolean} [random]     -1 asks for a random number
  * @property {string} [hint]
  * @property {boolean} [wide]
  * @property {(config: object) => boolean} [when]
@@ -64,7 +67,7 @@ export const ADVANCED = [
     { path: "batch", label: "Batch", type: "number", min: 1, max: 64, step: 1, hint: "pictures at once: steadier, more memory" },
     { path: "accumulation", label: "Accumulation", type: "number", min: 1, max: 64, step: 1, hint: "batches a step: steadier, slower" },
     { path: "clip", label: "Gradient clip", ...amount, hint: "largest norm; 0: none" },
-    { path: "seed", label: "Seed", type: "number", min: 0, max: Number.MAX_SAFE_INTEGER, step: 1 },
+    { path: "seed", label: "Seed", type: "number", min: Number(RANDOM), max: Number.MAX_SAFE_INTEGER, step: 1, random: true, hint: "-1: a random one" },
   ] },
   { title: "Regularisation", fields: [
     { path: "prior.weight", label: "Prior preservation", ...amount, hint: "keeps what the base knows; 0: off" },

@@ -109,9 +109,9 @@ export function noticeOf(state) {
   return "A training run has the engine. Pause it to draw; it goes on from where it was.";
 }
 
-/** The tab's title. */
-export function titleOf({ state, step, steps }) {
-  return state === "running" ? `${Math.floor(100 * step / steps)} % · Lorakeet` : "Lorakeet";
+/** What goes on, for the tab's title. */
+export function shareOf({ state, step, steps }) {
+  return state === "running" ? `${Math.floor(100 * step / steps)} %` : "";
 }
 
 /**

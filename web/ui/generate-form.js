@@ -1,5 +1,8 @@
 // Prompt, primary button and settings: the settings are the form.
 
+import { RANDOM, randomSeed } from "../seed.js";
+import { roving } from "./roving.js";
+
 const NUMBERS = ["steps", "guidance", "width", "height"];
 
 /** Events: "generate", "stop", "reset", "change". */
@@ -16,6 +19,7 @@ export class GenerateForm extends EventTarget {
 
   constructor() {
     super();
+    roving(this.#chips);
     this.#form.addEventListener("submit", (event) => {
       event.preventDefault();
       this.#emit(this.#running ? "stop" : "generate");
@@ -27,15 +31,17 @@ export class GenerateForm extends EventTarget {
       this.#emit("generate");
     });
     document.addEventListener("keydown", (event) => {
-      if (event.key === "Escape" && this.#running && !document.querySelector("dialog[open]")) this.#emit("stop");
+      // Escape ends an input method's composition first
+      if (event.key === "Escape" && !event.isComposing && this.#running && !document.querySelector("dialog[open]")) this.#emit("stop");
     });
     document.querySelector("#seed-random").addEventListener("click", () => {
       this.randomSeed();
       this.#lock.checked = false;
       this.#changed();
     });
-    // a seed typed by hand is meant to be used
-    this.#seed.addEventListener("input", () => { this.#lock.checked = true; });
+    // a seed typed by hand is meant to be used; what other programs call -1 is what Keep leaves to us
+    this.#seed.addEventListener("input", () => { this.#lock.checked = this.#seed.value.trim() !== RANDOM; });
+    this.#seed.addEventListener("change", () => { if (this.#seed.value.trim() === RANDOM) this.randomSeed(); });
     document.querySelector("#settings-reset").addEventListener("click", () => {
       this.#emit("reset");
       this.#changed();
@@ -78,12 +84,17 @@ export class GenerateForm extends EventTarget {
     return this.#form.reportValidity();
   }
 
+  /** The same without a word, and without taking the focus. */
+  get isGood() {
+    return [...this.#form.elements].every((control) => !control.willValidate || control.validity.valid);
+  }
+
   get seedKept() {
     return this.#lock.checked;
   }
 
   randomSeed() {
-    this.write({ seed: String(crypto.getRandomValues(new Uint32Array(1))[0]) });
+    this.write({ seed: randomSeed() });
   }
 
   appendToPrompt(words) {

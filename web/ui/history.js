@@ -1,5 +1,7 @@
 // A strip of the pictures made last.
 
+import { roving } from "./roving.js";
+
 const LENGTH = 24;
 const THUMBNAIL = 128;
 
@@ -7,6 +9,11 @@ const THUMBNAIL = 128;
 export class History extends EventTarget {
   #strip = document.querySelector("#history");
   #buttons = new Map();
+
+  constructor() {
+    super();
+    roving(this.#strip);
+  }
 
   /** Marks the picture as the one on show; a new one goes to the front. */
   show(picture, label) {

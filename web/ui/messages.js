@@ -1,19 +1,30 @@
 // What went wrong, or should be known: a stack of messages that the user dismisses.
 
 const INFO_MS = 9000;
+/** Long ones are to be read too. */
+const INFO_MS_PER_LETTER = 80;
 
 export class Messages {
   #panel = document.querySelector("#messages");
+  /** There from the beginning: what is put into a new element of this kind isn't read out everywhere. */
+  #announce = document.querySelector("#announce");
 
   error(title, text) {
     this.#add(title, text, "error");
   }
 
-  /** Goes by itself, unless someone is on it. */
+  /** Goes by itself, unless someone is on it or nobody sees the page. */
   info(title, text) {
     const message = this.#add(title, text, "info");
-    const leave = () => (message.matches(":hover, :focus-within") ? setTimeout(leave, INFO_MS) : message.remove());
-    setTimeout(leave, INFO_MS);
+    const words = textOf("p", `${title}: ${text}`);
+    this.#announce.append(words);
+    const isBeingRead = () => document.hidden || message.matches(":hover, :focus-within");
+    const leave = () => {
+      if (isBeingRead()) return void setTimeout(leave, INFO_MS);
+      message.remove();
+      words.remove();
+    };
+    setTimeout(leave, Math.max(INFO_MS, INFO_MS_PER_LETTER * words.textContent.length));
   }
 
   /** One with something to do about it, which takes it away. */
@@ -37,7 +48,7 @@ export class Messages {
   #add(title, text, kind) {
     const message = document.createElement("div");
     message.className = `message ${kind}`;
-    message.setAttribute("role", kind === "error" ? "alert" : "status");
+    if (kind === "error") message.setAttribute("role", "alert");
     const words = document.createElement("div");
     words.append(textOf("strong", title), textOf("p", text));
     const dismiss = Object.assign(textOf("button", "✕"), { type: "button", className: "icon", ariaLabel: "Dismiss" });

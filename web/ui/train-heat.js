@@ -1,4 +1,5 @@
-// Inside the adapter: how much each layer changed, by block, and what the last evaluation found.
+// Inside the adapter: how much each layer changed, by block, and what the last evaluation found. To a screen reader the
+// map is a slider over the layers, as train-plot.js' is over the steps.
 
 import { findings, number, percent } from "../train/log.js";
 
@@ -23,10 +24,12 @@ export class TrainHeat {
     this.#heat.addEventListener("pointerleave", () => this.#point(-1));
     this.#heat.addEventListener("blur", () => this.#point(-1));
     this.#heat.addEventListener("keydown", (event) => {
-      const by = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 }[event.key];
-      if (!by) return;
+      const last = this.#cells.length - 1;
+      const at = this.#cursor;
+      const to = { ArrowLeft: at - 1, ArrowUp: at - 1, ArrowRight: at + 1, ArrowDown: at + 1, PageUp: at - 10, PageDown: at + 10, Home: 0, End: last }[event.key];
+      if (to === undefined || last < 0) return;
       event.preventDefault();
-      this.#point((this.#cursor + by + this.#cells.length) % this.#cells.length);
+      this.#point(Math.min(last, Math.max(0, to)));
     });
   }
 
@@ -88,9 +91,10 @@ export class TrainHeat {
       return column;
     }));
     const most = heat.reduce((a, b) => (b.ratio > (a?.ratio ?? -1) ? b : a), null);
-    this.#heat.setAttribute("aria-label", most ? `${heat.length} layers; the most changed is ${most.path}, ${number(most.ratio)}. Arrow keys read single layers.` : "No layer yet");
+    this.#heat.setAttribute("aria-label", most ? `Change of ${heat.length} layers` : "No layer yet");
+    this.#heat.setAttribute("aria-valuemax", this.#cells.length);
     this.#rest = most ? `most: ${most.path} ${number(most.ratio)}` : "";
-    this.#readout.textContent = this.#rest;
+    this.#tell(this.#rest);
   }
 
   #point(index) {
@@ -99,7 +103,13 @@ export class TrainHeat {
     this.#cursor = index;
     const at = this.#cells[index];
     at?.cell.classList.add("at");
-    this.#readout.textContent = at ? `${at.path} ${number(at.ratio)}` : this.#rest;
+    this.#tell(at ? `${at.path} ${number(at.ratio)}` : this.#rest);
+  }
+
+  #tell(words) {
+    this.#readout.textContent = words;
+    this.#heat.setAttribute("aria-valuenow", this.#cursor + 1);
+    this.#heat.setAttribute("aria-valuetext", words);
   }
 }
 

@@ -125,9 +125,8 @@ export class TrainPictures extends EventTarget {
     const button = card.querySelector(".role");
     button.dataset.role = role;
     button.textContent = ROLES[role] ?? "";
-    button.setAttribute("aria-pressed", role === "heldOut");
-    button.setAttribute("aria-label", `${name}: held out`);
-    button.title = role === "heldOut" ? "Only measured with, to see memorising" : "Press to hold it out: not trained on, only measured with";
+    button.setAttribute("aria-label", `${button.textContent}: ${name}`);
+    button.title = role === "heldOut" ? "Only measured with, to see memorising. Press to train on it" : "Press to hold it out: not trained on, only measured with";
     card.classList.toggle("held-out", role === "heldOut");
     card.querySelector(".picture-size").textContent = `${width}×${height}`;
     const line = card.querySelector(".picture-warning");

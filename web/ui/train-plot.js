@@ -1,5 +1,6 @@
 // Losses of a run as a drawing: above, the stable loss at evaluations in units of the base model's; below,
-// the loss of each step. One reading line for pointer and arrow keys.
+// the loss of each step. One reading line for pointer and arrow keys. To a screen reader it is a slider over the steps,
+// whose value is what the line reads: so the arrow keys reach it, and each reading is said.
 
 import { VERDICTS, number, percent } from "../train/log.js";
 
@@ -26,11 +27,12 @@ export class TrainPlot {
     new ResizeObserver(() => this.#later()).observe(this.#plot);
     this.#plot.addEventListener("pointermove", (event) => this.#point(this.#stepAt(event)));
     this.#plot.addEventListener("pointerleave", () => this.#point(null));
+    this.#plot.addEventListener("focus", () => this.#tellPlace(this.#cursor ?? this.#last));
     this.#plot.addEventListener("blur", () => this.#point(null));
     this.#plot.addEventListener("keydown", (event) => {
-      const last = this.#log?.steps.at(-1)?.step ?? 0;
+      const last = this.#last;
       const at = this.#cursor ?? last;
-      const to = { ArrowLeft: at - 1, ArrowRight: at + 1, PageUp: at + 10, PageDown: at - 10, Home: 1, End: last }[event.key];
+      const to = { ArrowLeft: at - 1, ArrowDown: at - 1, ArrowRight: at + 1, ArrowUp: at + 1, PageUp: at + 10, PageDown: at - 10, Home: 1, End: last }[event.key];
       if (to === undefined) return;
       event.preventDefault();
       this.#point(Math.min(last, Math.max(0, to)));
@@ -51,6 +53,11 @@ export class TrainPlot {
     if (this.#words.textContent !== (last?.words ?? "")) this.#words.textContent = last?.words ?? "";
   }
 
+  /** The last step that there is. */
+  get #last() {
+    return this.#log?.steps.at(-1)?.step ?? 0;
+  }
+
   /** For those who hear the page. */
   #say() {
     const { steps, evaluations } = this.#log;
@@ -62,7 +69,9 @@ export class TrainPlot {
       parts.push(`Measured at step ${measured.step}: ${percent(measured.train.ratio)} of the base model's loss on the pictures`
         + `${measured.heldOut ? `, ${percent(measured.heldOut.ratio)} on those held out` : ""}.`);
     }
-    this.#plot.setAttribute("aria-label", `${parts.join(" ")} Arrow keys read single steps.`);
+    this.#plot.setAttribute("aria-label", parts.join(" "));
+    this.#plot.setAttribute("aria-valuemax", this.#last);
+    if (document.activeElement !== this.#plot) this.#tellPlace(this.#last);
   }
 
   #later() {
@@ -145,7 +154,7 @@ export class TrainPlot {
   #stepAt({ clientX }) {
     const { left, width } = this.#plot.getBoundingClientRect();
     const step = Math.round(this.#steps * (clientX - left - LEFT) / (width - LEFT - RIGHT));
-    return Math.min(this.#log?.steps.at(-1)?.step ?? 0, Math.max(0, step));
+    return Math.min(this.#last, Math.max(0, step));
   }
 
   #point(step) {
@@ -153,7 +162,12 @@ export class TrainPlot {
     this.#cursor = step;
     this.#later();
     this.#readout.textContent = step === null ? "" : this.#read(step);
-    this.#readout.toggleAttribute("aria-live", step !== null);
+    this.#tellPlace(step ?? this.#last);
+  }
+
+  #tellPlace(step) {
+    this.#plot.setAttribute("aria-valuenow", step);
+    this.#plot.setAttribute("aria-valuetext", step === 0 ? "No step yet" : this.#read(step));
   }
 
   #read(step) {

@@ -1,5 +1,7 @@
 // Live pictures of a run: the sample in hand at every step, and now and then a whole picture of one seed.
 
+import { RANDOM, randomSeed } from "../seed.js";
+
 const TILES = ["sample", "base", "now", "best"];
 
 /** Events: "change" {prompt, seed}. */
@@ -12,6 +14,7 @@ export class TrainPreview extends EventTarget {
     super();
     for (const field of [this.#prompt, this.#seed]) {
       field.addEventListener("change", () => {
+        if (this.#seed.value.trim() === RANDOM) this.#seed.value = randomSeed();
         if (this.#seed.reportValidity()) this.dispatchEvent(new CustomEvent("change", { detail: this.read() }));
       });
     }

@@ -2,7 +2,7 @@
 
 import { size } from "../format.js";
 
-const WHEN = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+const WHEN = new Intl.DateTimeFormat("en", { dateStyle: "medium", timeStyle: "short" });
 
 /** Events: "continue" {id}, "open" {id}, "delete" {id, words}. */
 export class TrainRuns extends EventTarget {
@@ -49,7 +49,7 @@ export class TrainRuns extends EventTarget {
     row.dataset.testid = "run";
     const words = document.createElement("div");
     words.append(
-      Object.assign(document.createElement("b"), { textContent: title }),
+      Object.assign(document.createElement("b"), { textContent: title, dir: "auto" }),
       Object.assign(document.createElement("small"), {
         textContent: [...standing(run), WHEN.format(new Date(run.updated)), size(run.size), elsewhere && "open in another tab"].filter(Boolean).join(" · "),
       }),

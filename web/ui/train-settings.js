@@ -2,6 +2,7 @@
 // train/fields.js; the form holds one configuration and writes into it.
 
 import { about } from "../format.js";
+import { RANDOM, randomSeed } from "../seed.js";
 import { ADVANCED, BASIC, KEPT, PRESETS, setAt, valueAt } from "../train/fields.js";
 
 /** Events: "preset" {name}, "change" {config}. */
@@ -127,7 +128,7 @@ export class TrainSettings extends EventTarget {
     return element;
   }
 
-  #control({ path, type, options, variants, min, max, step, empty, scale = 1 }, id) {
+  #control({ path, type, options, variants, min, max, step, empty, random, scale = 1 }, id) {
     let control;
     const read = () => {
       if (type === "check") return control.checked;
@@ -144,7 +145,15 @@ export class TrainSettings extends EventTarget {
       if (type === "number") Object.assign(control, { min: min ?? "", max: max ?? "", step, required: empty === undefined, placeholder: empty ?? "" });
     }
     control.id = id;
+    if (random) {
+      control.addEventListener("change", () => {
+        if (control.value !== RANDOM) return;
+        control.value = randomSeed();
+        this.#edited(path, read());
+      });
+    }
     control.addEventListener("input", () => {
+      if (random && control.value === RANDOM) return;
       if (!control.checkValidity()) return this.#emit("change", { config: null });
       const value = read();
       // what is empty in an optimiser is left to the engine

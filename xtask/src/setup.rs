@@ -129,6 +129,47 @@ fn npm_install(dir: &Path, package: &str) -> Result<()> {
     run(install)
 }
 
+/// Of this content alone, and nothing that the registry may hand out in its place.
+fn npm_pinned(dir: &Path, package: &str, version: &str, integrity: &str) -> Result<()> {
+    let npm = npm().ok_or(format!("no npm to install {package} with: install Node.js"))?;
+    let wanted = format!("\"dependencies\": {{ \"{package}\": \"{version}\" }}");
+    let lock = format!(
+        "{{ \"lockfileVersion\": 3, \"packages\": {{ \"\": {{ {wanted} }}, \"node_modules/{package}\": \
+         {{ \"version\": \"{version}\", \"integrity\": \"{integrity}\" }} }} }}\n"
+    );
+    std::fs::create_dir_all(dir).map_err(|e| format!("{}: {e}", dir.display()))?;
+    for (name, text) in [("package.json", format!("{{ {wanted} }}\n")), ("package-lock.json", lock)]
+    {
+        let path = dir.join(name);
+        std::fs::write(&path, text).map_err(|e| format!("{}: {e}", path.display()))?;
+    }
+    let mut install = command(npm);
+    install.args(["ci", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"]).arg(dir);
+    run(install)
+}
+
+/// The rules of accessibility that the page is held to. Its licence is the MPL: it is never shipped.
+const AXE: &str = "4.14.1";
+const AXE_INTEGRITY: &str = "sha512-FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2S4r76ASyFNNtuFooJpZe37OgudVGtQ==";
+
+/// axe-core's script, installed earlier or now; none where there is no npm.
+pub fn axe() -> Result<Option<PathBuf>> {
+    let dir = tools_dir()?.join(format!("axe-core-{AXE}"));
+    let script = dir.join("node_modules").join("axe-core").join("axe.min.js");
+    if script.is_file() {
+        return Ok(Some(script));
+    }
+    if npm().is_none() {
+        say(format!(
+            "no npm to install axe-core {AXE} with: the page is not held to its rules. Install Node.js"
+        ));
+        return Ok(None);
+    }
+    say(format!("installing axe-core {AXE} from npm into {}", dir.display()));
+    npm_pinned(&dir, "axe-core", AXE, AXE_INTEGRITY)?;
+    Ok(Some(script))
+}
+
 /// What the race is run against: onnxruntime-web, from npm. It is measured and never shipped.
 pub struct Rival {
     pub version: &'static str,

@@ -113,6 +113,7 @@ pub fn in_browser_command(
 /// is ignored in a plain `cargo test`, which has no page to offer.
 fn through_the_page(name: &str, dist: PathBuf, browser: &Browser, args: &[String]) -> Result<()> {
     let url = server::spawn(server::Site::new(dist))?;
+    let axe = setup::axe()?.unwrap_or_default();
     let mut test = cargo();
     test.args(["test", "--test", name]).args(args);
     if !args.iter().any(|a| a == "--") {
@@ -122,6 +123,7 @@ fn through_the_page(name: &str, dist: PathBuf, browser: &Browser, args: &[String
         .env("LORAKEET_URL", url)
         .env("LORAKEET_WEBDRIVER_JSON", capabilities(browser)?)
         .env("LORAKEET_FULL_SIZE", target_dir().join("full-size"))
+        .env("LORAKEET_AXE", axe)
         .env("CHROMEDRIVER", &browser.driver);
     run_command(test)
 }
