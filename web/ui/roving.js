@@ -11,7 +11,12 @@ export function roving(row) {
     current = button;
     for (const one of buttons()) one.tabIndex = one === current ? 0 : -1;
   };
-  new MutationObserver(() => stopAt(row.contains(current) ? current : buttons()[0])).observe(row, { childList: true });
+  /** Where it stops: where the focus is, else at what is chosen, else where it was last. */
+  const settle = () => {
+    const chosen = row.contains(document.activeElement) ? null : row.querySelector('[aria-pressed="true"]');
+    stopAt(chosen ?? (row.contains(current) ? current : buttons()[0]));
+  };
+  new MutationObserver(settle).observe(row, { childList: true, subtree: true, attributeFilter: ["aria-pressed"] });
   row.addEventListener("focusin", ({ target }) => stopAt(target.closest("button")));
   row.addEventListener("keydown", (event) => {
     const by = BY[event.key];
