@@ -153,7 +153,6 @@ fn files_stay_readable() {
     let reasons: BTreeMap<&str, &str> = [
         ("src/models/unet_2d_condition.rs", "the config's checks and the network side by side"),
         ("web/train/trainer.js", "a run from its start to its end, in one place"),
-        ("web/controller.js", "the wiring of the whole page, in one place"),
     ]
     .into();
     for (path, text) in files("src", &[".rs"]).into_iter().chain(files("web", &[".js"])) {

@@ -1,5 +1,5 @@
-// Wires the parts of the page to the engine. The parts emit events; only this file acts on them, and
-// train-controller.js on those of the Train tab.
+// Wires the parts of the page to the engine. The parts emit events; only this file acts on them, picture-controller.js
+// on what is about the picture, and train-controller.js on those of the Train tab.
 
 import { AdapterStack } from "./adapter-stack.js";
 import { DEMO_ADAPTERS, DEMO_PROMPTS, defaultSettings } from "./demo.js";
@@ -8,7 +8,7 @@ import { duration, size } from "./format.js";
 import { LibraryController } from "./library-controller.js";
 import { ModelLoader } from "./model-loader.js";
 import { PageState, Turns } from "./page-state.js";
-import { PictureCache, PictureMaker, baseJob, fingerprint } from "./pictures.js";
+import { PictureController } from "./picture-controller.js";
 import { LOST } from "./protocol.js";
 import { Recovery } from "./recovery.js";
 import { recall, remember } from "./storage.js";
@@ -16,8 +16,6 @@ import { TrainController } from "./train-controller.js";
 import { chosen, confirmed } from "./ui/dialogs.js";
 import { keepUsed } from "./visits.js";
 
-/** How long a slider that is still held rests before its picture is drawn. */
-const REST_MS = 250;
 const SILENT = "The engine doesn’t answer";
 /** So many adapters at once are all added, switched off; of more somebody chooses. */
 const FEW_ADAPTERS = 6;
@@ -25,7 +23,8 @@ const FEW_ADAPTERS = 6;
 export class Controller {
   #engine;
   #ui;
-  #maker;
+  /** @type {PictureController} */
+  #pictures;
   /** @type {TrainController} */
   #train;
   /** @type {LibraryController} */
@@ -38,19 +37,21 @@ export class Controller {
   #state = new PageState();
   /** Loads and additions run one after another. */
   #turns = new Turns();
-  /** @type {?import("./pictures.js").Picture} the picture on show */
-  #shown = null;
-  #rest = 0;
-  #usedSeed = null;
 
   constructor(engine, library, ui) {
     this.#engine = engine;
     this.#ui = ui;
-    this.#maker = new PictureMaker(engine, new PictureCache());
+    this.#pictures = new PictureController(engine, ui, {
+      state: this.#state,
+      model: () => this.#model,
+      isTraining: () => this.#train.busy,
+      remember: () => this.#rememberSettings(),
+      tellMemory: () => this.#loader.tellMemory(),
+    });
     this.#recovery = new Recovery(engine, ui.capability, keepUsed);
     this.#train = new TrainController(engine, ui.train, {
       addAdapter: (adapter) => this.#stack.add({ ...adapter, config: null, beside: true }),
-      stopPictures: () => this.#stop(),
+      stopPictures: () => this.#pictures.stop(),
       openFiles: (files, role) => this.openFiles(files, role),
     });
     this.#library = new LibraryController(library, { ...ui.library, messages: ui.messages }, {
@@ -64,17 +65,16 @@ export class Controller {
     this.#stack = new AdapterStack(engine, { list: ui.adapters, messages: ui.messages }, {
       ...shared,
       hasModel: () => Boolean(this.#model),
-      stopPictures: () => this.#stop(),
-      redraw: () => this.#shown && this.#remake(),
+      stopPictures: () => this.#pictures.stop(),
+      redraw: () => this.#pictures.redraw(),
       strengthMoved: () => this.#strengthMoved(),
     });
     const { progress, model: panel, messages, family, twoUp } = ui;
-    const maker = this.#maker;
     this.#loader = new ModelLoader(engine, { progress, panel, messages, family, twoUp }, {
       ...shared,
       adapters: this.#stack,
       backend: () => this.#recovery.backend,
-      pictures: { get isRunning() { return maker.running; }, stop: () => this.#stop() },
+      pictures: this.#pictures,
       confirmed,
     });
     this.#wire();
@@ -116,16 +116,13 @@ export class Controller {
   }
 
   #wire() {
-    const { form, adapters, drop, model, progress, history, twoUp } = this.#ui;
+    const { form, adapters, drop, model, progress } = this.#ui;
     const on = (part, type, act) => part.addEventListener(type, ({ detail }) => act(detail));
 
-    on(form, "generate", () => this.generate());
-    on(form, "stop", () => this.#stop());
     on(form, "reset", () => form.write(this.#defaults()));
     on(form, "change", () => this.#rememberSettings());
 
     on(adapters, "strength", () => this.#strengthMoved());
-    on(adapters, "released", () => this.#rest && this.#remake());
     on(adapters, "remove", ({ handle }) => this.#stack.remove(handle));
     on(adapters, "trigger", ({ word }) => form.appendToPrompt(word));
     on(adapters, "advice", ({ settings }) => this.#takeAdvice(settings));
@@ -136,21 +133,9 @@ export class Controller {
     on(model, "weights", ({ weights }) => this.#loader.reload({ weights: weights ?? undefined }));
     on(this.#ui.family, "by-hand", (options) => this.#loader.reload(options));
     on(progress, "cancel", () => this.#loader.cancel());
-    on(progress, "save", () => this.#save());
-    on(history, "select", ({ picture }) => this.#restore(picture));
-
-    on(this.#maker, "start", ({ job, which }) => this.#started(job, which));
-    on(this.#maker, "progress", (step) => {
-      progress.step(step);
-      if (step.preview) twoUp.preview(step.which, step.preview, step.fraction);
-    });
-    on(this.#maker, "picture", ({ picture, fresh }) => this.#show(picture, fresh));
-    on(this.#maker, "base", ({ picture }) => this.#showBase(picture));
-    on(this.#maker, "failed", ({ error }) => this.#ui.messages.error("No picture", error.message));
-    on(this.#maker, "idle", ({ stopped }) => this.#idle(stopped));
     on(this.#engine, "crash", (error) => this.#recover(error));
     on(this.#loader, "changed", () => this.#modelChanged());
-    on(this.#loader, "gone", () => { this.#shown = null; });
+    on(this.#loader, "gone", () => this.#pictures.forget());
     on(this.#state, "change", (status) => this.#stateChanged(status));
     on(this.#engine, "silent", (seconds) => this.#ui.messages.offer(SILENT, `It has said nothing for ${duration(1000 * seconds, 0)}. It may still be computing; if not, a new one gets the same model and adapters, and a training run goes on.`, "Start it anew", () => this.#engine.giveUp()));
     on(this.#engine, "heard", () => this.#ui.messages.clear(SILENT));
@@ -199,7 +184,7 @@ export class Controller {
   // ---- model -------------------------------------------------------------------------------------
 
   #modelChanged() {
-    const { form, model, twoUp, adapters } = this.#ui;
+    const { form, model, adapters } = this.#ui;
     const { title, report, isDemo, options } = this.#model;
     model.show(title, report, isDemo);
     this.#ui.family.show(report.family, options);
@@ -210,12 +195,7 @@ export class Controller {
     const known = remembered?.model === title && report.schedulers.some(({ id }) => id === remembered.scheduler);
     const { prompt, ...settings } = { ...this.#defaults(), ...(known ? remembered : {}) };
     form.write(settings);
-    this.#shown = null;
-    twoUp.clear(report.native, isDemo ? "Press Generate, or choose a prompt above." : "Write a prompt and press Generate.");
-    delete document.body.dataset.pictureFingerprint;
-    delete document.body.dataset.pictureBase;
-    this.#ui.progress.setSavable(false);
-    this.#usedSeed = null;
+    this.#pictures.clear(report.native, isDemo ? "Press Generate, or choose a prompt above." : "Write a prompt and press Generate.");
   }
 
   #defaults() {
@@ -233,145 +213,15 @@ export class Controller {
   /** Sets the form as an adapter wants it; the picture on show is drawn anew. */
   #takeAdvice(settings) {
     this.#ui.form.apply(settings);
-    if (this.#shown) this.#remake();
+    this.#pictures.redraw();
   }
 
-  /** A picture that is known shows at once; another is drawn when the slider rests. */
   #strengthMoved() {
     this.#library.strengthsMoved(this.#ui.adapters.active());
-    if (!this.#shown && !this.#maker.running) return;
-    this.#endRest();
-    // said where the picture's state is: the focus is on the slider, and stays there
-    if (!this.#ui.form.isGood) return this.#ui.progress.status("Not drawn: a setting is not right");
-    const job = this.#job();
-    if (!job) return;
-    if (this.#maker.cached(job)) {
-      this.#maker.make(job);
-    } else {
-      this.#maker.stop();
-      this.#rest = setTimeout(() => {
-        this.#rest = 0;
-        this.#maker.make(job);
-      }, REST_MS);
-    }
-  }
-
-  // ---- pictures ----------------------------------------------------------------------------------
-
-  generate() {
-    const { form } = this.#ui;
-    if (!this.#model || this.#state.isLoading || !form.valid()) return;
-    if (this.#train.busy) {
-      this.#ui.messages.info("Training has the engine", "Pause it to draw; it goes on from where it was.");
-      return;
-    }
-    if (!form.seedKept && form.read().seed === this.#usedSeed) form.randomSeed();
-    this.#rememberSettings();
-    this.#remake();
-  }
-
-  #remake() {
-    this.#endRest();
-    const job = this.#job();
-    if (job) this.#maker.make(job);
-  }
-
-  /** @returns {?import("./pictures.js").Job} what the page asks for now; null while nothing can be drawn */
-  #job() {
-    if (!this.#model || this.#state.isLoading || this.#train.busy || !this.#ui.form.valid()) return null;
-    return { model: this.#model.key, settings: this.#ui.form.read(), adapters: this.#ui.adapters.active() };
-  }
-
-  #started(job, which) {
-    const { form, progress, twoUp, messages } = this.#ui;
-    form.setRunning(true);
-    messages.clear("No picture");
-    const drawing = which === "base" ? "Drawing strength 0, to compare" : "Drawing";
-    this.#state.set("running", drawing);
-    progress.begin();
-    if (which === "now") {
-      this.#usedSeed = job.settings.seed;
-      twoUp.begin(job.settings, this.#baseOf(job)?.image ?? null);
-    }
-  }
-
-  #baseOf(job) {
-    return job.adapters.length > 0 ? this.#maker.cached(baseJob(job)) : null;
-  }
-
-  #show(picture, fresh) {
-    const { twoUp, history, progress, messages } = this.#ui;
-    this.#shown = picture;
-    if (fresh && picture.truncated.length > 0) {
-      messages.info("The prompt is too long to be read whole", `Left out: ${picture.truncated.join(" … ")}`);
-    }
-    for (const note of fresh ? picture.notes : []) messages.info("About this picture", note);
-    const base = this.#baseOf(picture.job);
-    twoUp.show(picture.image, describe(picture.job), base?.image ?? null);
-    history.show(picture, label(picture.job));
-    progress.finished(picture, fresh);
-    progress.setSavable(true);
-    document.body.dataset.pictureFingerprint = picture.fingerprint;
-    this.#markBase(base);
-  }
-
-  #showBase(picture) {
-    if (this.#shown?.baseFingerprint !== picture.fingerprint) return;
-    this.#ui.twoUp.setBase(picture.image);
-    this.#markBase(picture);
-  }
-
-  #markBase(base) {
-    if (base) document.body.dataset.pictureBase = "1";
-    else delete document.body.dataset.pictureBase;
-  }
-
-  #idle(stopped) {
-    const { form, progress, twoUp, herald } = this.#ui;
-    form.setRunning(false);
-    progress.end();
-    if (stopped) twoUp.revert();
-    const stopStatus = this.#rest ? "Ready" : "Stopped"; // a slider that moves stops nothing for good
-    if (this.#state.at === "running") this.#state.set("ready", stopped ? stopStatus : progress.summary());
-    if (!stopped) herald.ended("Drawn");
-    this.#loader.tellMemory();
-  }
-
-  #restore(picture) {
-    if (this.#state.isLoading) return;
-    this.#stop();
-    if (picture.job.model === this.#model?.key) {
-      this.#ui.form.write(picture.job.settings);
-      this.#ui.adapters.restore(picture.job.adapters);
-      this.#usedSeed = picture.job.settings.seed;
-    }
-    this.#show(picture, false);
-  }
-
-  async #save() {
-    if (!this.#shown) return;
-    const { image, job } = this.#shown;
-    const canvas = new OffscreenCanvas(image.width, image.height);
-    canvas.getContext("2d").putImageData(image, 0, 0);
-    const link = document.createElement("a");
-    link.href = URL.createObjectURL(await canvas.convertToBlob({ type: "image/png" }));
-    const words = job.settings.prompt.normalize("NFKD").replace(/[^\w]+/g, "-").replace(/^-+|-+$/g, "").slice(0, 60).toLowerCase();
-    link.download = `${words || "picture"}-${job.settings.seed}.png`;
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+    this.#pictures.strengthMoved();
   }
 
   // ---- state -------------------------------------------------------------------------------------
-
-  #stop() {
-    this.#endRest();
-    this.#maker.stop();
-  }
-
-  #endRest() {
-    clearTimeout(this.#rest);
-    this.#rest = 0;
-  }
 
   #stateChanged(status) {
     const { at } = this.#state;
@@ -384,7 +234,7 @@ export class Controller {
   #recover(error) {
     const { progress, messages } = this.#ui;
     const what = error.kind === LOST ? "The GPU was lost" : "The engine stopped";
-    this.#stop();
+    this.#pictures.stop();
     this.#train.engineLost();
     this.#state.set("loading", `${what}; starting it again…`);
     return this.#turns.take(async () => {
@@ -412,17 +262,4 @@ export class Controller {
     if (!this.#model) this.#ui.twoUp.hint("");
     this.#state.set("error", title);
   }
-}
-
-function strengthText({ name, unet, textEncoder, onePart }) {
-  return unet === textEncoder || onePart ? `${name} ${unet || textEncoder}` : `${name} ${unet} / ${textEncoder}`;
-}
-
-function describe({ adapters, settings }) {
-  return { alt: `${settings.prompt || "no prompt"}, seed ${settings.seed}`, adapters: adapters.map(strengthText).join(", ") };
-}
-
-function label(job) {
-  const { adapters, alt } = describe(job);
-  return adapters ? `${alt}, ${adapters}` : alt;
 }
