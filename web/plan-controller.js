@@ -63,7 +63,7 @@ export class PlanController {
     const on = (part, type, act) => part.addEventListener(type, ({ detail }) => act(detail));
     on(pictures, "files", ({ files, role }) => this.#host.openFiles(files, role));
     on(pictures, "demo", () => this.#addDemo());
-    on(pictures, "remove", ({ id }) => { this.#set.remove(id); this.changed(); });
+    on(pictures, "remove", ({ id }) => this.#remove(id));
     on(pictures, "role", ({ id, role }) => { this.#set.find(id).role = role; this.changed(false); });
     on(pictures, "caption", ({ id, caption }) => { this.#set.find(id).caption = caption; this.#keepDraft(); this.#suggestPrompt(); });
     on(pictures, "options", ({ trigger, flip }) => {
@@ -258,6 +258,13 @@ export class PlanController {
       await this.#set.add(fetched);
       this.changed();
     });
+  }
+
+  /** What is said of the others stays true, but where it names this one. */
+  #remove(id) {
+    const { name } = this.#set.find(id);
+    this.#set.remove(id);
+    this.changed(this.#set.items.some(({ warnings }) => warnings.some((warning) => warning.includes(name))));
   }
 
   /** While a run is in hand the set is the run's, which keeps it. */

@@ -219,6 +219,13 @@ fn a_run_outlasts_models_that_do_not_come() {
     assert!(page.train_step() >= at, "the run is back at step {}", page.train_step());
     let at = page.train_step();
     page.wait_for_step(at + 2);
+    page.wait(
+        "no draft of the run's own pictures",
+        "return navigator.storage.getDirectory().then((root) => root.getDirectoryHandle('draft'))
+           .then((folder) => folder.getFileHandle('draft.json')).then((handle) => handle.getFile())
+           .then((file) => file.text())
+           .then((text) => JSON.parse(text).pictures.length === 0).catch(() => false)",
+    );
     page.step("a load that is cancelled brings the run back, and it goes on");
     assert_eq!(page.messages(), "");
     page.assert_no_console_errors();

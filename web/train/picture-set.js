@@ -63,6 +63,7 @@ export class PictureSet {
   }
 
   remove(id) {
+    this.find(id)?.thumbnail.close();
     this.items = this.items.filter((picture) => picture.id !== id);
   }
 
