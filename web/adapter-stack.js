@@ -55,7 +55,7 @@ export class AdapterStack {
         const older = list.find((card) => card.name === name);
         this.#page.stopPictures();
         state.set("loading", `Adding ${name}…`);
-        const report = await train.interlude(() => this.#engine.addAdapter(handle, file.name ?? `${name}.safetensors`, file, config));
+        const report = await train.interlude(() => this.#engine.addAdapter(handle, file instanceof File ? file.name : `${name}.safetensors`, file, config));
         this.#contents.set(handle, content);
         list.add({ handle, name, size: file.size, report }, older?.handle);
         if (older) await this.#replaced(older);

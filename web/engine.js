@@ -19,6 +19,8 @@ const PATIENCE = 120;
  * @property {Blob} blob
  * @property {?string} config
  * @property {number} id     the worker's id of it; changes with every worker
+ *
+ * @typedef {{handle: string, report?: import("./protocol.js").CoverageReport, error?: Error}} Refitted   error: it was refused
  */
 export class Engine extends EventTarget {
   #worker = null;
@@ -79,6 +81,7 @@ export class Engine extends EventTarget {
   /**
    * Fetches files of this site into Blobs.
    * @param {{path: string, url: string}[]} urls
+   * @param {import("./protocol.js").Watch} [watch]
    * @returns {Promise<import("./protocol.js").ModelFile[]>}
    */
   async fetchFiles(urls, { signal, onProgress } = {}) {
@@ -89,6 +92,7 @@ export class Engine extends EventTarget {
    * Whether these files are a model that can be loaded here, and how; nothing of the model in use is touched.
    * @param {import("./protocol.js").ModelFile[]} files
    * @param {import("./protocol.js").ModelOptions} options
+   * @param {import("./protocol.js").Watch} [watch]
    * @returns {Promise<import("./protocol.js").Judged>}
    */
   judgeModel(files, options, { signal } = {}) {
@@ -170,6 +174,7 @@ export class Engine extends EventTarget {
    * Draws one picture.
    * @param {import("./protocol.js").Settings} settings
    * @param {{handle: string, unet: number, textEncoder: number}[]} active  every other adapter is off
+   * @param {import("./protocol.js").Watch} [watch]
    */
   async generate(settings, active, { signal, onProgress } = {}) {
     const strengths = new Map(active.map((a) => [a.handle, a]));
@@ -199,7 +204,9 @@ export class Engine extends EventTarget {
 
   /**
    * Makes latents and embeddings of the pictures and times two steps. The pixels are given away.
+   * @param {import("./protocol.js").TrainConfig} config
    * @param {import("./protocol.js").TrainPicture[]} pictures
+   * @param {import("./protocol.js").Watch} [watch]
    */
   trainPrepare(config, pictures, { signal, onProgress } = {}) {
     return this.#request(Action.trainPrepare, { config, pictures }, { signal, onProgress, transfer: pixelBuffers(pictures) });
@@ -230,7 +237,7 @@ export class Engine extends EventTarget {
     return (await this.#request(Action.trainLeaveOneOut, {}, { signal, onProgress, graceful: true })).found;
   }
 
-  /** @returns {Promise<{bytes: Uint8Array, owed: ?import("./train/record.js").Owed}>} */
+  /** @returns {Promise<{bytes: Uint8Array<ArrayBuffer>, owed: ?import("./train/record.js").Owed}>} */
   trainState() {
     return this.#request(Action.trainState, {});
   }
@@ -240,7 +247,13 @@ export class Engine extends EventTarget {
     return this.#request(Action.trainRestore, { state, owed }, { transfer: buffers(state) });
   }
 
-  /** Draws with a state of the adapter in training (null: the present one); every other adapter is off. */
+  /**
+   * Draws with a state of the adapter in training; every other adapter is off.
+   * @param {?Uint8Array<ArrayBuffer>} state   null: the present one
+   * @param {number} strength
+   * @param {import("./protocol.js").Settings} settings
+   * @param {import("./protocol.js").Watch} [watch]
+   */
   trainPicture(state, strength, settings, { signal, onProgress } = {}) {
     return this.#request(Action.trainPicture, { state, strength, settings }, { signal, onProgress, transfer: buffers(state) });
   }
@@ -289,7 +302,6 @@ export class Engine extends EventTarget {
   /**
    * Gives the worker's (new) model every adapter held.
    * @returns {Promise<Refitted[]>}
-   * @typedef {{handle: string, report?: import("./protocol.js").CoverageReport, error?: Error}} Refitted   error: it was refused
    */
   async #attachAll() {
     const outcome = [];
@@ -366,7 +378,7 @@ function pixelBuffers(pictures) {
   return pictures.map(({ rgba }) => rgba.buffer);
 }
 
-/** What every open request gets when the worker breaks. */
+/** What every open request gets when the worker breaks. @param {{message: string, kind?: string}} cause */
 function crashError({ message, kind }) {
   const error = new Error(message || "the worker stopped without a message");
   return Object.assign(error, { name: CRASH, kind });

@@ -136,7 +136,7 @@ export class LibraryController {
 
   // ---- what the page says ------------------------------------------------------------------------
 
-  /** @param {?Partial<KeepableModel>} model null: the demo model */
+  /** @param {?Partial<Keepable> & Omit<KeepableModel, keyof Keepable>} model null: the demo model */
   modelLoaded(model) {
     const before = this.#model?.entry;
     this.#model = model && { place: null, entry: null, ...model };

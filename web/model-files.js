@@ -18,7 +18,7 @@ const KINDS = [
 
 /**
  * @typedef {"checkpoint" | "unet" | "text encoder" | "vae"} ModelPart
- * @param {File} file
+ * @param {Blob} file
  * @returns {Promise<ModelPart | "adapter">} an adapter if it is nothing else
  */
 export async function partOf(file) {

@@ -171,6 +171,7 @@ function memoryImport(bytes, url) {
     if (section === IMPORTS) break;
     at += size;
   }
+  /** By kind of import. @type {(() => any)[]} */
   const kinds = [
     () => number(), // a function's type
     () => { // a table: of what, and its limits

@@ -24,6 +24,7 @@ export class PageState extends EventTarget {
 
 /** Work that runs one piece after another. */
 export class Turns {
+  /** @type {Promise<unknown>} */
   #queue = Promise.resolve();
 
   /**

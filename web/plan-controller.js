@@ -253,7 +253,7 @@ export class PlanController {
       const fetched = await Promise.all(DEMO_PICTURES.map(async ({ name, url, captionUrl }) => {
         const [picture, caption] = await Promise.all([url, captionUrl].map((address) => fetch(address)));
         if (!picture.ok || !caption.ok) throw new Error(`${name} is not at this page's own address. Check that the site was published whole.`);
-        return { name, role: "train", file: await picture.blob(), caption: (await caption.text()).trim() };
+        return { name, role: /** @type {const} */ ("train"), file: await picture.blob(), caption: (await caption.text()).trim() };
       }));
       await this.#set.add(fetched);
       this.changed();

@@ -19,7 +19,8 @@
  *   model ("vae", "text encoder", "yaml")
  * @typedef {{weights?: "f32"|"f16"|"q8", prediction?: "epsilon"|"v_prediction"|"sample", size?: number, zeroTerminalSnr?: boolean}} ModelOptions
  *   what isn't said is told from the files, or chosen for the device; size in pixels
- * @typedef {{width: number, height: number, rgba: Uint8ClampedArray}} Pixels
+ * @typedef {{width: number, height: number, rgba: Uint8ClampedArray<ArrayBuffer>}} Pixels
+ * @typedef {{signal?: AbortSignal, onProgress?: (progress: any) => void}} Watch   how a long request is followed, and stopped
  *
  * @typedef {object} Capability
  * @property {"webgpu"|"cpu"} backend
@@ -170,13 +171,13 @@
  * @property {number} [evaluating]         fraction
  * @property {Evaluation} [evaluation]
  * @property {string} [unmeasured]         why an evaluation that was due is left out
- * @property {{step: number, bytes: Uint8Array, owed: ?Owed}} [snapshot]   of the timeline
- * @property {{step: number, bytes: Uint8Array, owed: ?Owed}} [saved]      to go on from, should this tab close
+ * @property {{step: number, bytes: Uint8Array<ArrayBuffer>, owed: ?Owed}} [snapshot]   of the timeline
+ * @property {{step: number, bytes: Uint8Array<ArrayBuffer>, owed: ?Owed}} [saved]      to go on from, should this tab close
  * @property {number} [drawing]            fraction
  * @property {{step: number, settings: Settings} & Pixels} [preview]
  *
  * @typedef {object} ExportOrder
- * @property {?Uint8Array} state           null: the present one
+ * @property {?Uint8Array<ArrayBuffer>} state   null: the present one
  * @property {"kohya"|"diffusers"|"peft"} format
  * @property {boolean} half
  * @property {string} title

@@ -88,8 +88,8 @@ export class Runs extends EventTarget {
 
   /**
    * A new run, held by this tab before there is anything of it. Where it finds no room it goes on in memory.
-   * @param {Partial<import("./train/record.js").RunRecord>} fields what is not the same for every new run
-   * @param {{dataset: Uint8Array, pictures: Blob[]}} contents
+   * @param {Pick<import("./train/record.js").RunRecord, "title"|"model"|"config"|"pictures"|"summary"|"secondsPerStep"|"preview"> & Partial<import("./train/record.js").RunRecord>} fields what is not the same for every new run
+   * @param {{dataset: Uint8Array<ArrayBuffer>, pictures: Blob[]}} contents
    * @param {AbortSignal} [signal] ends it before anything is kept
    * @returns {Promise<Run>}
    */
@@ -174,7 +174,7 @@ export class Runs extends EventTarget {
       this.#locks.request(LOCK + id, { ifAvailable: true }, (lock) => {
         if (!lock) return resolve(null);
         held = true;
-        return new Promise((free) => resolve(free));
+        return new Promise((free) => resolve(() => free(null)));
         // Other tabs look again once the lock is free: told sooner, they might still find it held.
       }).then(() => held && this.#announce(), () => resolve(() => {}));
     });

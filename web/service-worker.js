@@ -81,7 +81,7 @@ function withholdOthers() {
     for (let place = owner; place; place = Object.getPrototypeOf(place)) for (const name of names) delete place[name];
   }
   return (request, options) => {
-    if (new URL(request.url ?? request).origin !== location.origin) return Promise.reject(new TypeError("another origin"));
+    if (new URL(request instanceof Request ? request.url : request).origin !== location.origin) return Promise.reject(new TypeError("another origin"));
     return fetch.call(self, request, options);
   };
 }
@@ -148,7 +148,7 @@ async function fill() {
     if (response) await cache.put(address(path), response);
   });
   // all of them, even if one fails: what comes later would otherwise fill a cache that is given up
-  const failed = (await Promise.allSettled(files)).find(({ status }) => status === "rejected");
+  const failed = (await Promise.allSettled(files)).find((file) => file.status === "rejected");
   if (failed) throw failed.reason;
   await cache.put(address(WHOLE), new Response());
 }
@@ -201,7 +201,7 @@ async function late(path) {
 async function fetched(path) {
   // A page that has just been opened has loaded most files, and the browser has them still. They may be of the
   // build before, and then the host is asked.
-  for (const cache of ["force-cache", "no-cache"]) {
+  for (const cache of /** @type {const} */ (["force-cache", "no-cache"])) {
     const response = await fetchOwn(address(path), { cache });
     if (!response.ok) {
       if (cache === "no-cache") throw new Error(`${path}: HTTP ${response.status}`);

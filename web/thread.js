@@ -6,14 +6,15 @@ const STACK_BYTES = 1 << 18;
 
 self.addEventListener("message", async ({ data: { module, memory, kernels, places, failed, thread } }) => {
   try {
+    /** @type {WebAssembly.Imports} */
     const imports = {};
     for (const { module: from, name, kind } of WebAssembly.Module.imports(module)) {
       imports[from] ??= {};
       imports[from][name] = kind === "memory" ? memory : unavailable(name);
     }
-    const { exports } = await WebAssembly.instantiate(module, imports);
+    const { exports } = /** @type {{exports: any}} */ (await WebAssembly.instantiate(/** @type {WebAssembly.Module} */ (module), imports));
     exports.__wbindgen_start(STACK_BYTES);
-    const written = (await WebAssembly.instantiate(kernels, { env: { memory } })).exports;
+    const written = (await WebAssembly.instantiate(/** @type {WebAssembly.Module} */ (kernels), { env: { memory } })).exports;
     const table = Object.values(exports).find((value) => value instanceof WebAssembly.Table && holds(value, places[0][1]));
     for (const [name, place] of places) table.set(place, written[name]);
     postMessage({ ready: true });

@@ -29,7 +29,7 @@ export async function startThreads(wasm, count, start) {
     // fewer do as well
     console.warn(error);
   }
-  wasm.threadsReady(thread - 1, typeof document === "undefined");
+  wasm.threadsReady(thread - 1, !("document" in self));
   return thread;
 }
 

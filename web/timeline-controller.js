@@ -167,6 +167,7 @@ export class TimelineController {
     exportDialog.open({ step, steps, title: record.title, thumbnail: preview.thumbnail(image) });
   }
 
+  /** @param {{step: number} & Omit<import("./protocol.js").ExportOrder, "state">} wish */
   async #export({ step, ...order }) {
     const { exportDialog } = this.#ui;
     exportDialog.busy(true);

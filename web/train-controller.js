@@ -33,7 +33,7 @@ export class TrainController {
   #goingOn = new GoingOn();
 
   /**
-   * @param {{addAdapter: (adapter: {name: string, file: File}) => Promise<void>, stopPictures: () => void, openFiles: (files: object[], role: string) => void}} host
+   * @param {{addAdapter: (adapter: {name: string, file: File, content: string}) => Promise<boolean>, stopPictures: () => void, openFiles: (files: object[], role: string) => void}} host
    */
   constructor(engine, ui, host) {
     this.#engine = engine;
@@ -100,7 +100,7 @@ export class TrainController {
       const { thumbnail } = step;
       if (thumbnail) preview.show("sample", new ImageData(thumbnail.rgba, thumbnail.width, thumbnail.height));
       plot.show(trainer.log, trainer.steps);
-      document.body.dataset.trainStep = trainer.step;
+      document.body.dataset.trainStep = String(trainer.step);
       this.#tell();
     });
     on("leftOut", (progress) => this.#tellLeftOut(progress));
@@ -153,7 +153,7 @@ export class TrainController {
     };
   }
 
-  /** @param {?{key: string, title: string, isDemo: boolean, report: object, backend: string}} model */
+  /** @param {?{key: string, title: string, isDemo: boolean, report: import("./protocol.js").ModelReport, backend: string, files: import("./protocol.js").ModelFile[]}} model */
   async modelChanged(model) {
     await this.#ready.promise;
     const id = model && `${model.title}, ${model.report.components.reduce((sum, c) => sum + c.parameters, 0)} parameters`;
@@ -199,7 +199,7 @@ export class TrainController {
     const open = state === "none";
     const startable = usable && this.#plan.isGood;
     document.body.dataset.train = open ? (startable ? "ready" : "empty") : state;
-    document.body.dataset.trainStep = trainer?.step ?? 0;
+    document.body.dataset.trainStep = String(trainer?.step ?? 0);
     pictures.setLocked(!open);
     settings.setLocked(!open || !this.#plan.isTrainable, !open);
     preview.setShown(!open && state !== "preparing");

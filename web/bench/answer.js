@@ -35,12 +35,14 @@ export function answer(address, side) {
 /** Every engine ends up at these methods, whatever it was compiled from. */
 async function counted(work) {
   const counts = { dispatches: 0, submissions: 0, uploads: 0, binding: 0 };
-  const watched = [
+  /** @type {[{prototype: any} | undefined, string, keyof typeof counts][]} */
+  const methods = [
     [self.GPUComputePassEncoder, "dispatchWorkgroups", "dispatches"],
     [self.GPUComputePassEncoder, "dispatchWorkgroupsIndirect", "dispatches"],
     [self.GPUQueue, "submit", "submissions"],
     [self.GPUQueue, "writeBuffer", "uploads"],
-  ].filter(([type]) => type).map(([type, method, counter]) => {
+  ];
+  const watched = methods.filter(([type]) => type).map(([type, method, counter]) => {
     const original = type.prototype[method];
     type.prototype[method] = function (...parameters) {
       counts[counter]++;
@@ -62,7 +64,8 @@ function bindings(tell) {
   if (!prototype) return [];
   const original = prototype.createBindGroup;
   prototype.createBindGroup = function (descriptor) {
-    for (const { resource } of descriptor.entries) {
+    for (const entry of descriptor.entries) {
+      const resource = /** @type {GPUBufferBinding} */ (entry.resource); // where it is one of a buffer
       const { buffer, offset = 0, size = buffer && buffer.size - offset } = resource;
       if (buffer) tell(size);
     }

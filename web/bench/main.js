@@ -9,6 +9,9 @@ import { cells, HEAD, markdown } from "./table.js";
 const PLAN = { least: 3, most: 21, seconds: 20 };
 /** `?gpu=default-limits` and the like: as on a weaker GPU (weak.js). */
 const gpu = new URLSearchParams(location.search).get("gpu") ?? undefined;
+/** @returns {NodeListOf<HTMLInputElement>} */
+const all = (selector) => document.querySelectorAll(selector);
+/** @returns {any} */
 const find = (id) => document.querySelector(`#${id}`);
 const rows = [];
 let stop = null;
@@ -18,7 +21,7 @@ async function start(adapter) {
   show(true);
   rows.length = 0;
   render(adapter);
-  const wanted = (name) => [...document.querySelectorAll(`[name=${name}]:checked`)].map(({ value }) => value);
+  const wanted = (name) => [...all(`[name=${name}]:checked`)].map(({ value }) => value);
   try {
     for (const id of wanted("case")) {
       const subject = await getCase(id);
@@ -76,10 +79,10 @@ async function page() {
   const gpu = await adapterName();
   const adapter = gpu ?? "no WebGPU";
   find("machine").textContent = `${adapter}; ${browser()}`;
-  for (const input of document.querySelectorAll("[name=case]")) input.nextElementSibling.textContent = CASES[input.value];
+  for (const input of all("[name=case]")) input.nextElementSibling.textContent = CASES[input.value];
   // The page itself would choose so (worker.js).
   const real = gpu !== null && !gpu.endsWith(SOFTWARE);
-  const side = (id) => document.querySelector(`[name=side][value=${id}]`);
+  const side = (id) => all(`[name=side][value=${id}]`)[0];
   side("ours-webgpu").checked = real;
   side("ours-webgpu").disabled = gpu === null;
   side("ours-cpu").checked = !real;

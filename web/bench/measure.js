@@ -45,6 +45,7 @@ export async function measure(subject, ids, plan, { tell = () => {}, ready = asy
   tell(`making weights (${Math.round(subject.weights / 1e6)} MB)`);
   const weights = await makeWeights(subject);
   await ready();
+  /** @type {Measured[]} */
   const entries = ids.map((id) => ({ side: SIDES[id], times: [] }));
   const runners = new Map();
   let reference = null;
@@ -99,6 +100,7 @@ export async function measure(subject, ids, plan, { tell = () => {}, ready = asy
 }
 
 /** The graphs of the other side, the one to prefer first. */
+/** @param {import("./cases.js").Case} subject @param {import("./sides.js").Side} side */
 function ways({ graphs: [fused, composed] }, { backend }) {
   return backend === "webgpu" ? [fused, `${fused} without subgroups`, composed] : [fused, composed];
 }

@@ -26,7 +26,7 @@ export async function raced(query) {
     if (memory) lines.push(["memory-peak", await host("memory-peak")]);
     for (const { side, load, first, times, difference, counts, graph, refused, failed } of entries) {
       const facts = { load, first, times: times.join(" "), difference, ...counts, graph, refused, failed };
-      for (const [key, value] of Object.entries(facts)) if (value !== undefined) lines.push([`${side.id} ${key}`, value]);
+      for (const [key, value] of Object.entries(facts)) if (value !== undefined) lines.push([`${side.id} ${key}`, String(value)]);
     }
     await host("result", lines.map(([key, value]) => `${key}\t${String(value).replaceAll(/\s+/g, " ")}`).join("\n"));
   } catch (error) {

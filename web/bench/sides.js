@@ -12,8 +12,8 @@ import { Worked } from "./worked.js";
  * @property {number} threads
  */
 
-/** @type {Record<string, Side>} */
-export const SIDES = Object.fromEntries([
+/** @type {Side[]} */
+const ALL = [
   { id: "ours-webgpu", title: "Lorakeet, WebGPU", who: "ours", backend: "webgpu", threads: 1 },
   { id: "ours-cpu-1", title: "Lorakeet, CPU backend, 1 thread", who: "ours", backend: "cpu", threads: 1 },
   { id: "ours-cpu-2", title: "Lorakeet, CPU backend, 2 threads", who: "ours", backend: "cpu", threads: 2 },
@@ -21,7 +21,9 @@ export const SIDES = Object.fromEntries([
   { id: "theirs-webgpu", title: "onnxruntime-web, WebGPU", who: "theirs", backend: "webgpu", threads: 1 },
   { id: "theirs-wasm-1", title: "onnxruntime-web, wasm, 1 thread", who: "theirs", backend: "wasm", threads: 1 },
   { id: "theirs-wasm-2", title: "onnxruntime-web, wasm, 2 threads", who: "theirs", backend: "wasm", threads: 2 },
-].map((side) => [side.id, side]));
+];
+
+export const SIDES = Object.fromEntries(ALL.map((side) => [side.id, side]));
 
 /** @param {import("./cases.js").Case} subject */
 export async function makeWeights(subject) {

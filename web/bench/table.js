@@ -17,7 +17,11 @@ export function time(seconds) {
 
 export const HEAD = ["network", "engine", "one step", "middle half", "GFLOP/s", "dispatches", "load", "first step"];
 
-/** @returns {string[]} a row's cells */
+/**
+ * @param {import("./cases.js").Case} subject
+ * @param {import("./measure.js").Measured} measured
+ * @returns {string[]} a row's cells
+ */
 export function cells(subject, { side, load, first, times, counts, failed }) {
   const title = side.title.replace("Lorakeet, ", "");
   if (failed) return [subject.title, title, `failed: ${failed}`, "", "", "", "", ""];

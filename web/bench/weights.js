@@ -106,4 +106,5 @@ function halves() {
 }
 
 const elements = (shape) => shape.reduce((product, size) => product * size, 1);
+/** @param {[string, any]} entry @param {[string, any]} other */
 const byName = ([a], [b]) => (a < b ? -1 : 1);

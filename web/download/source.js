@@ -74,7 +74,7 @@ export class Source {
       more: () => port.postMessage({ id, more: true }),
       close,
       next: async () => {
-        while (come.length === 0) await new Promise((resolve) => { wake = resolve; });
+        while (come.length === 0) await /** @type {Promise<void>} */ (new Promise((resolve) => { wake = resolve; }));
         const data = come.shift();
         if (!data.error) return data;
         close();

@@ -195,13 +195,15 @@ export class Shelf {
 
   /**
    * The whole entry with these bytes. Sizes and samples tell most apart; where they agree, all is read.
-   * @param {{signal?: AbortSignal, onProgress?: (progress: {done: number, total: number}) => void}} options
+   * @param {{path: string, blob: Blob}[]} files
+   * @param {{signal?: AbortSignal, onProgress?: (progress: {done: number, total: number}) => void}} [watch]
    * @returns {Promise<?Entry>}
    */
   async find(files, { signal, onProgress } = {}) {
     const total = files.reduce((sum, { blob }) => sum + blob.size, 0);
     for (const entry of await this.#store.entries()) {
       if (entry.state !== "whole" || entry.size !== total || entry.files.length !== files.length) continue;
+      /** @type {[Part, Blob | undefined][]} */
       const pairs = entry.files.map((part) => [part, files.find(({ path, blob }) => blob.size === part.size && (files.length === 1 || path === part.path))?.blob]);
       if (pairs.some(([, blob]) => !blob) || await this.#gone(entry) || !await this.#alike(pairs)) continue;
       let before = 0;

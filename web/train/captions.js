@@ -42,7 +42,7 @@ export async function captionOf(file) {
   return null;
 }
 
-/** Every other byte of UTF-16 without a mark is a zero, where most of it is in Latin letters. */
+/** Every other byte of UTF-16 without a mark is a zero, where most of it is in Latin letters. @param {Uint8Array} bytes */
 function encodings([first, second]) {
   if ((first === 0xff && second === 0xfe) || (first && second === 0)) return ["utf-16le"];
   if ((first === 0xfe && second === 0xff) || (first === 0 && second)) return ["utf-16be"];

@@ -12,6 +12,7 @@ import { RANDOM } from "../seed.js";
  * @property {number} [min]
  * @property {number} [max]
  * @property {number|"any"} [step]
+ * @property {number} [scale]       of the configuration's unit, in units of the form's
  * @property {string} [empty]       what an empty field means: then it may be empty
  * @property {boolean} [random]     -1 asks for a random number
  * @property {string} [hint]
@@ -19,7 +20,9 @@ import { RANDOM } from "../seed.js";
  * @property {(config: object) => boolean} [when]
  */
 
+/** @type {{type: "number", min: number, max: number, step: "any"}} */
 const fraction = { type: "number", min: 0, max: 1, step: "any" };
+/** @type {{type: "number", min: number, step: "any"}} */
 const amount = { type: "number", min: 0, step: "any" };
 
 /** @type {Field[]} */

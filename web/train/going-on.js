@@ -23,7 +23,7 @@ export class GoingOn {
   }
 
   /**
-   * @param {{state: string, record: ?import("../runs.js").RunRecord}} run
+   * @param {{state: string, record: ?import("./record.js").RunRecord}} run
    * @param {boolean} hasModel  whether the run's model came back too
    * @returns {{what: ?("run"|"preparing"), words: ?string}} what goes on by itself, and what to say of it
    */

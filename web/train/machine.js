@@ -8,13 +8,15 @@
  * @property {boolean} wanted            it is to be training, or measuring, whenever nothing else needs the engine
  * @property {boolean} ending            it is to end at the step in hand
  * @property {"paused"|"finished"} rest  where measuring goes back to
+ *
+ * @typedef {{from: At[], to: (state: State) => Partial<State>}} Way
  */
 
 /** No run in hand. @type {State} */
 export const NONE = Object.freeze({ at: "none", wanted: false, ending: false, rest: "finished" });
 
 /** By event: in which states it means something, and what becomes of the state there. */
-export const EVENTS = Object.freeze({
+export const EVENTS = Object.freeze(/** @satisfies {Record<string, Way>} */ ({
   prepare: { from: ["none"], to: () => ({ at: "preparing" }) },
   prepared: { from: ["preparing"], to: () => ({ at: "running", wanted: true }) },
   opened: { from: ["none"], to: () => ({ at: "paused" }) },
@@ -27,18 +29,18 @@ export const EVENTS = Object.freeze({
   end: { from: ["running", "paused", "error"], to: () => ({ ending: true }) },
   goToTheEnd: { from: ["running", "paused", "error"], to: () => ({ at: "running", wanted: true, ending: true }) },
   finished: { from: ["running", "paused", "error"], to: () => ({ at: "finished", wanted: false, ending: false }) },
-  measure: { from: ["paused", "finished"], to: ({ at }) => ({ at: "measuring", wanted: true, rest: at }) },
+  measure: { from: ["paused", "finished"], to: ({ at }) => ({ at: "measuring", wanted: true, rest: /** @type {State["rest"]} */ (at) }) },
   measured: { from: ["measuring"], to: ({ rest }) => ({ at: rest, wanted: false }) },
   /** What it computes is no number any more. */
   stopped: { from: ["running"], to: () => ({ at: "paused", wanted: false, ending: false }) },
   rewound: { from: ["running", "paused", "finished", "measuring", "error"], to: () => ({ at: "running", wanted: true, ending: false }) },
   failed: { from: ["running", "measuring", "paused", "finished", "error"], to: () => ({ at: "error", wanted: false }) },
   left: { from: ["preparing", "running", "paused", "measuring", "finished", "error"], to: () => NONE },
-});
+}));
 
 /** @param {State} state @param {keyof typeof EVENTS} event @returns {State} the same one where the event means nothing */
 export function next(state, event) {
-  const { from, to } = EVENTS[event];
+  const { from, to } = /** @type {Way} */ (EVENTS[event]);
   return from.includes(state.at) ? Object.freeze({ ...state, ...to(state) }) : state;
 }
 

@@ -28,7 +28,7 @@ export class PictureSet {
   #lastId = 0;
 
   /**
-   * @param {{name: string, path?: string, file: Blob, caption: string, role: string}[]} pictures   path: in the folder that was dropped
+   * @param {{name: string, path?: string, file: Blob, caption: string, role: "train"|"heldOut"|"class"}[]} pictures   path: in the folder that was dropped
    * @returns {Promise<{name: string, problem: string}[]>} those that could not be read
    */
   async add(pictures) {
@@ -36,6 +36,7 @@ export class PictureSet {
     for (const { name, path = name, file, caption, role } of pictures) {
       try {
         const { thumbnail, width, height } = await lookAt(file);
+        /** @type {SetPicture} */
         const picture = { id: ++this.#lastId, name: this.#unique(name), path, file, caption, role, width, height, thumbnail, warnings: [] };
         this.items.push(picture);
       } catch {

@@ -26,7 +26,7 @@
  * @property {?string} state             path of the newest state; null: from the beginning
  * @property {?Owed} owed                at that state
  * @property {?string} log               path
- * @property {{path: string, name: string, caption: string, role: string, type: string}[]} pictures
+ * @property {{path: string, name: string, caption: string, role: "train"|"heldOut"|"class", type: string}[]} pictures
  * @property {import("../protocol.js").Estimate} summary
  * @property {number} secondsPerStep
  * @property {?number} peakBytes          the most that passes took so far; null: not told

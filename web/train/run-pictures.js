@@ -26,7 +26,13 @@ export class RunPictures {
     return this.#remember(key, context.getImageData(0, 0, bitmap.width, bitmap.height));
   }
 
-  /** @param {import("../protocol.js").Pixels} pixels @returns {ImageData} */
+  /**
+   * @param {import("./store.js").Run} run
+   * @param {number} step
+   * @param {number} strength
+   * @param {import("../protocol.js").Settings} settings
+   * @param {import("../protocol.js").Pixels} pixels
+   */
   put(run, step, strength, settings, { width, height, rgba }) {
     return this.#remember(this.#fingerprint(run, step, strength, settings), new ImageData(rgba, width, height));
   }

@@ -7,7 +7,7 @@ export class Session {
   /** Whether the engine has the run; after a crash it must be given it again. */
   #live = false;
 
-  /** @param {import("../engine.js").EngineClient} engine */
+  /** @param {import("../engine.js").Engine} engine */
   constructor(engine) {
     this.#engine = engine;
   }
@@ -49,7 +49,7 @@ export class Session {
     return this.#engine.trainLeaveOneOut(options);
   }
 
-  /** @returns {Promise<{bytes: Uint8Array, owed: ?import("./record.js").Owed}>} */
+  /** @returns {Promise<{bytes: Uint8Array<ArrayBuffer>, owed: ?import("./record.js").Owed}>} */
   state() {
     return this.#engine.trainState();
   }

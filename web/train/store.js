@@ -76,7 +76,7 @@ export class Run extends EventTarget {
     return this.#memory.size > 0 || this.#wanted !== null;
   }
 
-  /** Takes a file for the next commit. @param {string} path @param {Blob|Uint8Array|string} data */
+  /** Takes a file for the next commit. @param {string} path @param {Blob|Uint8Array<ArrayBuffer>|string} data */
   put(path, data) {
     this.#memory.set(path, data instanceof Blob ? data : new Blob([data]));
   }
@@ -116,7 +116,7 @@ export class Run extends EventTarget {
     return this.#files.read(this.#at(path)).catch(() => null);
   }
 
-  /** @returns {Promise<?Uint8Array>} */
+  /** @returns {Promise<?Uint8Array<ArrayBuffer>>} */
   async bytes(path) {
     const blob = await this.read(path);
     return blob && new Uint8Array(await blob.arrayBuffer());
@@ -132,7 +132,7 @@ export class Run extends EventTarget {
     return this.#goOnFrom(path, step, log, owed);
   }
 
-  /** The state to go on from; null where a snapshot of that step is there. @param {?Uint8Array} bytes */
+  /** The state to go on from; null where a snapshot of that step is there. @param {number} step @param {?Uint8Array<ArrayBuffer>} bytes */
   keepState(step, bytes, log, owed = null) {
     const snapshot = this.snapshot(step);
     if (!bytes && snapshot) return this.#goOnFrom(snapshot.path, step, log, snapshot.owed);

@@ -29,6 +29,7 @@ export function trained({ train, heldOut }, { holdOut }) {
 
 /**
  * One preview, from a training sample of its size, where none was timed.
+ * @param {number} sampleSeconds
  * @param {import("../protocol.js").Settings} settings
  */
 export function pictureSeconds(sampleSeconds, { steps, guidance }) {

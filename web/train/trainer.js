@@ -21,6 +21,7 @@ export class Trainer extends EventTarget {
   #session;
   #runs;
   #pictures = new RunPictures();
+  /** @type {Promise<unknown>} */
   #queue = Promise.resolve();
   #machine = NONE;
   #loop = null;
@@ -186,7 +187,12 @@ export class Trainer extends EventTarget {
     });
   }
 
-  /** Does something else with the engine, between two steps. */
+  /**
+   * Does something else with the engine, between two steps.
+   * @template T
+   * @param {() => T | Promise<T>} work
+   * @returns {Promise<T>}
+   */
   interlude(work) {
     return this.#inTurn(async () => {
       await this.#halted();
@@ -217,7 +223,14 @@ export class Trainer extends EventTarget {
     return this.run ? this.#pictures.get(this.run, step, step === 0 ? 0 : 1, settings) : Promise.resolve(null);
   }
 
-  /** A picture of a state of the adapter, drawn unless it is there already. @returns {Promise<ImageData>} */
+  /**
+   * A picture of a state of the adapter, drawn unless it is there already.
+   * @param {number} step
+   * @param {number} strength
+   * @param {import("../protocol.js").Settings} settings
+   * @param {{signal?: AbortSignal}} [watch]
+   * @returns {Promise<ImageData>}
+   */
   async picture(step, strength, settings, { signal } = {}) {
     const kept = this.run && await this.#pictures.get(this.run, step, strength, settings);
     if (kept) return kept;
@@ -403,7 +416,12 @@ export class Trainer extends EventTarget {
     this.log = new RunLog();
   }
 
-  /** Does something with the run between two of its steps. */
+  /**
+   * Does something with the run between two of its steps.
+   * @template T
+   * @param {() => T | Promise<T>} work
+   * @returns {Promise<T>}
+   */
   #between(work) {
     return this.#inTurn(async () => {
       await this.#halted();
@@ -412,6 +430,11 @@ export class Trainer extends EventTarget {
     });
   }
 
+  /**
+   * @template T
+   * @param {() => T | Promise<T>} work
+   * @returns {Promise<T>}
+   */
   #inTurn(work) {
     const done = this.#queue.then(work).finally(() => this.#kick());
     this.#queue = done.catch(() => {});

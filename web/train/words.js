@@ -23,7 +23,7 @@ import { measuringSeconds, stateBytes } from "./time.js";
 /**
  * The line in the bar.
  * @param {import("./trainer.js").Trainer} trainer
- * @param {Before} before
+ * @param {Before} [before] where there is no run
  * @param {string} [aside] what goes on beside the steps
  * @returns {?Bar} null: what is going on tells of itself
  */
@@ -135,6 +135,8 @@ export function estimateWords({ modules, parameters, bytes, checkpointed, measur
 
 /**
  * A sentence, where what the run will keep has no room.
+ * @param {import("../protocol.js").Estimate} estimate
+ * @param {import("../protocol.js").TrainConfig} config
  * @param {?{usage: number, quota: number}} room what the browser gives and what is taken of it; null: not told
  * @returns {string[]}
  */

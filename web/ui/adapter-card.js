@@ -12,8 +12,10 @@ export class AdapterCard extends EventTarget {
   /** @param {{handle: string, name: string, size: number, report: import("../protocol.js").CoverageReport}} adapter */
   constructor({ handle, name, size, report }) {
     super();
-    Object.assign(this, { handle, name, size });
-    this.element = document.querySelector("#adapter-card-template").content.firstElementChild.cloneNode(true);
+    this.handle = handle;
+    this.name = name;
+    this.size = size;
+    this.element = /** @type {HTMLElement} */ (document.querySelector("#adapter-card-template").content.firstElementChild.cloneNode(true));
     this.element.dataset.adapter = name;
     this.#find(".name").textContent = name;
     this.#find(".name").title = name;
@@ -172,7 +174,7 @@ export class AdapterCard extends EventTarget {
     for (const input of this.#find(".strength").querySelectorAll("input")) {
       if (input !== typedIn) input.value = main;
     }
-    for (const [name, value] of [[".unet", this.#unet], [".text-encoder", this.#textEncoder]]) {
+    for (const [name, value] of Object.entries({ ".unet": this.#unet, ".text-encoder": this.#textEncoder })) {
       const input = this.#find(name);
       input.value = value;
       input.nextElementSibling.value = input.disabled ? "none" : value.toFixed(2);
@@ -183,6 +185,7 @@ export class AdapterCard extends EventTarget {
     this.#emit("strength");
   }
 
+  /** @param {string} selector @returns {any} */
   #find(selector) {
     return this.element.querySelector(selector);
   }

@@ -13,6 +13,7 @@ export class CapabilityLine {
     const gpuName = gpu && ([gpu.description || [gpu.vendor, gpu.architecture].filter(Boolean).join(" ") || "unnamed GPU", gpu.software && "software"].filter(Boolean).join(", "));
     const runs = backend === "webgpu" ? `WebGPU: ${gpuName ?? "a GPU"}, ${f16 ? "f16" : "f32 only"}` : `CPU: ${why}`;
     this.#details.querySelector("summary").textContent = `Runs on ${runs}`;
+    /** @type {[string, ?string][]} */
     const facts = [
       ["Backend", `${NAMES[backend]}: ${why}`],
       ["GPU", gpuName ?? "none"],

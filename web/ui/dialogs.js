@@ -36,7 +36,7 @@ export async function chosen({ title, text, options, several, yes }) {
   dialog.showModal();
   await closed(dialog);
   if (dialog.returnValue !== "yes") return [];
-  return [...list.querySelectorAll("input:checked")].map((input) => Number(input.value));
+  return [...list.querySelectorAll("input")].filter(({ checked }) => checked).map(({ value }) => Number(value));
 }
 
 function closed(dialog) {
@@ -56,6 +56,7 @@ export class ExportDialog extends EventTarget {
     super();
     this.#button.addEventListener("click", () => {
       if (!this.#form.reportValidity()) return;
+      /** @type {Record<string, any>} */
       const { format, half, title, thumbnail } = Object.fromEntries(new FormData(this.#form));
       this.dispatchEvent(new CustomEvent("export", {
         detail: { step: this.#step, format, half: Boolean(half), title: title.trim(), thumbnail: thumbnail ? this.#thumbnail : null },
@@ -63,7 +64,7 @@ export class ExportDialog extends EventTarget {
     });
     // Enter in the title is a wish to have it, not to close
     this.#form.addEventListener("keydown", (event) => {
-      if (event.key !== "Enter" || event.target.tagName === "BUTTON") return;
+      if (event.key !== "Enter" || event.target instanceof HTMLButtonElement) return;
       event.preventDefault();
       this.#button.click();
     });

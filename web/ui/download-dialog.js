@@ -26,7 +26,7 @@ export class DownloadDialog extends EventTarget {
     this.#address.addEventListener("input", () => this.#emit("address", { text: this.#address.value }));
     this.#hosts.addEventListener("change", () => this.#emit("address", { text: this.#address.value }));
     this.#form.addEventListener("submit", (event) => {
-      if (event.submitter?.value === "close") return;
+      if (event.submitter?.getAttribute("value") === "close") return;
       event.preventDefault();
       if (!this.#go.disabled) this.#emit("ask");
     });

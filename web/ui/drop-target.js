@@ -21,12 +21,13 @@ export class DropTarget extends EventTarget {
       this.#overlay.hidden = true;
       if (!carriesFiles(event)) return keepPage(event);
       event.preventDefault();
-      const role = event.target.closest?.("[data-drop-role]")?.dataset.dropRole;
+      const role = event.target instanceof Element ? event.target.closest("[data-drop-role]")?.getAttribute("data-drop-role") : undefined;
       this.#take(await filesOfDrop(event.dataTransfer), role);
     });
-    for (const [button, input] of [["#add-files", "#file-input"], ["#open-folder", "#folder-input"]]) {
-      const chooser = document.querySelector(input);
-      document.querySelector(button).addEventListener("click", () => chooser.click());
+    const [files, folder] = [document.querySelector("#file-input"), document.querySelector("#folder-input")];
+    document.querySelector("#add-files").addEventListener("click", () => files.click());
+    document.querySelector("#open-folder").addEventListener("click", () => folder.click());
+    for (const chooser of [files, folder]) {
       chooser.addEventListener("change", () => {
         this.#take(filesOfInput(chooser));
         chooser.value = ""; // the same file again is a change again

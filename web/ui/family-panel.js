@@ -33,7 +33,7 @@ export class FamilyPanel extends EventTarget {
       item.textContent = text;
       return item;
     }));
-    const { prediction, size, zero } = this.#form.elements;
+    const { prediction, size, zero } = /** @type {Record<string, any>} */ (this.#form.elements);
     prediction.value = chosen.prediction ?? "";
     size.value = chosen.size ?? "";
     zero.value = chosen.zeroTerminalSnr === undefined ? "" : chosen.zeroTerminalSnr ? "on" : "off";

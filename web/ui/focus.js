@@ -77,7 +77,7 @@ function nearest(lost, changes) {
     const name = (element) => element.getAttribute("aria-label") ?? element.textContent;
     const again = alike(target).find((other) => name(other) === name(lost));
     if (again) return again;
-    const items = [...target.children];
+    const items = /** @type {Node[]} */ ([.../** @type {Element} */ (target).children]);
     const next = items.indexOf(nextSibling);
     const at = next >= 0 ? next : previousSibling ? items.indexOf(previousSibling) + 1 : index;
     for (const item of [...items.slice(at), ...items.slice(0, at).reverse()]) {

@@ -56,6 +56,7 @@ export class GenerateForm extends EventTarget {
 
   /** @returns {import("../protocol.js").Settings} */
   read() {
+    /** @type {any} */
     const settings = Object.fromEntries(new FormData(this.#form));
     for (const name of NUMBERS) settings[name] = Number(settings[name]);
     settings.prompt = settings.prompt.trim();
@@ -67,7 +68,7 @@ export class GenerateForm extends EventTarget {
   /** Sets the fields that `settings` names. */
   write(settings) {
     for (const [name, value] of Object.entries(settings)) {
-      const control = this.#form.elements.namedItem(name);
+      const control = /** @type {?HTMLInputElement} */ (this.#form.elements.namedItem(name));
       if (control && value !== null) control.value = value;
     }
     this.#summarise();
@@ -86,7 +87,7 @@ export class GenerateForm extends EventTarget {
 
   /** The same without a word, and without taking the focus. */
   get isGood() {
-    return [...this.#form.elements].every((control) => !control.willValidate || control.validity.valid);
+    return [.../** @type {Iterable<HTMLInputElement>} */ (this.#form.elements)].every((control) => !control.willValidate || control.validity.valid);
   }
 
   get seedKept() {
@@ -124,7 +125,7 @@ export class GenerateForm extends EventTarget {
 
   /** @param {{id: string, label: string}[]} schedulers */
   setSchedulers(schedulers) {
-    const select = this.#form.elements.namedItem("scheduler");
+    const select = document.querySelector("#scheduler");
     select.replaceChildren(...schedulers.map(({ id, label }) => new Option(label, id)));
   }
 
@@ -136,7 +137,7 @@ export class GenerateForm extends EventTarget {
 
   setEnabled(enabled) {
     this.#button.disabled = !enabled;
-    for (const chip of this.#chips.children) chip.disabled = !enabled;
+    for (const chip of this.#chips.querySelectorAll("button")) chip.disabled = !enabled;
   }
 
   #changed() {

@@ -9,10 +9,10 @@ export class KeepLine extends EventTarget {
   #note;
   #cancel;
 
-  /** @param {string} selector */
+  /** @param {"#keep-model" | "#keep-adapters"} selector */
   constructor(selector) {
     super();
-    this.#element = document.querySelector(selector);
+    this.#element = /** @type {HTMLElement} */ (document.querySelector(selector));
     this.#box = this.#element.querySelector("input");
     this.#how = this.#element.querySelector("select");
     this.#note = this.#element.querySelector(".hint");

@@ -61,7 +61,7 @@ export class LibraryPanel extends EventTarget {
   }
 
   #arrange(rows) {
-    const active = document.activeElement;
+    const active = /** @type {?HTMLElement} */ (document.activeElement);
     const inside = this.#list.contains(active);
     this.#list.replaceChildren(...rows);
     if (!inside) return;
@@ -105,7 +105,7 @@ export class LibraryPanel extends EventTarget {
   }
 
   #row(entry) {
-    const row = document.querySelector("#library-entry-template").content.firstElementChild.cloneNode(true);
+    const row = /** @type {HTMLElement} */ (document.querySelector("#library-entry-template").content.firstElementChild.cloneNode(true));
     const find = (selector) => row.querySelector(selector);
     row.dataset.entry = entry.id;
     find(".entry-use").addEventListener("click", () => {

@@ -17,7 +17,7 @@ export function roving(row) {
     stopAt(chosen ?? (row.contains(current) ? current : buttons()[0]));
   };
   new MutationObserver(settle).observe(row, { childList: true, subtree: true, attributeFilter: ["aria-pressed"] });
-  row.addEventListener("focusin", ({ target }) => stopAt(target.closest("button")));
+  row.addEventListener("focusin", ({ target }) => stopAt(/** @type {Element} */ (target).closest("button")));
   row.addEventListener("keydown", (event) => {
     const by = BY[event.key];
     if (by === undefined) return;

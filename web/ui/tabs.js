@@ -4,7 +4,7 @@ const KEYS = { ArrowLeft: -1, ArrowRight: 1, Home: -Infinity, End: Infinity };
 
 /** Events: "change" {view}. */
 export class Tabs extends EventTarget {
-  #tabs = [...document.querySelectorAll("#tabs [role=tab]")];
+  #tabs = [...document.querySelector("#tabs").querySelectorAll("button")];
 
   constructor() {
     super();
@@ -33,7 +33,7 @@ export class Tabs extends EventTarget {
       const selected = tab.dataset.view === view;
       tab.setAttribute("aria-selected", selected);
       tab.tabIndex = selected ? 0 : -1;
-      document.querySelector(`#${tab.getAttribute("aria-controls")}`).hidden = !selected;
+      document.getElementById(tab.getAttribute("aria-controls")).hidden = !selected;
     }
     const hash = view === "generate" ? "" : `#${view}`;
     if (location.hash !== hash) history.replaceState(null, "", hash || location.pathname + location.search);

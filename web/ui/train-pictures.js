@@ -37,7 +37,7 @@ export class TrainPictures extends EventTarget {
     this.#adder.setAttribute("role", "listitem");
     this.#adder.append(add);
     this.#fields.addEventListener("click", ({ target }) => {
-      const role = target.closest("[data-choose]")?.dataset.choose;
+      const role = target instanceof Element && target.closest("[data-choose]")?.getAttribute("data-choose");
       if (!role) return;
       this.#role = role;
       this.#chooser.click();
@@ -81,7 +81,9 @@ export class TrainPictures extends EventTarget {
       card.remove();
       this.#cards.delete(id);
     }
-    for (const [list, grid] of [[train, this.#grid], [classes, this.#classGrid]]) {
+    /** @type {[import("../train/picture-set.js").SetPicture[], HTMLElement][]} */
+    const grids = [[train, this.#grid], [classes, this.#classGrid]];
+    for (const [list, grid] of grids) {
       for (const picture of list) {
         if (!this.#cards.has(picture.id)) this.#cards.set(picture.id, this.#card(picture));
         const card = this.#cards.get(picture.id);
@@ -96,11 +98,11 @@ export class TrainPictures extends EventTarget {
     document.querySelector("#pictures-count").textContent = set.summary;
     document.querySelector("#class-count").textContent = classes.length ? counted(classes.length, "picture") : "prior preservation, optional";
     if (classes.length > 0) this.#classPanel.open = true;
-    document.body.dataset.pictures = train.length;
+    document.body.dataset.pictures = String(train.length);
   }
 
   #card({ id, name, role, thumbnail }) {
-    const card = this.#template.cloneNode(true);
+    const card = /** @type {HTMLElement} */ (this.#template.cloneNode(true));
     const canvas = card.querySelector("canvas");
     canvas.width = thumbnail.width;
     canvas.height = thumbnail.height;
@@ -113,7 +115,7 @@ export class TrainPictures extends EventTarget {
     const caption = card.querySelector("textarea");
     caption.setAttribute("aria-label", `Caption of ${name}`);
     caption.addEventListener("input", () => this.#emit("caption", { id, caption: caption.value }));
-    const button = card.querySelector(".role");
+    const button = /** @type {HTMLButtonElement} */ (card.querySelector(".role"));
     button.hidden = role === "class";
     button.addEventListener("click", () => this.#emit("role", { id, role: button.dataset.role === "heldOut" ? "train" : "heldOut" }));
     return card;

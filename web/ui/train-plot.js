@@ -43,7 +43,7 @@ export class TrainPlot {
   show(log, steps) {
     this.#log = log;
     this.#steps = Math.max(1, steps, log.steps.at(-1)?.step ?? 0);
-    this.#plot.dataset.points = log.steps.length;
+    this.#plot.dataset.points = String(log.steps.length);
     this.#later();
     this.#say();
     const last = log.evaluations.at(-1);
@@ -124,6 +124,7 @@ export class TrainPlot {
     add("path", { class: "smooth", d: path(seen.map(({ step, smooth }) => [x(step), yLoss(smooth)])) });
     for (const { step } of steps.filter(({ skippedNow }) => skippedNow)) add("circle", { class: "skipped", cx: x(step), cy: lower.bottom, r: 3 });
 
+    /** @type {[string, string, (e: import("../protocol.js").Evaluation) => ?{ratio: number}][]} */
     const lines = [["train", "pictures", (e) => e.train], ["held", "held out", (e) => e.heldOut]];
     for (const [name, , of] of lines) {
       const points = evaluations.filter(of).map((e) => [x(e.step), yRatio(of(e).ratio)]);

@@ -2,6 +2,7 @@
 
 import { RANDOM, randomSeed } from "../seed.js";
 
+/** @type {("sample" | "base" | "now" | "best")[]} */
 const TILES = ["sample", "base", "now", "best"];
 
 /** Events: "change" {prompt, seed}. */
@@ -43,7 +44,7 @@ export class TrainPreview extends EventTarget {
    * @param {string} [words] the second line
    */
   show(tile, image, words) {
-    const canvas = document.querySelector(`#tile-${tile}`);
+    const canvas = /** @type {HTMLCanvasElement} */ (document.getElementById(`tile-${tile}`));
     if (words !== undefined && tile !== "sample" && tile !== "base") canvas.nextElementSibling.querySelector("small").textContent = words;
     if (!image || canvas.width !== image.width || canvas.height !== image.height) {
       canvas.width = image?.width ?? 8; // which clears it

@@ -24,8 +24,9 @@ export class TrainRuns extends EventTarget {
    * @param {boolean} free whether no run is in hand
    */
   show(runs, model, free) {
+    /** @returns {run is import("../runs.js").ListedRun} */
     const usable = (run) => !run.broken && [model?.content, model?.id].includes(run.model.key) && !run.elsewhere;
-    const offered = free ? runs.find((run) => run.status === "unfinished" && usable(run)) : null;
+    const offered = free ? runs.filter(usable).find(({ status }) => status === "unfinished") : null;
     this.#offered = offered ?? null;
     this.#offer.hidden = !offered;
     if (offered) {

@@ -46,13 +46,13 @@ export class TrainSettings extends EventTarget {
 
   /** Whether every field is good. */
   get valid() {
-    return [...this.#fields.elements].every((control) => !control.willValidate || control.validity.valid);
+    return controlsOf(this.#fields).every((control) => !control.willValidate || control.validity.valid);
   }
 
   /** Shows the first field that is not good. @returns {string} which one, and what is wrong with it, in the browser's words */
   report() {
-    for (const control of this.#fields.elements) {
-      if (control.reportValidity?.() === false) return `“${control.labels[0].textContent}”: ${control.validationMessage}`;
+    for (const control of controlsOf(this.#fields)) {
+      if (control.reportValidity() === false) return `“${control.labels[0].textContent}”: ${control.validationMessage}`;
     }
     return "";
   }
@@ -88,7 +88,7 @@ export class TrainSettings extends EventTarget {
 
   /** @param {Record<string, {steps: number, seconds: ?number}>} times */
   setTimes(times) {
-    for (const button of this.#presets.children) {
+    for (const button of this.#presets.querySelectorAll("button")) {
       const { steps, seconds } = times[button.dataset.preset] ?? {};
       button.querySelector("small").textContent = [steps && `${steps} steps`, seconds && `about ${about(seconds)}`].filter(Boolean).join(" · ");
     }
@@ -116,7 +116,7 @@ export class TrainSettings extends EventTarget {
     const { controls, write } = type === "checks" ? this.#checks(field) : this.#control(field, id);
     const name = document.createElement(type === "checks" ? "legend" : "label");
     name.textContent = label;
-    if (type !== "checks") name.htmlFor = id;
+    if (type !== "checks") name.setAttribute("for", id);
     if (type === "check") element.append(...controls, name);
     else element.append(name, ...controls);
     if (hint) {
@@ -129,6 +129,7 @@ export class TrainSettings extends EventTarget {
   }
 
   #control({ path, type, options, variants, min, max, step, empty, random, scale = 1 }, id) {
+    /** @type {any} an input or a select */
     let control;
     const read = () => {
       if (type === "check") return control.checked;
@@ -169,16 +170,16 @@ export class TrainSettings extends EventTarget {
   }
 
   #checks({ path, options }) {
-    const boxes = Object.entries(options).map(([value, words]) => {
+    const boxes = Object.keys(options).map((value) => Object.assign(document.createElement("input"), { type: "checkbox", value }));
+    const labels = boxes.map((box) => {
       const label = document.createElement("label");
       label.className = "check";
-      const box = Object.assign(document.createElement("input"), { type: "checkbox", value });
-      label.append(box, words);
-      box.addEventListener("input", () => this.#edited(path, boxes.map((l) => l.firstChild).filter((b) => b.checked).map((b) => b.value)));
+      label.append(box, options[box.value]);
+      box.addEventListener("input", () => this.#edited(path, boxes.filter((b) => b.checked).map((b) => b.value)));
       return label;
     });
-    const write = (config) => { for (const { firstChild } of boxes) firstChild.checked = valueAt(config, path)?.includes(firstChild.value); };
-    return { controls: boxes, write };
+    const write = (config) => { for (const box of boxes) box.checked = valueAt(config, path)?.includes(box.value); };
+    return { controls: labels, write };
   }
 
   #edited(path, value) {
@@ -193,13 +194,18 @@ export class TrainSettings extends EventTarget {
     for (const { field, element, write } of this.#parts) {
       const shown = !field.when || field.when(this.#config);
       element.hidden = !shown;
-      for (const control of element.querySelectorAll("input, select")) control.disabled = !shown;
+      for (const control of controlsOf(element)) control.disabled = !shown;
       write(this.#config);
     }
-    for (const button of this.#presets.children) button.setAttribute("aria-pressed", button.dataset.preset === this.#preset);
+    for (const button of this.#presets.querySelectorAll("button")) button.setAttribute("aria-pressed", button.dataset.preset === this.#preset);
   }
 
   #emit(type, detail) {
     this.dispatchEvent(new CustomEvent(type, { detail }));
   }
+}
+
+/** @param {HTMLElement} part @returns {HTMLInputElement[]} selects among them */
+function controlsOf(part) {
+  return [.../** @type {NodeListOf<HTMLInputElement>} */ (part.querySelectorAll("input, select"))];
 }

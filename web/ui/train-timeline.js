@@ -86,16 +86,16 @@ export class TrainTimeline extends EventTarget {
     this.#steps = steps;
     this.#best = best;
     this.#panel.hidden = steps.length === 0;
-    for (const range of [this.#range, this.#compare]) range.max = Math.max(0, steps.length - 1);
-    this.#range.value = follow || !steps.includes(before) ? steps.length - 1 : steps.indexOf(before);
-    this.#compare.value = Math.max(0, steps.indexOf(other));
+    for (const range of [this.#range, this.#compare]) range.max = String(Math.max(0, steps.length - 1));
+    this.#range.valueAsNumber = follow || !steps.includes(before) ? steps.length - 1 : steps.indexOf(before);
+    this.#compare.valueAsNumber = Math.max(0, steps.indexOf(other));
     this.#range.dataset.steps = steps.join(",");
     const every = Math.ceil(steps.length / 12);
     this.#marks.replaceChildren(...steps.map((step, i) => {
       const mark = document.createElement("span");
       mark.style.setProperty("--at", steps.length > 1 ? i / (steps.length - 1) : 0.5);
       mark.classList.toggle("best", step === best);
-      if (i % every === 0 || i === steps.length - 1 && i % every > every / 2) mark.textContent = step;
+      if (i % every === 0 || i === steps.length - 1 && i % every > every / 2) mark.textContent = String(step);
       return mark;
     }));
     this.#words();
@@ -104,7 +104,8 @@ export class TrainTimeline extends EventTarget {
 
   setEnabled({ draw, use, rewind }) {
     document.querySelector("#try").disabled = !draw;
-    for (const id of ["use-adapter", "export"]) document.querySelector(`#${id}`).disabled = !use;
+    document.querySelector("#use-adapter").disabled = !use;
+    document.querySelector("#export").disabled = !use;
     document.querySelector("#rewind").disabled = !rewind;
   }
 
@@ -113,7 +114,7 @@ export class TrainTimeline extends EventTarget {
     clearTimeout(this.#rest);
     this.#steps = [];
     this.#prompt.value = "";
-    this.#strength.value = 1;
+    this.#strength.value = "1";
     document.querySelector("#try-strength-value").value = "1.00";
     this.#compareOn.checked = false;
     this.#compare.disabled = true;
@@ -156,8 +157,8 @@ export class TrainTimeline extends EventTarget {
   }
 
   #side(side, image, words) {
-    const canvas = this.#pair.querySelector(`.side-${side}`);
-    const tag = document.querySelector(`#pair-tag-${side}`);
+    const canvas = /** @type {HTMLCanvasElement} */ (this.#pair.querySelector(`.side-${side}`));
+    const tag = document.getElementById(`pair-tag-${side}`);
     tag.hidden = !words;
     tag.textContent = words;
     canvas.setAttribute("aria-label", words || "No picture yet");
