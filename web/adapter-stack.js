@@ -62,7 +62,7 @@ export class AdapterStack {
         else if (off || strength) list.setStrength(handle, off ? undefined : strength);
         if (!handle.startsWith("demo ")) library.adapterAdded({ handle, name, file, config, report, place, entry });
         const is = older ? "is the newer file now, at the strength that the older one had" : off ? "is switched off" : strength ? "is on as it was" : "is on at strength 1";
-        if (older) messages.info(name, `The newer file took the place of the older one of this name, and its strength.`);
+        if (older) messages.info(name, "The newer file took the place of the older one of this name, and its strength.");
         state.set("ready", `${name} ${is}`);
         this.#page.redraw();
         return true;

@@ -214,7 +214,10 @@ export const Action = Object.freeze({
   trainPrepare: "trainPrepare",
   /** { config, dataset, state: Uint8Array|null, owed: ?Owed } -> Estimate: a run that was saved, in place of trainPrepare */
   trainResume: "trainResume",
-  /** { preview: ?Settings, pictureSeconds: what one takes, 0 if not known, step: where it is, end: to end there } -> { outcome: "finished"|"stopped"|"paused", step, reason }; progress RunProgress */
+  /**
+   * { preview: ?Settings, pictureSeconds: what one takes, 0 if not known, step: where it is, end: to end there }
+   * -> { outcome: "finished"|"stopped"|"paused", step, reason }; progress RunProgress
+   */
   trainRun: "trainRun",
   /** -> { found: LeaveOneOut|null }: trains anew without each picture in turn; null when it was aborted, to go on there. Progress { picture, done, pictures, fraction } */
   trainLeaveOneOut: "trainLeaveOneOut",

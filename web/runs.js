@@ -7,6 +7,7 @@ import { Run } from "./train/store.js";
 
 /**
  * @typedef {import("./train/record.js").RunRecord & {size: number, elsewhere: boolean, broken?: false}} ListedRun   elsewhere: another tab has it
+ * @typedef {import("./train/record.js").RunRecord} RunRecord
  * @typedef {{id: string, title: string, updated: string, size: number, elsewhere: false, broken: true}} BrokenRun   it can be deleted, and
  *   nothing else
  */
@@ -88,7 +89,8 @@ export class Runs extends EventTarget {
 
   /**
    * A new run, held by this tab before there is anything of it. Where it finds no room it goes on in memory.
-   * @param {Pick<import("./train/record.js").RunRecord, "title"|"model"|"config"|"pictures"|"summary"|"secondsPerStep"|"preview"> & Partial<import("./train/record.js").RunRecord>} fields what is not the same for every new run
+   * @param {Pick<RunRecord, "title"|"model"|"config"|"pictures"|"summary"|"secondsPerStep"|"preview"> & Partial<RunRecord>} fields
+   *   what is not the same for every new run
    * @param {{dataset: Uint8Array<ArrayBuffer>, pictures: Blob[]}} contents
    * @param {AbortSignal} [signal] ends it before anything is kept
    * @returns {Promise<Run>}

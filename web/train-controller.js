@@ -33,7 +33,10 @@ export class TrainController {
   #goingOn = new GoingOn();
 
   /**
-   * @param {{addAdapter: (adapter: {name: string, file: File, content: string}) => Promise<boolean>, stopPictures: () => void, openFiles: (files: object[], role: string) => void}} host
+   * @param {object} host
+   * @param {(adapter: {name: string, file: File, content: string}) => Promise<boolean>} host.addAdapter
+   * @param {() => void} host.stopPictures
+   * @param {(files: object[], role: string) => void} host.openFiles
    */
   constructor(engine, ui, host) {
     this.#engine = engine;

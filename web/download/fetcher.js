@@ -244,7 +244,7 @@ function lookAt(bytes, { path, size }) {
   if (!/\.safetensors$/i.test(path) || bytes.length < 9) return;
   const length = Number(new DataView(bytes.buffer, bytes.byteOffset, 8).getBigUint64(0, true));
   if (bytes[8] === 0x7b && length > 1 && (size === null || length <= size - 8)) return;
-  throw refused(`What came is no .safetensors file, whatever it is called.`);
+  throw refused("What came is no .safetensors file, whatever it is called.");
 }
 
 function explained(error, url) {

@@ -41,7 +41,7 @@ addEventListener("message", (event) => {
     const open = asked.get(data.id);
     if (data.abort) open?.stop.abort();
     else if (data.more) open?.more();
-    else answer(port, asked, data);
+    else void answer(port, asked, data); // tells of its own failures
   };
 });
 

@@ -14,8 +14,8 @@ const FEW_STEPS = 5;
 /**
  * Events, each with a detail: "state"; "prepare" {done, total, what}; "step" {step}; "busy" {what, fraction};
  * "leftOut" {picture, done, pictures, fraction}; "unmeasured" {error}: the pictures could not be left out;
- * "evaluation" {evaluation}; "slow" {message}: measuring would take too long; "snapshots"; "picture" {base, step, image}; "stopped" {reason}; "trouble" {message}; "lost" {message}: what
- * of a run that is opened is gone; "failed" {error}.
+ * "evaluation" {evaluation}; "slow" {message}: measuring would take too long; "snapshots"; "picture" {base, step, image};
+ * "stopped" {reason}; "trouble" {message}; "lost" {message}: what of a run that is opened is gone; "failed" {error}.
  */
 export class Trainer extends EventTarget {
   #session;

@@ -73,7 +73,8 @@ function nearest(lost, changes) {
   for (const { target, removedNodes, nextSibling, previousSibling } of changes) {
     const index = [...removedNodes].findIndex((node) => node.contains(lost));
     if (index < 0 || !target.isConnected) continue;
-    const alike = (root) => [root, ...root.querySelectorAll(lost.localName)].filter((other) => other.localName === lost.localName && other.className === lost.className && isUsable(other));
+    const isAlike = (other) => other.localName === lost.localName && other.className === lost.className && isUsable(other);
+    const alike = (root) => [root, ...root.querySelectorAll(lost.localName)].filter(isAlike);
     const name = (element) => element.getAttribute("aria-label") ?? element.textContent;
     const again = alike(target).find((other) => name(other) === name(lost));
     if (again) return again;

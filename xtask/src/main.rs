@@ -9,6 +9,7 @@ mod memory;
 mod policy;
 mod preload;
 mod race;
+mod scripts;
 mod server;
 mod setup;
 mod shaders;
@@ -27,9 +28,10 @@ USAGE: cargo xtask COMMAND [OPTIONS]
 
   serve [--port N] [--open]   set up, build the page, serve it with the demo model
   build                       set up, build the page into dist/
-  test [--native] [--web] [--e2e] [--built] [-- ARGS]
-                              set up, run the tests: native, in headless Chromium, and the real
-                              page end to end (all three unless some are named);
+  test [--page] [--native] [--web] [--e2e] [--built] [-- ARGS]
+                              set up, run the tests: the page's scripts (types, rules, and in Node.js
+                              what needs no browser), native, in headless Chromium, and the real page
+                              end to end (all four unless some are named);
                               ARGS go to each `cargo test`, e.g. a test's name;
                               --built tests the page that lies in dist/
   test --full [-- FILTER]     SD 1.5 at full size, of random weights made on the spot: against PyTorch,
@@ -57,7 +59,7 @@ USAGE: cargo xtask COMMAND [OPTIONS]
 
 ENVIRONMENT
   LORAKEET_FUZZ_FROM   the number of the first of `fuzz`'s files (0)
-  LORAKEET_TOOLS     where trunk, wasm-bindgen and wasm-opt are kept (~/.cache/lorakeet/tools)
+  LORAKEET_TOOLS     where trunk, wasm-bindgen, wasm-opt and what checks scripts are kept (~/.cache/lorakeet/tools)
   CARGO_TARGET_DIR   build folder (target); what is built for the page lies in its folder wasm
   CHROME, CHROMEDRIVER   the browser of the tests and its driver, where they are not on PATH
 ";

@@ -2,6 +2,7 @@
 //! wasm-opt. Everything is installed once, per version, into a folder outside the checkout.
 
 use crate::shell::{Result, cargo, command, is_executable, output, root, run, say, version, which};
+use crate::version::sum;
 use crate::wasm::{self, Toolchain};
 use std::env;
 use std::path::{Path, PathBuf};
@@ -131,15 +132,19 @@ fn npm_install(dir: &Path, package: &str) -> Result<()> {
 
 /// Of this content alone, and nothing that the registry may hand out in its place.
 fn npm_pinned(dir: &Path, package: &str, version: &str, integrity: &str) -> Result<()> {
-    let npm = npm().ok_or(format!("no npm to install {package} with: install Node.js"))?;
     let wanted = format!("\"dependencies\": {{ \"{package}\": \"{version}\" }}");
     let lock = format!(
         "{{ \"lockfileVersion\": 3, \"packages\": {{ \"\": {{ {wanted} }}, \"node_modules/{package}\": \
          {{ \"version\": \"{version}\", \"integrity\": \"{integrity}\" }} }} }}\n"
     );
+    npm_ci(dir, &format!("{{ {wanted} }}\n"), &lock)
+}
+
+/// The packages of a lock file, each of the content whose hash it names.
+fn npm_ci(dir: &Path, manifest: &str, lock: &str) -> Result<()> {
+    let npm = npm().ok_or(format!("no npm to install {} with: install Node.js", dir.display()))?;
     std::fs::create_dir_all(dir).map_err(|e| format!("{}: {e}", dir.display()))?;
-    for (name, text) in [("package.json", format!("{{ {wanted} }}\n")), ("package-lock.json", lock)]
-    {
+    for (name, text) in [("package.json", manifest), ("package-lock.json", lock)] {
         let path = dir.join(name);
         std::fs::write(&path, text).map_err(|e| format!("{}: {e}", path.display()))?;
     }
@@ -168,6 +173,34 @@ pub fn axe() -> Result<Option<PathBuf>> {
     say(format!("installing axe-core {AXE} from npm into {}", dir.display()));
     npm_pinned(&dir, "axe-core", AXE, AXE_INTEGRITY)?;
     Ok(Some(script))
+}
+
+/// The oldest Node.js that checks the page's scripts: it tells modules by their text, and eslint runs.
+pub const NODE: &str = "20.19";
+
+/// Node.js, where it is new enough.
+pub fn node() -> Option<PathBuf> {
+    let node = which(&["node"])?;
+    let found = output(command(&node).arg("--version"))?;
+    (version(found.trim_start_matches('v')) >= version(NODE)).then_some(node)
+}
+
+/// The folder of the packages that check the page's scripts: those of `tests/page/package-lock.json`,
+/// each with its hash, installed earlier or now.
+pub fn script_tools() -> Result<PathBuf> {
+    let settings = |name: &str| {
+        let path = root().join("tests/page").join(name);
+        std::fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))
+    };
+    let lock = settings("package-lock.json")?;
+    let dir = tools_dir()?.join(format!("page-{:08x}", sum(lock.as_bytes())));
+    let packages = dir.join("node_modules");
+    // npm writes this when the rest is there
+    if !packages.join(".package-lock.json").is_file() {
+        say(format!("installing what checks the page's scripts from npm into {}", dir.display()));
+        npm_ci(&dir, &settings("package.json")?, &lock)?;
+    }
+    Ok(packages)
 }
 
 /// What the race is run against: onnxruntime-web, from npm. It is measured and never shipped.

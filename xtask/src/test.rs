@@ -1,15 +1,16 @@
-//! The tests: native, in the browser, and the real page end to end.
+//! The tests: of the page's scripts, native, in the browser, and the real page end to end.
 
 use crate::browser::{self, Browser};
 use crate::setup::{self, Tools};
 use crate::shell::{Result, cargo, root, run as run_command, say, target_dir};
-use crate::{build, server};
+use crate::{build, scripts, server};
 use std::path::PathBuf;
 use std::process::Command;
 
 /// Which tests to run, and what to hand on to each `cargo test`.
 #[derive(Default)]
 pub struct Options {
+    page: bool,
     native: bool,
     web: bool,
     e2e: bool,
@@ -25,6 +26,7 @@ impl Options {
         let mut options = Self::default();
         for arg in &args[..split] {
             match arg.as_str() {
+                "--page" => options.page = true,
                 "--native" => options.native = true,
                 "--web" => options.web = true,
                 "--e2e" => options.e2e = true,
@@ -36,19 +38,23 @@ impl Options {
             }
         }
         options.args = args.iter().skip(split + 1).cloned().collect();
-        if !(options.native || options.web || options.e2e || options.full) {
-            (options.native, options.web, options.e2e) = (true, true, true);
+        let Self { page, native, web, e2e, full, .. } = options;
+        if !(page || native || web || e2e || full) {
+            (options.page, options.native, options.web, options.e2e) = (true, true, true, true);
         }
         Ok(options)
     }
 
-    fn page(&self, tools: &Tools) -> Result<PathBuf> {
+    fn dist(&self, tools: &Tools) -> Result<PathBuf> {
         if self.built { Ok(root().join("dist")) } else { build::page(tools) }
     }
 }
 
 /// Runs the tests. Those that are quick to start come first, what needs a browser after them.
 pub fn run(options: &Options) -> Result<()> {
+    if options.page {
+        scripts::check()?;
+    }
     if options.native {
         say("native tests");
         let mut test = cargo();
@@ -66,7 +72,7 @@ pub fn run(options: &Options) -> Result<()> {
             in_browser("web", 3000, &tools, &browser, &options.args)?;
         }
         if options.e2e {
-            let dist = options.page(&tools)?;
+            let dist = options.dist(&tools)?;
             say("end-to-end test of the page");
             through_the_page("e2e", dist, &browser, &options.args)?;
         }
@@ -155,7 +161,7 @@ fn full_size(options: &Options, tools: &Tools, browser: &Browser) -> Result<()> 
     if !asked("page_") {
         return native.and(web);
     }
-    let dist = options.page(tools)?;
+    let dist = options.dist(tools)?;
     say("full size through the page");
     let folder = target_dir().join("full-size");
     std::fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;

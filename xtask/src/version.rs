@@ -100,7 +100,7 @@ fn list(folder: &Path, prefix: &str, files: &mut Vec<(String, usize, u32)>) -> R
 }
 
 /// FNV-1a in 32 bits (<http://www.isthe.com/chongo/tech/comp/fnv/>); the service worker has it too.
-fn sum(bytes: &[u8]) -> u32 {
+pub fn sum(bytes: &[u8]) -> u32 {
     bytes
         .iter()
         .fold(2_166_136_261, |state, &byte| (state ^ u32::from(byte)).wrapping_mul(16_777_619))
