@@ -37,13 +37,16 @@ const forced = asked.get("backend");
 /** Seconds that the engine may be silent. */
 const patience = Number(asked.get("patience")) || undefined;
 
+/** web/too-old.js has said so. */
+const tooOld = !document.querySelector("#too-old").hidden;
+
 const messages = new Messages();
 const herald = new Herald();
 new FocusKeeper();
 
 // What nobody expected is told too, and not to the console alone.
 const unexpected = (error) => {
-  if (error?.name === "AbortError") return;
+  if (error?.name === "AbortError" || tooOld) return;
   messages.error("Something went wrong in this page", `${error?.message ?? error}. What you see may not be whole; save what you need, then reload.`);
 };
 addEventListener("error", ({ error, message }) => error && unexpected(error ?? message));
@@ -85,6 +88,8 @@ const controller = new Controller(new Engine(patience), new Library(), {
 });
 
 const visits = new Visits(new VersionNotice(), () => controller.busy);
-await visits.begin();
-await controller.start(["webgpu", "cpu"].includes(forced) ? forced : null);
-visits.loaded();
+if (!tooOld) {
+  await visits.begin();
+  await controller.start(["webgpu", "cpu"].includes(forced) ? forced : null);
+  visits.loaded();
+}

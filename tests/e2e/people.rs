@@ -116,7 +116,7 @@ fn no_rule_of_accessibility_is_broken() {
     page.browser.run("document.querySelector('#inside-panel').open = true", json!([]));
     keeps_the_rules(&page, "a run is finished");
 
-    page.browser.click("#export");
+    page.press("#export");
     page.wait("the dialog", "return document.querySelector('#export-dialog').open");
     keeps_the_rules(&page, "a dialog");
     page.assert_no_console_errors();
@@ -303,5 +303,7 @@ fn a_browser_that_is_too_old_is_told() {
         );
         assert_says(said.as_str().unwrap(), &["too old", words, "Firefox"]);
         assert_eq!(page.text("#status"), "This browser is too old");
+        assert_eq!(page.messages(), "", "one word on it is enough");
+        page.screenshot("people-too-old");
     }
 }
