@@ -30,16 +30,12 @@ fn constant<B: Backend, C: CheckpointStrategy>(bias: Bias<Autodiff<B, C>>) -> Bi
     }
 }
 
-/// What the forward pass reads, and what the input's gradient does.
-fn passes<B: Backend, C: CheckpointStrategy>(
+fn kept<B: Backend, C: CheckpointStrategy>(
     packed: Packed<Autodiff<B, C>>,
-) -> (Packed<B>, Option<FloatTensor<B>>) {
+) -> Option<FloatTensor<B>> {
     match packed {
-        Packed::Absent => (Packed::Absent, None),
-        Packed::One(forward) => (Packed::One(forward.into_primitive()), None),
-        Packed::Both(forward, backward) => {
-            (Packed::One(forward.into_primitive()), Some(backward.into_primitive()))
-        }
+        Packed::Absent => None,
+        Packed::Kept(packed) => Some(packed.into_primitive()),
     }
 }
 
@@ -143,10 +139,10 @@ impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
         bias: Bias<Self>,
         shape: conv::Shape,
     ) -> Tracked<B, C> {
-        let (forward, backward) = passes(packed);
+        let packed = kept(packed);
         let [on, by] = [&x, &weight].map(|tensor| tensor.primitive().clone());
-        let y = B::kernel_conv2d(on, by, forward, constant(bias), shape);
-        convolved::<B, C>(x, weight, backward, y, shape)
+        let y = B::kernel_conv2d(on, by, packed.clone().into(), constant(bias), shape);
+        convolved::<B, C>(x, weight, packed, y, shape)
     }
 
     fn kernel_conv2d_known(
@@ -156,7 +152,7 @@ impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
         y: Tracked<B, C>,
         shape: conv::Shape,
     ) -> Tracked<B, C> {
-        convolved::<B, C>(x, weight, passes(packed).1, y.into_primitive(), shape)
+        convolved::<B, C>(x, weight, kept(packed), y.into_primitive(), shape)
     }
 
     fn kernel_conv2d_enlarged(
@@ -166,10 +162,10 @@ impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
         bias: Bias<Self>,
         shape: conv::Shape,
     ) -> Tracked<B, C> {
-        let (forward, backward) = passes(packed);
+        let packed = kept(packed);
         let [on, by] = [&x, &weight].map(|tensor| tensor.primitive().clone());
-        let y = B::kernel_conv2d_enlarged(on, by, forward, constant(bias), shape);
-        enlarged::<B, C>(x, weight, backward, y, shape)
+        let y = B::kernel_conv2d_enlarged(on, by, packed.clone().into(), constant(bias), shape);
+        enlarged::<B, C>(x, weight, packed, y, shape)
     }
 
     fn kernel_conv2d_enlarged_known(
@@ -179,7 +175,7 @@ impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
         y: Tracked<B, C>,
         shape: conv::Shape,
     ) -> Tracked<B, C> {
-        enlarged::<B, C>(x, weight, passes(packed).1, y.into_primitive(), shape)
+        enlarged::<B, C>(x, weight, kept(packed), y.into_primitive(), shape)
     }
 
     fn kernel_conv2d_blocks(
@@ -204,13 +200,9 @@ impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
         convolved_blocks::<B, C>(x, words, y.into_primitive(), shape, enlarged)
     }
 
-    fn kernel_conv2d_pack(weight: Tracked<B, C>, gradient: bool) -> Tracked<B, C> {
+    fn kernel_conv2d_pack(weight: Tracked<B, C>) -> Tracked<B, C> {
         // What is kept is a constant.
-        Tracked::<B, C>::new(B::kernel_conv2d_pack(weight.into_primitive(), gradient))
-    }
-
-    fn kernel_conv2d_turn(packed: Tracked<B, C>, size: [usize; 2]) -> Tracked<B, C> {
-        Tracked::<B, C>::new(B::kernel_conv2d_turn(packed.into_primitive(), size))
+        Tracked::<B, C>::new(B::kernel_conv2d_pack(weight.into_primitive()))
     }
 
     fn kernel_conv2d_unpack(packed: Tracked<B, C>, size: [usize; 2]) -> Tracked<B, C> {

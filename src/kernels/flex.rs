@@ -162,12 +162,8 @@ impl Kernels for Flex {
     }
 
     // One order serves all passes: what is packed is the weight as it is.
-    fn kernel_conv2d_pack(weight: FlexTensor, _: bool) -> FlexTensor {
+    fn kernel_conv2d_pack(weight: FlexTensor) -> FlexTensor {
         weight
-    }
-
-    fn kernel_conv2d_turn(packed: FlexTensor, _: [usize; 2]) -> FlexTensor {
-        packed
     }
 
     fn kernel_conv2d_unpack(packed: FlexTensor, _: [usize; 2]) -> FlexTensor {

@@ -199,26 +199,20 @@ pub fn linear_adapted<const D: usize>(
     Tensor::<2>::from_dispatch(y).reshape(dims)
 }
 
-/// A layer's constant weight in the orders in which a GPU reads it, made when first needed. It takes
-/// once or, in training, twice the weight's own memory.
+/// A layer's constant weight in the order in which a GPU reads it in a forward pass, made when first
+/// needed. It takes the weight's own memory once more.
 #[derive(Debug, Default)]
 pub struct PackedWeight {
     forward: OnceCell<Tensor<4>>,
-    gradient: OnceCell<Tensor<4>>,
 }
 
 impl PackedWeight {
-    fn of(&self, weight: &Tensor<4>, gradient: bool) -> Packed<Dispatch> {
-        let pack = |gradient| {
-            let packed = Dispatch::kernel_conv2d_pack(weight.clone().into_dispatch(), gradient);
+    fn of(&self, weight: &Tensor<4>) -> Packed<Dispatch> {
+        let pack = || {
+            let packed = Dispatch::kernel_conv2d_pack(weight.clone().into_dispatch());
             Tensor::from_dispatch(packed)
         };
-        let forward = self.forward.get_or_init(|| pack(false)).clone().into_dispatch();
-        if !gradient {
-            return Packed::One(forward);
-        }
-        let gradient = self.gradient.get_or_init(|| pack(true)).clone();
-        Packed::Both(forward, gradient.into_dispatch())
+        Packed::Kept(self.forward.get_or_init(pack).clone().into_dispatch())
     }
 }
 
@@ -235,9 +229,7 @@ pub fn conv2d(
 ) -> Tensor<4> {
     let shape = conv_shape(&x, weight.dims(), stride, padding);
     let packed = match packed {
-        Some(packed) if !on_cpu(&x) && shape.kernel == [3, 3] => {
-            packed.of(&weight, x.is_autodiff())
-        }
+        Some(packed) if !on_cpu(&x) && shape.kernel == [3, 3] => packed.of(&weight),
         _ => Packed::Absent,
     };
     convolve(x, weight, packed, bias, shape)
@@ -272,7 +264,7 @@ pub fn conv2d_enlarged(
     bias: Option<Tensor<1>>,
 ) -> Tensor<4> {
     let packed = match packed {
-        Some(packed) if !on_cpu(&x) => packed.of(&weight, x.is_autodiff()),
+        Some(packed) if !on_cpu(&x) => packed.of(&weight),
         _ => Packed::Absent,
     };
     let output = weight.dims()[0];

@@ -16,15 +16,20 @@ pub enum Bias<B: Backend> {
     Each(FloatTensor<B>),
 }
 
-/// A convolution's weight in the order in which the GPU reads it, where it was kept.
+/// A convolution's weight in the order in which the GPU reads it in a forward pass, where it was kept.
+/// The order for the input's gradient is made for each use: kept, it would double the weights' memory.
 #[derive(Debug, ExtensionType)]
 pub enum Packed<B: Backend> {
     /// It was not, or the backend has no use for it.
     Absent,
-    /// For the pass that is asked for.
-    One(FloatTensor<B>),
-    /// For the forward pass and for the input's gradient.
-    Both(FloatTensor<B>, FloatTensor<B>),
+    /// As it was packed.
+    Kept(FloatTensor<B>),
+}
+
+impl<B: Backend> From<Option<FloatTensor<B>>> for Packed<B> {
+    fn from(packed: Option<FloatTensor<B>>) -> Self {
+        packed.map_or(Self::Absent, Self::Kept)
+    }
 }
 
 /// What a backend with kernels can do. All tensors are f32; the functions of [`super`] see to that.
@@ -135,13 +140,8 @@ pub trait Kernels: Backend {
         shape: conv::Shape,
     ) -> FloatTensor<Self>;
 
-    /// The weight `[out, in, kh, kw]` in the backend's own order, for the forward pass or for the
-    /// input's gradient.
-    fn kernel_conv2d_pack(weight: FloatTensor<Self>, gradient: bool) -> FloatTensor<Self>;
-
-    /// The other order of a weight `[out, in]` of size 3 x 3 in halves, packed for the forward pass:
-    /// that for the gradient.
-    fn kernel_conv2d_turn(packed: FloatTensor<Self>, size: [usize; 2]) -> FloatTensor<Self>;
+    /// The weight `[out, in, kh, kw]` in the backend's own order for the forward pass.
+    fn kernel_conv2d_pack(weight: FloatTensor<Self>) -> FloatTensor<Self>;
 
     /// A weight `[out, in, 3, 3]` in f32 from halves that are packed for the forward pass.
     fn kernel_conv2d_unpack(packed: FloatTensor<Self>, size: [usize; 2]) -> FloatTensor<Self>;

@@ -9,7 +9,7 @@ use burn::backend::tensor::{FloatTensor, IntTensor};
 
 use super::cpu::norm::Groups;
 use super::cpu::{attention, conv};
-use super::ops::{Kernels, Packed};
+use super::ops::Kernels;
 
 pub(super) type Tracked<B, C> = FloatTensor<Autodiff<B, C>>;
 
@@ -110,10 +110,7 @@ step!(ConvStep, 2, |g, (x, weight, packed, shape) => (
     Option<FloatTensor<B>>,
     conv::Shape
 )| [
-    {
-        let packed = packed.map_or(Packed::Absent, Packed::One);
-        B::kernel_conv2d_input_gradient(g.clone(), weight.clone(), packed, shape)
-    },
+    B::kernel_conv2d_input_gradient(g.clone(), weight.clone(), packed.into(), shape),
     B::kernel_conv2d_weight_gradient(there(x), weight, g, shape),
 ]);
 
@@ -122,10 +119,7 @@ step!(ConvEnlargedStep, 1, |g, (weight, packed, shape) => (
     Option<FloatTensor<B>>,
     conv::Shape
 )| [
-    {
-        let packed = packed.map_or(Packed::Absent, Packed::One);
-        B::kernel_sum_blocks(B::kernel_conv2d_input_gradient(g, weight, packed, shape))
-    }
+    B::kernel_sum_blocks(B::kernel_conv2d_input_gradient(g, weight, packed.into(), shape))
 ]);
 
 step!(ConvBlocksStep, 1, |g, (words, shape, enlarged) => (IntTensor<B>, conv::Shape, bool)| [

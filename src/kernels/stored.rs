@@ -1,7 +1,5 @@
 //! Constant weights that take less memory than f32 does, and the operations on them.
 
-use std::cell::OnceCell;
-
 use burn::backend::Dispatch;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
@@ -33,24 +31,21 @@ pub fn widen<const D: usize>(weight: Tensor<D>) -> Tensor<D> {
     weight.cast(DType::F32)
 }
 
-/// The weight of a convolution of size 3 x 3 in halves, in the order in which a GPU reads it, and in
-/// that alone. For training there is a second one in the order of the gradient, made when first
-/// needed.
+/// The weight of a convolution of size 3 x 3 in halves, in the order in which a GPU reads it in a forward
+/// pass, and in that alone.
 #[derive(Debug)]
 pub struct PackedHalves {
     /// Channels that go out, and that come in.
     size: [usize; 2],
     forward: Tensor<4>,
-    gradient: OnceCell<Tensor<4>>,
 }
 
 impl PackedHalves {
     /// Of `weight [out, in, 3, 3]` in halves.
     pub fn new(weight: Tensor<4>) -> Self {
         let [output, input, ..] = weight.dims();
-        let forward = Dispatch::kernel_conv2d_pack(weight.into_dispatch(), false);
-        let forward = Tensor::from_dispatch(forward);
-        Self { size: [output, input], forward, gradient: OnceCell::new() }
+        let forward = Dispatch::kernel_conv2d_pack(weight.into_dispatch());
+        Self { size: [output, input], forward: Tensor::from_dispatch(forward) }
     }
 
     /// `[out, in, 3, 3]` in f32.
@@ -59,16 +54,8 @@ impl PackedHalves {
         Tensor::from_dispatch(Dispatch::kernel_conv2d_unpack(packed, self.size))
     }
 
-    fn packed(&self, gradient: bool) -> Packed<Dispatch> {
-        let forward = self.forward.clone().into_dispatch();
-        if !gradient {
-            return Packed::One(forward);
-        }
-        let turn = || {
-            let packed = self.forward.clone().into_dispatch();
-            Tensor::from_dispatch(Dispatch::kernel_conv2d_turn(packed, self.size))
-        };
-        Packed::Both(forward, self.gradient.get_or_init(turn).clone().into_dispatch())
+    fn packed(&self) -> Packed<Dispatch> {
+        Packed::Kept(self.forward.clone().into_dispatch())
     }
 }
 
@@ -82,8 +69,7 @@ pub fn conv2d_halves(
 ) -> Tensor<4> {
     let [output, input] = weight.size;
     let shape = conv_shape(&x, [output, input, 3, 3], stride, padding);
-    let packed = weight.packed(x.is_autodiff());
-    super::convolve(x, weight.forward.clone(), packed, bias, shape)
+    super::convolve(x, weight.forward.clone(), weight.packed(), bias, shape)
 }
 
 /// As [`conv2d_enlarged`](super::conv2d_enlarged), with a weight in halves.
@@ -92,8 +78,7 @@ pub fn conv2d_enlarged_halves(
     weight: &PackedHalves,
     bias: Option<Tensor<1>>,
 ) -> Tensor<4> {
-    let packed = weight.packed(x.is_autodiff());
-    enlarged(x, weight.forward.clone(), packed, bias, weight.size[0])
+    enlarged(x, weight.forward.clone(), weight.packed(), bias, weight.size[0])
 }
 
 /// A weight `[out, in]` or `[out, in, kh, kw]` in 8-bit blocks: a little more than a quarter of f32's

@@ -117,7 +117,7 @@ impl Kernels for Cube {
         }
         let packed = match packed {
             Packed::Absent => pack(&into_contiguous(weight), false),
-            Packed::One(packed) | Packed::Both(packed, _) => packed,
+            Packed::Kept(packed) => packed,
         };
         convolve(Mode::Forward, &x, &packed, bias.as_ref(), shape)
     }
@@ -158,12 +158,8 @@ impl Kernels for Cube {
         convolve(Mode::Gradient, &g, &turn(&words, size), None, shape)
     }
 
-    fn kernel_conv2d_pack(weight: CubeTensor, gradient: bool) -> CubeTensor {
-        pack(&into_contiguous(weight), gradient)
-    }
-
-    fn kernel_conv2d_turn(packed: CubeTensor, size: [usize; 2]) -> CubeTensor {
-        turn(&packed, size)
+    fn kernel_conv2d_pack(weight: CubeTensor) -> CubeTensor {
+        pack(&into_contiguous(weight), false)
     }
 
     fn kernel_conv2d_unpack(packed: CubeTensor, size: [usize; 2]) -> CubeTensor {
@@ -186,8 +182,10 @@ impl Kernels for Cube {
             return Self::conv2d_x_backward(x, whole(weight), g, conv_options(shape));
         }
         let packed = match packed {
-            Packed::Absent => pack(&into_contiguous(weight), true),
-            Packed::One(packed) | Packed::Both(_, packed) => packed,
+            Packed::Kept(halves) if halves.dtype == DType::F16 => {
+                turn(&halves, [shape.output, shape.input])
+            }
+            _ => pack(&into_contiguous(weight), true),
         };
         convolve(Mode::Gradient, &g, &packed, None, shape)
     }
@@ -202,7 +200,7 @@ impl Kernels for Cube {
         let (x, bias) = (into_contiguous(x), self::bias(bias));
         let packed = match packed {
             Packed::Absent => pack(&into_contiguous(weight), false),
-            Packed::One(packed) | Packed::Both(packed, _) => packed,
+            Packed::Kept(packed) => packed,
         };
         convolve(Mode::Upsample, &x, &packed, bias.as_ref(), shape)
     }

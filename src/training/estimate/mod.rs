@@ -74,9 +74,6 @@ pub struct Unet<'a> {
 pub struct Total {
     /// Parameters, their gradient and averages, on host and device.
     pub adapter: u64,
-    /// Frozen convolutions in the order of the gradient, which a GPU keeps beside that of the forward
-    /// pass from the first step on.
-    pub orders: u64,
     /// Of passes.
     pub passes: Needs,
     /// Of an evaluation's forward pass.
@@ -89,9 +86,7 @@ impl Total {
     /// All of it, with blocks run twice or not.
     pub fn bytes(&self, checkpointed: bool) -> u64 {
         let Needs { whole, by_blocks, .. } = self.passes;
-        self.adapter
-            + self.orders
-            + self.evaluation.max(if checkpointed { by_blocks } else { whole })
+        self.adapter + self.evaluation.max(if checkpointed { by_blocks } else { whole })
     }
 }
 
@@ -131,21 +126,10 @@ impl<'a> Unet<'a> {
         let each = 4 * parameters as u64;
         Ok(Total {
             adapter: 6 * each,
-            orders: self.orders(),
             passes,
             evaluation: needs(config.batch.max(EVALUATED)).forward,
             buffer: passes.buffer.max(each),
         })
-    }
-
-    fn orders(&self) -> u64 {
-        let Means { kernels, cpu, narrow } = self.means;
-        if cpu || !kernels {
-            return 0;
-        }
-        let convolutions = self.layers.iter().filter(|layer| layer.shape.get(2) == Some(&3));
-        let numbers: u64 = convolutions.map(Layer::numbers).sum();
-        numbers * if narrow { 2 } else { 4 }
     }
 
     /// The same of square pictures of the settings' size.
