@@ -30,6 +30,8 @@ mod people;
 mod policy;
 #[path = "e2e/promise.rs"]
 mod promise;
+#[path = "e2e/reference.rs"]
+mod reference;
 #[path = "e2e/runs.rs"]
 mod runs;
 #[path = "e2e/site.rs"]
@@ -48,23 +50,10 @@ mod weak;
 mod webdriver;
 
 use page::{Page, Picture, assert_says};
+use reference::{PROMPT, SEED, ask_for_reference_run, assert_reference};
 use serde_json::json;
 
-/// A run that PyTorch and diffusers made too (`tests/fixtures/demo-model/recipe/reference.py`).
-const PROMPT: &str = "smiling face with sunglasses";
-const SEED: u32 = 11;
-
 const RANGE: &str = ".card .strength input[type=range]";
-
-fn reference(run: &str) -> Picture {
-    Picture::read(&files::here(&format!("tests/fixtures/demo-model/reference/{run}.png")))
-}
-
-/// 3 levels at the worst pixel: sums in another order, then 20 steps and rounding to 255 levels.
-#[track_caller]
-fn assert_reference(picture: &Picture, run: &str) {
-    picture.assert_close(&reference(run), 3, 0.2, run);
-}
 
 /// Opens the page and asks for the reference run.
 #[track_caller]
@@ -74,15 +63,6 @@ fn open(test: &str, query: &str) -> Page {
     page.step("the page is open and has loaded the demo model");
     ask_for_reference_run(&page);
     page
-}
-
-#[track_caller]
-fn ask_for_reference_run(page: &Page) {
-    page.set("#prompt", PROMPT);
-    page.set("#seed", SEED);
-    page.set("#scheduler", "ddim");
-    page.set("#steps", 20);
-    page.set("#guidance", 4);
 }
 
 #[track_caller]

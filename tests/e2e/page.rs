@@ -31,9 +31,20 @@ pub struct Picture {
 impl Page {
     /// A browser without a page.
     pub fn new(test: &str) -> Self {
-        let capabilities = std::fs::read_to_string(variable("LORAKEET_WEBDRIVER_JSON")).unwrap();
-        let capabilities = serde_json::from_str(&capabilities).expect("capabilities are JSON");
-        let browser = Browser::start(&variable("CHROMEDRIVER"), capabilities);
+        Self::within(test, Browser::start(&variable("CHROMEDRIVER"), capabilities()))
+    }
+
+    /// The same with a profile that stays when the browser has gone.
+    #[allow(dead_code, reason = "tests/long.rs kills browsers, the others don't")]
+    pub fn with_profile(test: &str, profile: &Path) -> Self {
+        let mut capabilities = capabilities();
+        let arguments = capabilities["goog:chromeOptions"]["args"].as_array_mut().unwrap();
+        arguments.push(json!(format!("--user-data-dir={}", profile.display())));
+        Self::within(test, Browser::start(&variable("CHROMEDRIVER"), capabilities))
+    }
+
+    /// A browser that has been started.
+    pub fn within(test: &str, browser: Browser) -> Self {
         let folder = std::env::temp_dir().join(format!("lorakeet-{test}-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         Self { browser, folder, patience: PATIENCE, began: Instant::now() }
@@ -424,6 +435,12 @@ pub fn assert_says(message: &str, parts: &[&str]) {
     for part in parts {
         assert!(message.contains(part), "the message lacks {part:?}: {message}");
     }
+}
+
+/// Of Chromium, as the other browser tests have it.
+fn capabilities() -> Value {
+    let text = std::fs::read_to_string(variable("LORAKEET_WEBDRIVER_JSON")).unwrap();
+    serde_json::from_str(&text).expect("capabilities are JSON")
 }
 
 fn variable(name: &str) -> String {

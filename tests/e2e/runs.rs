@@ -53,22 +53,6 @@ fn record(page: &Page) -> Value {
     )
 }
 
-/// The demo's pictures, and a run of so many steps that nothing but training takes time of.
-#[track_caller]
-fn set_up_a_run(page: &Page, steps: u32, snapshots: u32) {
-    page.browser.click("[data-testid=tab-train]");
-    page.browser.click("[data-testid=demo-pictures]");
-    page.wait("eight pictures", "return document.body.dataset.pictures === '8'");
-    page.press("[data-testid=preset-quick]");
-    page.set_training(&[
-        ("steps", steps),
-        ("batch", 1),
-        ("snapshotEvery", snapshots),
-        ("evaluateEvery", 0),
-        ("previewEvery", 0),
-    ]);
-}
-
 /// At every call of the disk, one after another; see `run_faults.js`.
 #[test]
 #[ignore = "needs the built page: cargo xtask test --e2e"]
@@ -146,7 +130,7 @@ fn a_run_goes_from_state_to_state_as_charted() {
 fn pictures_and_captions_are_there_after_a_reload() {
     let page = Page::new("draft");
     page.open("?backend=cpu");
-    set_up_a_run(&page, 6, 0);
+    page.set_up_a_run(6, 0);
     page.set(".picture textarea", "my own words");
     page.press(".picture .role");
     let before = page.captions();
@@ -199,7 +183,7 @@ fn pictures_and_captions_are_there_after_a_reload() {
 fn a_full_disk_leaves_the_state_before() {
     let page = Page::new("full-disk");
     page.open("?backend=cpu");
-    set_up_a_run(&page, 400, 0);
+    page.set_up_a_run(400, 0);
     page.start_training();
     page.wait_for_step(4);
     page.browser.click("#train-pause");
@@ -265,7 +249,7 @@ fn a_full_disk_leaves_the_state_before() {
 fn a_run_that_another_tab_has_is_not_deleted() {
     let page = Page::new("runs-tabs");
     page.open("?backend=cpu");
-    set_up_a_run(&page, 400, 0);
+    page.set_up_a_run(400, 0);
     page.start_training();
     page.wait_for_step(2);
     page.browser.click("#train-pause");
@@ -329,7 +313,7 @@ fn a_run_that_another_tab_has_is_not_deleted() {
 fn broken_runs_are_listed_and_older_ones_open() {
     let page = Page::new("runs-old");
     page.open("?backend=cpu");
-    set_up_a_run(&page, 6, 2);
+    page.set_up_a_run(6, 2);
     page.start_training();
     page.wait_for_training("finished");
     page.browser.click("#train-new");
@@ -411,7 +395,7 @@ fn broken_runs_are_listed_and_older_ones_open() {
 fn cancel_works_to_the_end_of_preparing() {
     let page = Page::new("runs-cancel");
     page.open("?backend=cpu");
-    set_up_a_run(&page, 400, 0);
+    page.set_up_a_run(400, 0);
     page.browser.run(
         "const write = FileSystemFileHandle.prototype.createWritable;
          FileSystemFileHandle.prototype.createWritable = async function (...words) {

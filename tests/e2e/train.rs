@@ -61,6 +61,22 @@ impl Page {
         }
     }
 
+    /// The demo's pictures, and a run of so many steps that nothing but training takes time of.
+    #[track_caller]
+    pub fn set_up_a_run(&self, steps: u32, snapshots: u32) {
+        self.browser.click("[data-testid=tab-train]");
+        self.browser.click("[data-testid=demo-pictures]");
+        self.wait("eight pictures", "return document.body.dataset.pictures === '8'");
+        self.press("[data-testid=preset-quick]");
+        self.set_training(&[
+            ("steps", steps),
+            ("batch", 1),
+            ("snapshotEvery", snapshots),
+            ("evaluateEvery", 0),
+            ("previewEvery", 0),
+        ]);
+    }
+
     /// Waits until Start can be pressed, and presses it.
     #[track_caller]
     pub fn start_training(&self) {

@@ -1,11 +1,12 @@
-//! A small WebDriver client: the few commands that the test needs, over a socket to ChromeDriver.
+//! A small WebDriver client: the few commands that the tests need, over a socket to a browser's driver, which
+//! is ChromeDriver but in one test.
 //! Protocol: <https://www.w3.org/TR/webdriver2/>; `goog/cdp` is ChromeDriver's door to the DevTools
 //! protocol, <https://chromedevtools.github.io/devtools-protocol/>.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -24,15 +25,44 @@ pub struct Browser {
     port: u16,
     session: String,
     /// ChromeDriver must not write into a closed pipe.
-    _output: BufReader<ChildStdout>,
+    _output: Option<BufReader<ChildStdout>>,
 }
 
 impl Browser {
     /// Starts the driver and a browser with these capabilities.
     pub fn start(driver: &str, mut capabilities: Value) -> Self {
         let (driver, port, output) = listening(driver);
-        let mut browser = Self { driver, port, session: String::new(), _output: output };
         capabilities["goog:loggingPrefs"] = json!({ "browser": "ALL" });
+        Self::session(driver, port, Some(output), capabilities)
+    }
+
+    /// The same of another browser by its own driver, which takes `--port` and, unlike ChromeDriver, may say
+    /// nothing of it.
+    #[allow(dead_code, reason = "tests/long.rs has other browsers, the others don't")]
+    pub fn start_other(driver: &str, capabilities: Value) -> Self {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr());
+        let port = free.expect("a port is free").port();
+        let process = Command::new(driver)
+            .arg(format!("--port={port}"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{driver} can't be started: {error}"));
+        let start = Instant::now();
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(start.elapsed() < Duration::from_secs(60), "{driver} doesn't listen");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Self::session(process, port, None, capabilities)
+    }
+
+    fn session(
+        driver: Child,
+        port: u16,
+        output: Option<BufReader<ChildStdout>>,
+        capabilities: Value,
+    ) -> Self {
+        let mut browser = Self { driver, port, session: String::new(), _output: output };
         let capabilities = json!({ "capabilities": { "alwaysMatch": capabilities } });
         let answer = browser.must("POST", "/session", capabilities);
         let session = answer["sessionId"].as_str().expect("a session has an id");
@@ -147,7 +177,7 @@ impl Browser {
 
     /// One HTTP request; the `value` of the answer.
     fn request(&self, method: &str, path: &str, body: &Value) -> Result<Value, String> {
-        let broken = |error: std::io::Error| format!("ChromeDriver: {error}");
+        let broken = |error: std::io::Error| format!("the driver: {error}");
         let body = if method == "POST" { body.to_string() } else { String::new() };
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).map_err(broken)?;
         stream.set_read_timeout(Some(COMMAND_LIMIT)).map_err(broken)?;

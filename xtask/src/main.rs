@@ -6,6 +6,7 @@ mod browser;
 mod build;
 mod cost;
 mod memory;
+mod others;
 mod policy;
 mod preload;
 mod race;
@@ -38,6 +39,11 @@ USAGE: cargo xtask COMMAND [OPTIONS]
                               and through the real page, which fills the table in docs/full-size.md;
                               10 GB of memory, 9 GB of the disk, an hour on a software GPU; FILTER is
                               part of a name: `native`, `web_cpu`, `page_cpu_sizes`, `training`
+  test [--kill] [--soak]      a hundred deaths of the tab or the browser while it draws and trains
+                              (LORAKEET_KILLS, LORAKEET_KILL_SEED); 500 pictures and 2,000 steps in
+                              one tab (LORAKEET_SOAK_PICTURES, LORAKEET_SOAK_STEPS)
+  test --browsers             the page in Firefox and in WebKit: draw, adapter, slider, training, export;
+                              installs Debian's firefox-esr, webkit2gtk-driver and xvfb where it may
   bench [--native] [--web] [--race] [--cost] [--release] [--built] [-- FILTER]
                               set up, print benchmarks: native, in headless Chromium on the CPU
                               backend and on WebGPU, and a race against onnxruntime-web there (these

@@ -48,6 +48,9 @@ pub fn page() -> Result<Tools> {
     })
 }
 
+/// Of Firefox's driver, on crates.io.
+const GECKODRIVER: &str = "0.36.0";
+
 /// The folder that tools are installed into.
 fn tools_dir() -> Result<PathBuf> {
     if let Some(dir) = env::var_os("LORAKEET_TOOLS") {
@@ -87,6 +90,19 @@ fn cargo_tool(package: &str, program: &str, wanted: &str, locked: bool) -> Resul
         return Ok(installed);
     }
     Err(format!("{} was installed and is not {program} {wanted}", installed.display()))
+}
+
+/// Firefox's driver, from crates.io where it isn't on PATH and may be installed.
+pub fn geckodriver(install: bool) -> Result<Option<PathBuf>> {
+    let there = which(&["geckodriver"]).or_else(|| {
+        let bin = tools_dir().ok()?.join(format!("geckodriver-{GECKODRIVER}")).join("bin");
+        Some(bin.join(format!("geckodriver{}", env::consts::EXE_SUFFIX)))
+            .filter(|it| is_executable(it))
+    });
+    match there {
+        None if install => cargo_tool("geckodriver", "geckodriver", GECKODRIVER, true).map(Some),
+        there => Ok(there),
+    }
 }
 
 /// The wasm-opt that Trunk.toml names: installed earlier, on PATH, or from npm's `binaryen` (which

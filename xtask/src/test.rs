@@ -1,6 +1,7 @@
 //! The tests: of the page's scripts, native, in the browser, and the real page end to end.
 
 use crate::browser::{self, Browser};
+use crate::others::{self, Others};
 use crate::setup::{self, Tools};
 use crate::shell::{Result, cargo, root, run as run_command, say, target_dir};
 use crate::{build, scripts, server};
@@ -15,6 +16,9 @@ pub struct Options {
     web: bool,
     e2e: bool,
     full: bool,
+    /// Tests of `tests/long.rs` that are asked for.
+    long: Vec<&'static str>,
+    browsers: bool,
     /// The page as it lies in dist/.
     built: bool,
     args: Vec<String>,
@@ -31,6 +35,9 @@ impl Options {
                 "--web" => options.web = true,
                 "--e2e" => options.e2e = true,
                 "--full" => options.full = true,
+                "--kill" => options.long.push("kill"),
+                "--soak" => options.long.push("soak"),
+                "--browsers" => options.browsers = true,
                 "--built" => options.built = true,
                 other => {
                     return Err(format!("test: unknown option `{other}`; see cargo xtask --help"));
@@ -38,8 +45,9 @@ impl Options {
             }
         }
         options.args = args.iter().skip(split + 1).cloned().collect();
-        let Self { page, native, web, e2e, full, .. } = options;
-        if !(page || native || web || e2e || full) {
+        let Self { page, native, web, e2e, full, browsers, .. } = options;
+        let some = page || native || web || e2e || full || browsers;
+        if !some && options.long.is_empty() {
             (options.page, options.native, options.web, options.e2e) = (true, true, true, true);
         }
         Ok(options)
@@ -63,7 +71,8 @@ pub fn run(options: &Options) -> Result<()> {
             test
         })?;
     }
-    if options.web || options.e2e || options.full {
+    let through = options.e2e || options.browsers || !options.long.is_empty();
+    if options.web || options.full || through {
         let tools = setup::page()?;
         let browser = browser::find_or_install()?;
         if options.web {
@@ -74,10 +83,20 @@ pub fn run(options: &Options) -> Result<()> {
         if options.e2e {
             let dist = options.dist(&tools)?;
             say("end-to-end test of the page");
-            through_the_page("e2e", dist, &browser, &options.args)?;
+            through_the_page("e2e", dist, &browser, &options.args, None)?;
+        }
+        if options.browsers {
+            let found = others::find(true)?;
+            let dist = options.dist(&tools)?;
+            other_browsers(&found, dist, &browser)?;
         }
         if options.full {
             full_size(options, &tools, &browser)?;
+        }
+        for what in &options.long {
+            say(format!("through the page, for long: {what}"));
+            let args = [vec![(*what).to_string()], options.args.clone()].concat();
+            through_the_page("long", options.dist(&tools)?, &browser, &args, None)?;
         }
     }
     say("all these tests passed");
@@ -117,7 +136,13 @@ pub fn in_browser_command(
 
 /// A file of `tests` that drives the built page. It is told where everything is by these variables, and
 /// is ignored in a plain `cargo test`, which has no page to offer.
-fn through_the_page(name: &str, dist: PathBuf, browser: &Browser, args: &[String]) -> Result<()> {
+fn through_the_page(
+    name: &str,
+    dist: PathBuf,
+    browser: &Browser,
+    args: &[String],
+    others: Option<&Others>,
+) -> Result<()> {
     let url = server::spawn(server::Site::new(dist))?;
     let axe = setup::axe()?.unwrap_or_default();
     let mut test = cargo();
@@ -131,7 +156,23 @@ fn through_the_page(name: &str, dist: PathBuf, browser: &Browser, args: &[String
         .env("LORAKEET_FULL_SIZE", target_dir().join("full-size"))
         .env("LORAKEET_AXE", axe)
         .env("CHROMEDRIVER", &browser.driver);
+    if let Some(others) = others {
+        test.envs(others.variables.iter().map(|(name, value)| (name, value)));
+        test.envs(others.display().map(|display| ("DISPLAY", display)));
+    }
     run_command(test)
+}
+
+/// The page in the browsers that were found; a word where there are none.
+fn other_browsers(found: &Others, dist: PathBuf, browser: &Browser) -> Result<()> {
+    if found.tests.is_empty() {
+        say("no other browser: the page was tested in Chromium alone");
+        return Ok(());
+    }
+    say(format!("the page in other browsers: {}", found.tests.join(", ")));
+    let names = found.tests.iter().map(|test| format!("browsers_{test}"));
+    let args: Vec<String> = std::iter::once("--".into()).chain(names).collect();
+    through_the_page("long", dist, browser, &args, Some(found))
 }
 
 /// SD 1.5 at full size, of random weights: against PyTorch, natively and in the browser, and through
@@ -165,7 +206,7 @@ fn full_size(options: &Options, tools: &Tools, browser: &Browser) -> Result<()> 
     say("full size through the page");
     let folder = target_dir().join("full-size");
     std::fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
-    through_the_page("full", dist, browser, args).and(native).and(web)
+    through_the_page("full", dist, browser, args, None).and(native).and(web)
 }
 
 /// `webdriver.json` with the browser that was found, as a file in the target folder.
@@ -221,5 +262,7 @@ pub fn ci() -> Result<()> {
     } else {
         say("the page's compiler comes without clippy: skipped for wasm");
     }
-    run(&Options::parse(&[])?)
+    run(&Options::parse(&[])?)?;
+    let found = others::find(false)?;
+    other_browsers(&found, root().join("dist"), &browser::find_or_install()?)
 }
