@@ -184,3 +184,9 @@ fn page_webgpu_adapter_of_264_modules() {
 fn page_webgpu_training_step() {
     training::one_step("webgpu");
 }
+
+#[test]
+#[ignore = "of full size: cargo xtask test --full"]
+fn page_webgpu_with_less_memory() {
+    less_memory("webgpu");
+}
