@@ -326,6 +326,53 @@ fn a_vae_and_a_text_encoder_may_come_in_files_of_their_own() {
     }
 }
 
+/// Its makers give TAESD away as two files, whose layers have numbers for names.
+#[test]
+fn taesd_comes_as_one_file_or_as_two() {
+    let cases: serde_json::Value =
+        serde_json::from_str(include_str!("fixtures/models/cases.json")).unwrap();
+    let weights: BTreeMap<String, Vec<usize>> =
+        serde_json::from_value(cases["cases"]["vae.tiny"]["weights"].clone()).unwrap();
+    let shapes: Shapes = weights.into_iter().map(|(name, shape)| (name, (shape, 0.5))).collect();
+    let half = |part: &str, first: usize| -> Shapes {
+        let layers =
+            |name: &str| name.strip_prefix(part)?.strip_prefix(".layers.").map(String::from);
+        let own = |(name, value): (&String, &(Vec<usize>, f32))| {
+            let name = layers(name)?;
+            let (layer, rest) = name.split_once('.').unwrap();
+            Some((format!("{}.{rest}", layer.parse::<usize>().unwrap() + first), value.clone()))
+        };
+        shapes.iter().filter_map(own).collect()
+    };
+    let (encoder, decoder) = (half("encoder", 0), half("decoder", 1));
+    assert!(encoder.contains_key("0.weight") && decoder.contains_key("3.conv.4.bias"));
+
+    let whole = file("whole.safetensors", &sd1(), &[]);
+    let one = file("diffusion_pytorch_model.safetensors", &shapes, &[]);
+    let expected = open(vec![whole.clone(), one.clone()]);
+    let first = file("taesd_encoder.safetensors", &encoder, &[]);
+    let second = file("taesd_decoder.safetensors", &decoder, &[]);
+    for pair in [[first.clone(), second.clone()], [second.clone(), first.clone()]] {
+        let opened = open([vec![whole.clone()], pair.to_vec()].concat());
+        assert_eq!(opened.vae.config, expected.vae.config);
+        assert!(opened.vae.tensors.keys().eq(expected.vae.tensors.keys()));
+        let from = |name: &str| opened.sources[opened.vae.tensors[name].source].name();
+        assert_eq!(from("encoder.layers.0.weight"), "taesd_encoder.safetensors");
+        assert_eq!(from("decoder.layers.0.weight"), "taesd_decoder.safetensors");
+        assert!(opened.family.notes[0].contains("taesd_encoder.safetensors"));
+    }
+    let again = file("another.safetensors", &encoder, &[]);
+    for (files, problem) in [
+        (vec![first.clone()], "taesd_encoder.safetensors: is TAESD's encoder alone"),
+        (vec![second.clone()], "taesd_decoder.safetensors: is TAESD's decoder alone"),
+        (vec![first.clone(), again], "another.safetensors: is a VAE as taesd_encoder"),
+        (vec![first, second, one], "diffusion_pytorch_model.safetensors: is a VAE as taesd_enc"),
+    ] {
+        let error = message(Checkpoint::open([vec![whole.clone()], files].concat()));
+        assert!(error.starts_with(problem), "{error}");
+    }
+}
+
 #[test]
 fn a_unet_alone_opens_in_each_naming_with_the_other_parts() {
     let tables = sd15::small(50);

@@ -14,6 +14,8 @@ const KINDS = [
   ["unet", /^(diffusion_model\.)?input_blocks\.0\.0\.|^down_blocks\.0\.resnets\.0\.time_emb_proj\./],
   ["text encoder", /(^|\.)embeddings\.token_embedding\.|^(.*\.)?transformer\.resblocks\.0\./],
   ["vae", /^(first_stage_model\.|vae\.)?(encoder|decoder)\.(conv_in|layers)\./],
+  // TAESD's halves in files of their own: layers by number
+  ["vae", /^[01]\.weight$/],
 ];
 
 /**

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::ldm::head_number;
+use super::vae::TinyHalf;
 
 /// What the names in a safetensors file say it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +71,9 @@ pub fn file_kind<'a>(keys: impl IntoIterator<Item = &'a str>) -> FileKind {
         && any(&["coder.conv_in.", "coder.layers."])
     {
         return FileKind::Part("a VAE");
+    }
+    if let Some(half) = TinyHalf::of(keys.iter().copied()) {
+        return FileKind::Part(half.label());
     }
     if any(&["emb_params", "string_to_param", "<"]) || keys == ["clip_g", "clip_l"] {
         return FileKind::Embedding;

@@ -34,6 +34,56 @@ pub fn to_diffusers(key: &str, levels: usize) -> Option<String> {
     Some(format!("{part}.{path}.{parameter}"))
 }
 
+/// A half of TAESD in a file of its own, in the names of its makers: a sequence of layers by number.
+/// Source: madebyollin/taesd, `taesd.py`, and diffusers `convert_tiny_autoencoder_to_diffusers`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TinyHalf {
+    /// `taesd_encoder.safetensors`.
+    Encoder,
+    /// `taesd_decoder.safetensors`.
+    Decoder,
+}
+
+impl TinyHalf {
+    /// The half that has these names, and nothing else.
+    pub fn of<'a>(keys: impl IntoIterator<Item = &'a str>) -> Option<Self> {
+        let (mut first, mut second) = (false, false);
+        for key in keys {
+            let (layer, rest) = head_number(key)?;
+            let (path, parameter) = rest.rsplit_once('.').unwrap_or(("", rest));
+            let block = path.strip_prefix("conv.").is_some_and(|at| at.parse::<usize>().is_ok());
+            if !matches!(parameter, "weight" | "bias") || !(block || matches!(path, "" | "skip")) {
+                return None;
+            }
+            first |= layer == 0;
+            second |= key == "1.weight";
+        }
+        match (first, second) {
+            (true, false) => Some(Self::Encoder),
+            // The decoder's first layer has no numbers: it limits the latents.
+            (false, true) => Some(Self::Decoder),
+            _ => None,
+        }
+    }
+
+    /// diffusers' name of a tensor; its decoder doesn't count that first layer.
+    pub fn to_diffusers(self, key: &str) -> Option<String> {
+        let (layer, rest) = head_number(key)?;
+        Some(match self {
+            Self::Encoder => format!("encoder.layers.{layer}.{rest}"),
+            Self::Decoder => format!("decoder.layers.{}.{rest}", layer.checked_sub(1)?),
+        })
+    }
+
+    /// In words.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Encoder => "TAESD's encoder",
+            Self::Decoder => "TAESD's decoder",
+        }
+    }
+}
+
 /// Paths within the middle block.
 fn mid(path: &str) -> Option<String> {
     if let Some(name) =

@@ -29,13 +29,13 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    /// Takes in a text encoder or a VAE from a file of its own, in place of the one that is there.
+    /// Takes in a text encoder or a VAE from files of its own, in place of the one that is there.
     ///
     /// # Errors
     /// When its configuration can't be told, or it belongs to another family.
-    pub(super) fn take(&mut self, part: Part, source: Rc<dyn Source>, index: &Index) -> Result<()> {
-        let component = part.read(index, source.as_ref(), self.sources.len(), &mut self.ignored)?;
-        self.sources.push(source);
+    pub(super) fn take(&mut self, part: Part, files: Vec<(Rc<dyn Source>, Index)>) -> Result<()> {
+        let component = part.read(&files, self.sources.len(), &mut self.ignored)?;
+        self.sources.extend(files.into_iter().map(|(source, _)| source));
         let place = match part {
             Part::TextEncoder => &mut self.text_encoder,
             Part::Vae => &mut self.vae,

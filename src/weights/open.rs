@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::checkpoint::{Checkpoint, WHAT_TO_BRING};
 use super::draft::Draft;
-use super::parts::Part;
+use super::parts::{Part, tiny_half};
 use super::{Index, Source, folder, single_file};
 use crate::error::{Error, Result};
 use crate::keys::detect::{self, FileKind};
@@ -32,8 +32,8 @@ impl Checkpoint {
             Some(root) => folder::open(&files, &root)?,
             None => open_files(&files)?,
         };
-        for (part, source, index) in separate(&files, &draft)? {
-            draft.take(part, source, &index)?;
+        for (part, files) in separate(&files, &draft)? {
+            draft.take(part, files)?;
         }
         draft.finish(overrides)
     }
@@ -143,8 +143,8 @@ fn safetensors(files: &[Rc<dyn Source>]) -> Vec<Rc<dyn Source>> {
     files.iter().filter(|file| file.name().ends_with(".safetensors")).cloned().collect()
 }
 
-/// A component in a file of its own, whose header has been read.
-type Separate = (Part, Rc<dyn Source>, Index);
+/// A component in a file of its own, or in two, whose headers have been read.
+type Separate = (Part, Vec<(Rc<dyn Source>, Index)>);
 
 /// VAEs and text encoders in files of their own, which lie in no folder; at most one of each.
 fn separate(files: &[Rc<dyn Source>], draft: &Draft) -> Result<Vec<Separate>> {
@@ -157,16 +157,39 @@ fn separate(files: &[Rc<dyn Source>], draft: &Draft) -> Result<Vec<Separate>> {
         // What lies in a folder beside a model may be anything.
         let Ok(index) = Index::read(file.as_ref()) else { continue };
         let Some(part) = Part::of(&index) else { continue };
-        if let Some((_, other, _)) = found.iter().find(|(known, ..)| *known == part) {
+        match found.iter_mut().find(|(known, ..)| *known == part) {
+            None => found.push((part, vec![(file, index)])),
+            Some((_, others)) if is_other_half(others, &index) => others.push((file, index)),
+            Some((_, others)) => {
+                return Err(Error::file(
+                    file.name(),
+                    format!("is a {} as {} is", part.label(), others[0].0.name()),
+                    "Bring one of them",
+                ));
+            }
+        }
+    }
+    for (_, files) in &found {
+        if let [(file, index)] = files.as_slice()
+            && let Some(half) = tiny_half(index)
+        {
             return Err(Error::file(
                 file.name(),
-                format!("is a {} as {} is", part.label(), other.name()),
-                "Bring one of them",
+                format!("is {} alone", half.label()),
+                "Bring taesd_encoder.safetensors and taesd_decoder.safetensors together, or TAESD as \
+                 one file (diffusion_pytorch_model.safetensors)",
             ));
         }
-        found.push((part, file, index));
     }
     Ok(found)
+}
+
+/// Whether a file is the half of TAESD that those lack.
+fn is_other_half(others: &[(Rc<dyn Source>, Index)], index: &Index) -> bool {
+    match (others, tiny_half(index)) {
+        ([(_, other)], Some(half)) => tiny_half(other).is_some_and(|there| there != half),
+        _ => false,
+    }
 }
 
 /// Collects the files of a model folder under their relative paths, `depth` folders deep.

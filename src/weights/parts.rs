@@ -1,12 +1,14 @@
 //! A text encoder or a VAE: within a single file, or in a file of its own.
 
+use std::rc::Rc;
+
 use super::checkpoint::{Component, Stored};
 use super::scales::Scales;
 use super::{Index, Source};
 use crate::error::{Error, Result};
 use crate::keys::clip::{self, ClipName};
 use crate::keys::detect::{self, FileKind};
-use crate::keys::vae;
+use crate::keys::vae::{self, TinyHalf};
 
 /// What may come in a file of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +38,7 @@ impl Part {
         match detect::file_kind(index.tensors.keys().map(String::as_str)) {
             FileKind::Part("a VAE") => Some(Self::Vae),
             FileKind::Part("a text encoder") => Some(Self::TextEncoder),
-            _ => None,
+            _ => tiny_half(index).map(|_| Self::Vae),
         }
     }
 
@@ -87,30 +89,36 @@ impl Part {
         self.prefixes().iter().find(named).is_some()
     }
 
-    /// Reads a file that is this part alone. `at` is the number that its source is to have.
+    /// Reads files that are this part alone: one, or the two of TAESD. `at` is the number that the first
+    /// one's source is to have.
     ///
     /// # Errors
     /// When its sizes can't be told, or it belongs to another family.
     pub(super) fn read(
         self,
-        index: &Index,
-        source: &dyn Source,
+        files: &[(Rc<dyn Source>, Index)],
         at: usize,
         ignored: &mut Vec<String>,
     ) -> Result<Component> {
-        let scales = Scales::read(index, source)?;
         let mut tensors = Vec::new();
-        for stored in Stored::all(index, at, &scales) {
-            match Scales::reason(&stored.key) {
-                Some(why) => ignored.push(format!("{}: {why}", stored.key)),
-                None => tensors.push(stored),
+        for (i, (source, index)) in files.iter().enumerate() {
+            if self == Self::Vae {
+                refuse_xl(source.name())?;
+            }
+            let (scales, half) = (Scales::read(index, source.as_ref())?, tiny_half(index));
+            for mut stored in Stored::all(index, at + i, &scales) {
+                if let Some(why) = Scales::reason(&stored.key) {
+                    ignored.push(format!("{}: {why}", stored.key));
+                    continue;
+                }
+                if let Some(name) = half.and_then(|half| half.to_diffusers(&stored.key)) {
+                    stored.key = name;
+                }
+                tensors.push(stored);
             }
         }
-        let component = self.build(source.name(), tensors, ignored)?;
-        if self == Self::Vae {
-            refuse_xl(source.name())?;
-        }
-        Ok(component)
+        let names: Vec<&str> = files.iter().map(|(source, _)| source.name()).collect();
+        self.build(&names.join(" and "), tensors, ignored)
     }
 
     /// A component from its tensors, whatever naming they have.
@@ -158,6 +166,11 @@ impl Part {
         component.config_inferred = true;
         Ok(component)
     }
+}
+
+/// The half of TAESD that a file is, if it is one.
+pub(super) fn tiny_half(index: &Index) -> Option<TinyHalf> {
+    TinyHalf::of(index.tensors.keys().map(String::as_str))
 }
 
 /// The error for a tensor without which a model's sizes can't be told.

@@ -3,6 +3,7 @@
 use burn::backend::ops::{FloatTensorOps, ModuleOps};
 use burn::backend::wgpu::{CubeTensor, into_contiguous};
 use burn::backend::{Cube, TensorMetadata};
+use burn::tensor::DType;
 
 use super::super::cpu::norm::Groups;
 use super::super::cpu::{attention, conv};
