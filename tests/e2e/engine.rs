@@ -161,7 +161,8 @@ fn a_run_goes_on_by_itself_when_the_gpu_was_lost() {
     page.wait_for_training("finished");
     let seen = page.steps_seen();
     let again = seen.windows(2).filter(|pair| pair[1] <= pair[0]).count();
-    assert_eq!((again, seen.last()), (1, Some(&STEPS)), "steps {seen:?}");
+    // None is done again where the device went between a step that was kept and the next.
+    assert!(again <= 1 && seen.last() == Some(&STEPS), "steps {seen:?}");
     assert_eq!(page.points(), STEPS);
     assert_eq!(page.timeline(), [0, 4, 8, 12]);
     page.step("the run went on by itself, and is finished");
