@@ -10,7 +10,7 @@ const TIMESTAMPS = "timestamp-query";
 export function claimTimestamps() {
   const { prototype } = self.GPUAdapter ?? {};
   if (!prototype) return;
-  const { get: offered } = Object.getOwnPropertyDescriptor(prototype, "features");
+  const { get: offered } = /** @type {{get: () => GPUSupportedFeatures}} */ (Object.getOwnPropertyDescriptor(prototype, "features"));
   Object.defineProperty(prototype, "features", {
     configurable: true,
     get() { return new Set([...offered.call(this), TIMESTAMPS]); },

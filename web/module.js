@@ -45,7 +45,9 @@ export async function openModule(backend, threads = threadsWanted()) {
 /** The functions that only a GPU's backend calls: a module that works on the main one's memory and table. */
 class Part {
   #url;
+  /** @type {?WebAssembly.Module} */
   #module = null;
+  /** @type {any} */
   #main = null;
   #there = false;
 
@@ -86,7 +88,7 @@ class Part {
     // It breaks off whatever called it, like a trap.
     if (request.status !== 200) throw new WebAssembly.RuntimeError(unavailable(this.#url, request.status).message);
     const bytes = new Uint8Array(request.response);
-    const { buffer } = Object.values(this.#main).find((value) => value instanceof WebAssembly.Memory);
+    const { buffer } = /** @type {WebAssembly.Memory} */ (Object.values(this.#main).find((value) => value instanceof WebAssembly.Memory));
     if (buffer instanceof ArrayBuffer) bytes[memoryImport(bytes, this.#url).flags] &= ~SHARED;
     return bytes;
   }

@@ -15,10 +15,11 @@
 /**
  * Path to [bytes, sum], and true where a file is kept only once it has been used: not everybody needs it.
  * null in the sources: then there is nothing to keep, and what an earlier build left here goes.
+ * @type {any}
  */
 const FILES = null;
 
-/** Path to the headers that a file goes out with (`xtask/src/policy.rs`); "" for all that have no entry. */
+/** Path to the headers that a file goes out with (`xtask/src/policy.rs`); "" for all that have no entry. @type {any} */
 const HEADERS = null;
 
 /** Stands in every document of this build. */

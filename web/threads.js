@@ -33,14 +33,14 @@ export async function startThreads(wasm, count, start) {
   return thread;
 }
 
-/** @param {Worker} worker */
+/** @param {Worker} worker @param {object} message @returns {Promise<void>} */
 function started(worker, message) {
-  return new Promise((resolve, reject) => {
+  return /** @type {Promise<void>} */ (new Promise((resolve, reject) => {
     worker.addEventListener("message", ({ data }) => (data.ready ? resolve() : reject(new Error(data.error))));
     worker.addEventListener("error", (event) => reject(new Error(event.message || "a thread could not be started")));
     setTimeout(() => reject(new Error("a thread didn't start")), PATIENCE_MS);
     worker.postMessage(message);
-  }).catch((error) => {
+  })).catch((error) => {
     // It must not begin later, beside the others' work.
     worker.terminate();
     throw error;

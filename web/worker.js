@@ -22,6 +22,7 @@ const aborted = new Set();
 const fetching = new Map();
 /** Requests that the next gap in the work is for. */
 const asides = new Set();
+/** @type {Promise<unknown>} */
 let queue = Promise.resolve();
 
 const actions = {
@@ -171,7 +172,7 @@ function pause(milliseconds) {
   return new Promise((resolve) => { setTimeout(resolve, milliseconds); });
 }
 
-/** Resolves a task later. (setTimeout would add 4 ms each time.) */
+/** Resolves a task later. (setTimeout would add 4 ms each time.) @returns {Promise<void>} */
 function macrotask() {
   return new Promise((resolve) => {
     const { port1, port2 } = new MessageChannel();

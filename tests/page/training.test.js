@@ -1,4 +1,4 @@
-// What is told of a run: log, times, words. Its states and its files are tests/e2e/run_*.js, which have a browser's disk.
+// What is told of a run: log, times, words. (Its states and its files: played.test.js.)
 
 import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";

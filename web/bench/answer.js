@@ -42,13 +42,14 @@ async function counted(work) {
     [self.GPUQueue, "submit", "submissions"],
     [self.GPUQueue, "writeBuffer", "uploads"],
   ];
-  const watched = methods.filter(([type]) => type).map(([type, method, counter]) => {
+  const watched = methods.flatMap(([type, method, counter]) => {
+    if (!type) return [];
     const original = type.prototype[method];
     type.prototype[method] = function (...parameters) {
       counts[counter]++;
       return original.apply(this, parameters);
     };
-    return () => { type.prototype[method] = original; };
+    return [() => { type.prototype[method] = original; }];
   });
   watched.push(...bindings((bytes) => { counts.binding = Math.max(counts.binding, bytes); }));
   try {

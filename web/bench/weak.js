@@ -38,14 +38,14 @@ export function weaken(kind) {
   const { without, limits } = KINDS[kind];
   const keeps = (feature) => without !== null && !without.includes(feature);
   const { prototype } = self.GPUAdapter;
-  const { get: features } = Object.getOwnPropertyDescriptor(prototype, "features");
+  const { get: features } = /** @type {{get: () => GPUSupportedFeatures}} */ (Object.getOwnPropertyDescriptor(prototype, "features"));
   Object.defineProperty(prototype, "features", {
     configurable: true,
     get() { return new Set([...features.call(this)].filter(keeps)); },
   });
   // The device's as well: nobody grants less than the defaults.
   for (const { prototype } of limits ? [self.GPUAdapter, self.GPUDevice] : []) {
-    const { get: offered } = Object.getOwnPropertyDescriptor(prototype, "limits");
+    const { get: offered } = /** @type {{get: () => any}} */ (Object.getOwnPropertyDescriptor(prototype, "limits"));
     Object.defineProperty(prototype, "limits", {
       get() {
         const all = offered.call(this);

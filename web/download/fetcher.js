@@ -62,8 +62,8 @@ export class Fetcher {
   async fetch(entry, { signal, onProgress }) {
     const pace = new Pace();
     const tell = (phase, done, more = {}) => {
-      const total = entry.files.every(({ size }) => size !== null) ? entry.files.reduce((sum, { size }) => sum + size, 0) : null;
-      const before = entry.files.reduce((sum, part) => sum + (part.sha256 ? part.size : 0), 0);
+      const total = entry.files.every(({ size }) => size !== null) ? entry.files.reduce((sum, { size }) => sum + (size ?? 0), 0) : null;
+      const before = entry.files.reduce((sum, part) => sum + (part.sha256 && part.size || 0), 0);
       const now = performance.now();
       const all = before + done;
       if (phase === "loading") pace.add(all, now);
@@ -72,7 +72,7 @@ export class Fetcher {
     for (const part of entry.files) {
       if (part.sha256 === null) await this.#part(entry, part, signal, tell);
     }
-    entry.size = entry.files.reduce((sum, { size }) => sum + size, 0);
+    entry.size = entry.files.reduce((sum, { size }) => sum + (size ?? 0), 0);
     if (entry.files.length === 1) entry.kind = await this.#kindOf(entry.files[0]);
     entry.state = "whole";
     entry.note = null;
@@ -81,7 +81,7 @@ export class Fetcher {
   }
 
   async #kindOf({ name }) {
-    return ["checkpoint", "unet"].includes(await partOf(await this.#store.read(name))) ? "model" : "adapter";
+    return ["checkpoint", "unet"].includes(await partOf(/** @type {Blob} */ (await this.#store.read(name)))) ? "model" : "adapter";
   }
 
   async #part(entry, part, signal, tell) {
@@ -113,7 +113,7 @@ export class Fetcher {
   async #begun(part, signal, tell) {
     const work = { at: 0, sum: new Sha256(), held: [], holding: 0, written: performance.now(), answered: false, plain: false };
     if (part.size === 0) await this.#store.append(part.name, 0, new Uint8Array(0));
-    const there = await this.#store.read(part.name);
+    const there = /** @type {Blob} */ (await this.#store.read(part.name)); // none: nothing is read
     const end = Math.min(there?.size ?? 0, part.have ?? 0);
     while (work.at < end) {
       signal.throwIfAborted();
@@ -142,7 +142,7 @@ export class Fetcher {
       }
       part.size ??= total;
       if (whole) anew(part, work);
-      const again = whole ? null : new Uint8Array(await (await this.#store.read(part.name)).slice(from, work.at).arrayBuffer());
+      const again = whole ? null : new Uint8Array(await /** @type {Blob} */ (await this.#store.read(part.name)).slice(from, work.at).arrayBuffer());
       let compared = 0;
       for await (const piece of pieces) {
         let fresh = piece;
@@ -261,6 +261,7 @@ function full(error, missing = null) {
   return refused(`The browser's room for files is full.${need} Delete something in the Library or free the disk, then press Resume.`, "Full");
 }
 
+/** @param {number} ms @param {AbortSignal} signal @returns {Promise<void>} */
 function pause(ms, signal) {
   return new Promise((resolve, reject) => {
     const stop = () => {

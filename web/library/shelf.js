@@ -153,7 +153,7 @@ export class Shelf {
       const entry = await this.entry(id);
       if (!entry || entry.by !== "download") throw missing("This download");
       for (const part of entry.files) {
-        const there = await this.#store.read(part.name);
+        const there = await this.#store.read(/** @type {string} */ (part.name));
         if (!part.sha256 || there?.size === part.size) continue;
         // cleared by the browser: the same bytes again
         Object.assign(part, { wanted: part.sha256, sha256: null, have: 0 });
@@ -163,7 +163,7 @@ export class Shelf {
         return await fetcher.fetch(entry, options);
       } catch (error) {
         // an address that gave nothing leaves nothing
-        const came = entry.files.some(({ have, sha256 }) => have > 0 || sha256);
+        const came = entry.files.some(({ have, sha256 }) => have || sha256);
         if (error.name === "Refused" && !came) {
           await this.#drop(entry).catch(() => {});
           throw error;
@@ -210,7 +210,7 @@ export class Shelf {
       let same = true;
       for (const [part, blob] of pairs) {
         same &&= part.sha256 === await this.#passed(blob, null, signal, (done) => onProgress?.({ done: before + done, total }));
-        before += blob.size;
+        before += part.size ?? 0;
       }
       if (same) return entry;
     }
@@ -238,9 +238,9 @@ export class Shelf {
     const entry = await this.entry(id);
     if (!entry || entry.state !== "whole") throw missing(entry?.name ?? "This");
     if (entry.by === "place") return { entry, files: null };
-    const files = await Promise.all(entry.files.map(async ({ path, name, size }) => ({ path, size, blob: await this.#store.read(name) })));
+    const files = await Promise.all(entry.files.map(async ({ path, name, size }) => ({ path, size, blob: await this.#store.read(/** @type {string} */ (name)) })));
     if (files.some(({ blob, size }) => blob?.size !== size)) throw missing(entry.name);
-    return { entry, files: files.map(({ path, blob }) => ({ path, blob })) };
+    return { entry, files: files.map(({ path, blob }) => ({ path, blob: /** @type {Blob} */ (blob) })) };
   }
 
   /** Changes what is said of an entry: name, strength, use. @returns {Promise<?Entry>} null: it is gone */
@@ -294,7 +294,8 @@ export class Shelf {
   /** Ids of entries that a tab holds. */
   async #held() {
     const { held } = await this.#locks.query();
-    return new Set(held.filter(({ name }) => name.startsWith(ENTRY_LOCK)).map(({ name }) => name.slice(ENTRY_LOCK.length)));
+    const names = (held ?? []).map(({ name }) => name ?? "");
+    return new Set(names.filter((name) => name.startsWith(ENTRY_LOCK)).map((name) => name.slice(ENTRY_LOCK.length)));
   }
 }
 

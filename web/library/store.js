@@ -96,10 +96,10 @@ export class BrowserStore {
     // "strict": on disk before it is told
     const table = this.#table("readwrite", { durability: "strict" });
     work(table);
-    return new Promise((resolve, reject) => {
+    return /** @type {Promise<void>} */ (new Promise((resolve, reject) => {
       table.transaction.oncomplete = () => resolve();
       table.transaction.onabort = table.transaction.onerror = () => reject(table.transaction.error ?? new Error("the index could not be written"));
-    });
+    }));
   }
 }
 

@@ -64,7 +64,7 @@ export async function replaceRecord(files, path, record) {
 export async function newestRecord(files, path, good) {
   for (const name of [path, `${path}.new`]) {
     try {
-      const record = JSON.parse(await (await files.read(name)).text());
+      const record = JSON.parse(await /** @type {Blob} */ (await files.read(name)).text());
       if (good(record)) return record;
     } catch {
       // missing, empty or damaged: the other one may do
@@ -106,7 +106,9 @@ export function settle(record, whole) {
   record.snapshots = record.snapshots.filter(({ path }) => whole(path));
   for (const mark of record.snapshots) if (mark.image && !whole(mark.image)) Object.assign(mark, { image: null, preview: null });
   const states = [{ path: state, step, owed: record.owed }, ...record.snapshots].filter(({ path }) => path && whole(path));
-  const newest = states.reduce((best, one) => (!best || one.step > best.step ? one : best), null);
+  /** @type {?(typeof states)[0]} */
+  let newest = null;
+  for (const one of states) if (!newest || one.step > newest.step) newest = one;
   Object.assign(record, { state: newest?.path ?? null, step: newest?.step ?? 0, owed: newest?.owed ?? null });
   if (record.step < step) {
     record.status = "unfinished";

@@ -14,5 +14,5 @@ interface Navigator {
 
 interface FileSystemFileHandle {
   /** Not everywhere. */
-  move?(name: string): Promise<void>;
+  move(name: string): Promise<void>;
 }
