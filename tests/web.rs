@@ -14,6 +14,8 @@ mod reference;
 mod stored;
 #[path = "web/threads.rs"]
 mod threads;
+#[path = "web/tiles.rs"]
+mod tiles;
 #[path = "web/training.rs"]
 mod training;
 

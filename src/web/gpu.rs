@@ -48,10 +48,13 @@ impl KernelReport {
 /// Whether the adapter that WebGPU gives runs on the CPU. Where the browser doesn't tell, it is taken
 /// for a GPU.
 pub async fn software_adapter() -> bool {
-    match ask(&["info", "isFallbackAdapter"]).await {
-        Ok(answer) => answer.is_truthy(),
-        Err(_) => false,
+    // The adapter itself said so before its `info` did.
+    for path in [&["info", "isFallbackAdapter"][..], &["isFallbackAdapter"]] {
+        if ask(path).await.is_ok_and(|answer| answer.is_truthy()) {
+            return true;
+        }
     }
+    false
 }
 
 /// Bytes of the largest buffer that a shader can be given. burn asks for all that the adapter offers.

@@ -35,77 +35,139 @@ type Compute = Box<dyn Fn(&[Tensor<1>]) -> Tensor<1>>;
 /// Its name, the sizes of its leaves, and what is computed of them.
 pub type Case = (String, Vec<Tensor<1>>, Compute);
 
+/// The product `[m, n]` of `[m, k]` and a weight `[n, k]`, perhaps with a bias.
+pub fn linear(draw: &mut Draw, device: &Device, [m, n, k]: [usize; 3]) -> Case {
+    let leaves = vec![draw.tensor([m * k], device), draw.tensor([n * k], device)];
+    let bias = (draw.below(2) == 0).then(|| draw.tensor([n], device));
+    let f = move |x: &[Tensor<1>]| {
+        let [a, b] = [x[0].clone().reshape([m, k]), x[1].clone().reshape([n, k])];
+        kernels::linear(a, b, bias.clone()).flatten(0, 1)
+    };
+    (format!("linear {m} {n} {k}"), leaves, Box::new(f))
+}
+
+/// The same added to a tensor.
+pub fn linear_onto(draw: &mut Draw, device: &Device, [m, n, k]: [usize; 3]) -> Case {
+    let leaves = [m * n, m * k, n * k].map(|count| draw.tensor([count], device)).to_vec();
+    let f = move |x: &[Tensor<1>]| {
+        let [y, a] = [x[0].clone().reshape([m, n]), x[1].clone().reshape([m, k])];
+        // As an adapter's up weight lies.
+        let b = x[2].clone().reshape([k, n]).transpose();
+        kernels::linear_onto(y, a, b, 0.3).flatten(0, 1)
+    };
+    (format!("linear_onto {m} {n} {k}"), leaves, Box::new(f))
+}
+
+/// The same with an adapter of this rank.
+pub fn linear_adapted(
+    draw: &mut Draw,
+    device: &Device,
+    [m, n, k]: [usize; 3],
+    rank: usize,
+) -> Case {
+    let counts = [m * k, n * k, m * rank, n * rank];
+    let leaves = counts.map(|count| draw.tensor([count], device)).to_vec();
+    let bias = (draw.below(2) == 0).then(|| draw.tensor([n], device));
+    let f = move |x: &[Tensor<1>]| {
+        let matrix = |i: usize, size: [usize; 2]| x[i].clone().reshape(size);
+        let (a, weight, hidden) = (matrix(0, [m, k]), matrix(1, [n, k]), matrix(2, [m, rank]));
+        let up = matrix(3, [rank, n]).transpose();
+        kernels::linear_adapted(a, weight, bias.clone(), hidden, up, 0.3).flatten(0, 1)
+    };
+    (format!("linear_adapted {m} {n} {k} {rank}"), leaves, Box::new(f))
+}
+
+/// What a convolution is of.
+#[derive(Debug, Clone, Copy)]
+pub struct Square {
+    /// Pictures, channels in and out, height and width of the input.
+    pub sizes: [usize; 5],
+    /// Side of the weights: 1 or 3.
+    pub kernel: usize,
+    pub stride: usize,
+    /// Padding before and after, along both axes.
+    pub padding: (usize, usize),
+}
+
+impl std::fmt::Display for Square {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { sizes: [n, input, output, h, w], kernel, stride, padding: (a, b) } = self;
+        write!(f, "{n} {input} {output} {h} {w} {kernel} {stride} {a} {b}")
+    }
+}
+
+impl Square {
+    /// Any, of such channels and so large an input.
+    pub fn draw(draw: &mut Draw, [input, output]: [usize; 2], pixels: usize, i: usize) -> Self {
+        let n = 1 + draw.below(2);
+        let (h, w) = (pixels + draw.below(8), pixels + draw.below(8));
+        let kernel = [1, 3][i % 2];
+        let (stride, padding) = if kernel == 1 {
+            (1, (0, 0))
+        } else {
+            (1 + draw.below(2), (draw.below(2), draw.below(2)))
+        };
+        Self { sizes: [n, input, output, h, w], kernel, stride, padding }
+    }
+}
+
+/// A convolution, perhaps with a bias.
+pub fn conv2d(draw: &mut Draw, device: &Device, square: Square) -> Case {
+    let Square { sizes: [n, input, output, h, w], kernel, stride, padding } = square;
+    let leaves = vec![
+        draw.tensor([n * input * h * w], device),
+        draw.tensor([output * input * kernel * kernel], device),
+    ];
+    let bias = (draw.below(2) == 0).then(|| draw.tensor([output], device));
+    let f = move |x: &[Tensor<1>]| {
+        let weight = x[1].clone().reshape([output, input, kernel, kernel]);
+        let x = x[0].clone().reshape([n, input, h, w]);
+        kernels::conv2d(x, weight, None, bias.clone(), stride, padding).flatten(0, 3)
+    };
+    (format!("conv2d {square}"), leaves, Box::new(f))
+}
+
+/// Attention of so many heads of this width: `[n, queries, keys]`.
+pub fn attention(
+    draw: &mut Draw,
+    device: &Device,
+    [n, queries, keys]: [usize; 3],
+    [heads, width]: [usize; 2],
+    causal: bool,
+) -> Case {
+    let row = heads * width;
+    let leaves =
+        [queries, keys, keys].map(|length| draw.tensor([n * length * row], device)).to_vec();
+    let f = move |x: &[Tensor<1>]| {
+        let q = x[0].clone().reshape([n, queries, row]);
+        let [k, v] = [&x[1], &x[2]].map(|x| x.clone().reshape([n, keys, row]));
+        kernels::attention(q, k, v, heads, causal).flatten(0, 2)
+    };
+    (format!("attention {n} {queries} {keys} {heads} {width} {causal}"), leaves, Box::new(f))
+}
+
 fn cases(draw: &mut Draw, device: &Device) -> Vec<Case> {
     let mut cases: Vec<Case> = Vec::new();
     // The last few are large enough for the tiles of real GPUs.
     for i in 0..50 {
         let least = if i < 44 { 1 } else { 64 };
-        let [m, n, k] = [(); 3].map(|()| least + draw.below(40));
-        let leaves = vec![draw.tensor([m * k], device), draw.tensor([n * k], device)];
-        let bias = (draw.below(2) == 0).then(|| draw.tensor([n], device));
-        let f = move |x: &[Tensor<1>]| {
-            let [a, b] = [x[0].clone().reshape([m, k]), x[1].clone().reshape([n, k])];
-            kernels::linear(a, b, bias.clone()).flatten(0, 1)
-        };
-        cases.push((format!("linear {m} {n} {k}"), leaves, Box::new(f)));
-        let leaves = [m * n, m * k, n * k].map(|count| draw.tensor([count], device)).to_vec();
-        let f = move |x: &[Tensor<1>]| {
-            let [y, a] = [x[0].clone().reshape([m, n]), x[1].clone().reshape([m, k])];
-            // As an adapter's up weight lies.
-            let b = x[2].clone().reshape([k, n]).transpose();
-            kernels::linear_onto(y, a, b, 0.3).flatten(0, 1)
-        };
-        cases.push((format!("linear_onto {m} {n} {k}"), leaves, Box::new(f)));
+        let sizes = [(); 3].map(|()| least + draw.below(40));
+        cases.push(linear(draw, device, sizes));
+        cases.push(linear_onto(draw, device, sizes));
         let rank = 1 + draw.below(20);
-        let counts = [m * k, n * k, m * rank, n * rank];
-        let leaves = counts.map(|count| draw.tensor([count], device)).to_vec();
-        let bias = (draw.below(2) == 0).then(|| draw.tensor([n], device));
-        let f = move |x: &[Tensor<1>]| {
-            let matrix = |i: usize, size: [usize; 2]| x[i].clone().reshape(size);
-            let (a, weight, hidden) = (matrix(0, [m, k]), matrix(1, [n, k]), matrix(2, [m, rank]));
-            let up = matrix(3, [rank, n]).transpose();
-            kernels::linear_adapted(a, weight, bias.clone(), hidden, up, 0.3).flatten(0, 1)
-        };
-        cases.push((format!("linear_adapted {m} {n} {k} {rank}"), leaves, Box::new(f)));
+        cases.push(linear_adapted(draw, device, sizes, rank));
     }
     for i in 0..106 {
         let (channels, pixels) = if i < 100 { (1, 3) } else { (64, 8) };
-        let (n, input, output) = (1 + draw.below(2), 1 + draw.below(9), channels + draw.below(9));
-        let (h, w) = (pixels + draw.below(8), pixels + draw.below(8));
-        let kernel = [1, 3][i % 2];
-        let (stride, before, after) =
-            if kernel == 1 { (1, 0, 0) } else { (1 + draw.below(2), draw.below(2), draw.below(2)) };
-        let leaves = vec![
-            draw.tensor([n * input * h * w], device),
-            draw.tensor([output * input * kernel * kernel], device),
-        ];
-        let bias = (draw.below(2) == 0).then(|| draw.tensor([output], device));
-        let f = move |x: &[Tensor<1>]| {
-            let weight = x[1].clone().reshape([output, input, kernel, kernel]);
-            let x = x[0].clone().reshape([n, input, h, w]);
-            kernels::conv2d(x, weight, None, bias.clone(), stride, (before, after)).flatten(0, 3)
-        };
-        let name =
-            format!("conv2d {n} {input} {output} {h} {w} {kernel} {stride} {before} {after}");
-        cases.push((name, leaves, Box::new(f)));
+        let channels = [1 + draw.below(9), channels + draw.below(9)];
+        let square = Square::draw(draw, channels, pixels, i);
+        cases.push(conv2d(draw, device, square));
     }
     for _ in 0..50 {
         let (n, queries, heads) = (1 + draw.below(2), 1 + draw.below(20), 1 + draw.below(3));
         let (width, causal) = (4 * (1 + draw.below(5)), draw.below(2) == 0);
         let keys = if causal { queries } else { 1 + draw.below(20) };
-        let row = heads * width;
-        let leaves =
-            [queries, keys, keys].map(|length| draw.tensor([n * length * row], device)).to_vec();
-        let f = move |x: &[Tensor<1>]| {
-            let q = x[0].clone().reshape([n, queries, row]);
-            let [k, v] = [&x[1], &x[2]].map(|x| x.clone().reshape([n, keys, row]));
-            kernels::attention(q, k, v, heads, causal).flatten(0, 2)
-        };
-        cases.push((
-            format!("attention {n} {queries} {keys} {heads} {width} {causal}"),
-            leaves,
-            Box::new(f),
-        ));
+        cases.push(attention(draw, device, [n, queries, keys], [heads, width], causal));
     }
     for _ in 0..50 {
         let (n, groups, members) = (1 + draw.below(2), 1 + draw.below(4), 1 + draw.below(3));

@@ -7,7 +7,7 @@ use lorakeet::kernels::{self, Blocks, Operation, PackedHalves, PackedWeight, gpu
 use lorakeet::layers::{Storage, checks, enlarge};
 use wasm_bindgen_test::{console_log, wasm_bindgen_test};
 
-use super::kernels::{Case, Draw, compare};
+use super::kernels::{Case, Draw, Square, compare};
 use super::{demo, values, webgpu};
 
 fn halves<const D: usize>(draw: &mut Draw, dims: [usize; D], device: &Device) -> Tensor<D> {
@@ -21,55 +21,65 @@ fn readable<const D: usize>(weight: Tensor<D>) -> Tensor<D> {
     if kernels::read_halves(&weight.device()) { weight } else { kernels::widen(weight) }
 }
 
+/// A product with a weight in halves.
+pub fn linear_halves(draw: &mut Draw, device: &Device, [m, n, k]: [usize; 3]) -> Case {
+    let bias = (draw.below(2) == 0).then(|| draw.tensor([n], device));
+    let weight = readable(halves(draw, [n, k], device));
+    let leaves = vec![draw.tensor([m * k], device)];
+    let f = move |x: &[Tensor<1>]| {
+        let x = x[0].clone().reshape([m, k]);
+        kernels::linear(x, weight.clone(), bias.clone()).flatten(0, 1)
+    };
+    (format!("linear in halves {m} {n} {k}"), leaves, Box::new(f))
+}
+
+/// A product with a weight in 8-bit blocks.
+pub fn linear_blocks(draw: &mut Draw, device: &Device, [m, n, k]: [usize; 3]) -> Case {
+    let bias = (draw.below(2) == 0).then(|| draw.tensor([n], device));
+    let weight = Blocks::new(&draw.numbers(n * k), &[n, k], device);
+    let leaves = vec![draw.tensor([m * k], device)];
+    let f = move |x: &[Tensor<1>]| {
+        let x = x[0].clone().reshape([m, k]);
+        kernels::linear_blocks(x, &weight, bias.clone()).flatten(0, 1)
+    };
+    (format!("linear in blocks {m} {n} {k}"), leaves, Box::new(f))
+}
+
+/// A convolution with weights in halves.
+pub fn conv2d_halves(draw: &mut Draw, device: &Device, square: Square) -> Case {
+    let Square { sizes: [n, input, output, h, w], kernel, stride, padding } = square;
+    let leaves = vec![draw.tensor([n * input * h * w], device)];
+    let bias = (draw.below(2) == 0).then(|| draw.tensor([output], device));
+    let weight = halves(draw, [output, input, kernel, kernel], device);
+    let packed =
+        (kernel == 3 && kernels::read_halves(device)).then(|| PackedHalves::new(weight.clone()));
+    let weight = readable(weight);
+    let f = move |x: &[Tensor<1>]| {
+        let (x, bias) = (x[0].clone().reshape([n, input, h, w]), bias.clone());
+        let y = match &packed {
+            Some(packed) => kernels::conv2d_halves(x, packed, bias, stride, padding),
+            None => kernels::conv2d(x, weight.clone(), None, bias, stride, padding),
+        };
+        y.flatten(0, 3)
+    };
+    (format!("conv2d in halves {square}"), leaves, Box::new(f))
+}
+
 fn cases(draw: &mut Draw, device: &Device) -> Vec<Case> {
     let mut cases: Vec<Case> = Vec::new();
     // The last few are large enough for the tiles of real GPUs.
     for i in 0..55 {
         let least = if i < 50 { 1 } else { 64 };
         let [m, n, k] = [(); 3].map(|()| least + draw.below(40));
-        let bias = (draw.below(2) == 0).then(|| draw.tensor([n], device));
-        let weight = readable(halves(draw, [n, k], device));
-        let (leaves, b) = (vec![draw.tensor([m * k], device)], bias.clone());
-        let f = move |x: &[Tensor<1>]| {
-            let x = x[0].clone().reshape([m, k]);
-            kernels::linear(x, weight.clone(), b.clone()).flatten(0, 1)
-        };
-        cases.push((format!("linear in halves {m} {n} {k}"), leaves, Box::new(f)));
+        cases.push(linear_halves(draw, device, [m, n, k]));
         let k = 32 * (1 + draw.below(3));
-        let weight = Blocks::new(&draw.numbers(n * k), &[n, k], device);
-        let leaves = vec![draw.tensor([m * k], device)];
-        let f = move |x: &[Tensor<1>]| {
-            let x = x[0].clone().reshape([m, k]);
-            kernels::linear_blocks(x, &weight, bias.clone()).flatten(0, 1)
-        };
-        cases.push((format!("linear in blocks {m} {n} {k}"), leaves, Box::new(f)));
+        cases.push(linear_blocks(draw, device, [m, n, k]));
     }
     for i in 0..110 {
         let (channels, pixels) = if i < 100 { (1, 3) } else { (64, 8) };
-        let (n, input, output) = (1 + draw.below(2), 1 + draw.below(9), channels + draw.below(9));
-        let (h, w) = (pixels + draw.below(8), pixels + draw.below(8));
-        let kernel = [1, 3][i % 2];
-        let (stride, padding) = if kernel == 1 {
-            (1, (0, 0))
-        } else {
-            (1 + draw.below(2), (draw.below(2), draw.below(2)))
-        };
-        let leaves = vec![draw.tensor([n * input * h * w], device)];
-        let bias = (draw.below(2) == 0).then(|| draw.tensor([output], device));
-        let weight = halves(draw, [output, input, kernel, kernel], device);
-        let packed = (kernel == 3 && kernels::read_halves(device))
-            .then(|| PackedHalves::new(weight.clone()));
-        let weight = readable(weight);
-        let f = move |x: &[Tensor<1>]| {
-            let (x, bias) = (x[0].clone().reshape([n, input, h, w]), bias.clone());
-            let y = match &packed {
-                Some(packed) => kernels::conv2d_halves(x, packed, bias, stride, padding),
-                None => kernels::conv2d(x, weight.clone(), None, bias, stride, padding),
-            };
-            y.flatten(0, 3)
-        };
-        let name = format!("conv2d in halves {n} {input} {output} {h} {w} {kernel} {stride}");
-        cases.push((name, leaves, Box::new(f)));
+        let channels = [1 + draw.below(9), channels + draw.below(9)];
+        let square = Square::draw(draw, channels, pixels, i);
+        cases.push(conv2d_halves(draw, device, square));
     }
     cases.extend((0..60).map(|i| convolution_in_blocks(draw, i, device)));
     cases
@@ -78,15 +88,15 @@ fn cases(draw: &mut Draw, device: &Device) -> Vec<Case> {
 /// Of size 1 or 3, the latter also enlarging; the last few are large enough for the tiles of real GPUs.
 fn convolution_in_blocks(draw: &mut Draw, i: usize, device: &Device) -> Case {
     let (blocks, pixels) = if i < 50 { (1, 3) } else { (2, 8) };
-    let n = 1 + draw.below(2);
-    let [input, output] = [(); 2].map(|()| 32 * (blocks + draw.below(2)));
-    let (h, w) = (pixels + draw.below(5), pixels + draw.below(5));
-    let (kernel, enlarged) = ([1, 3][i % 2], i % 4 == 3);
-    let (stride, padding) = match (kernel, enlarged) {
-        (1, _) => (1, (0, 0)),
-        (_, true) => (1, (1, 1)),
-        (_, false) => (1 + draw.below(2), (draw.below(2), draw.below(2))),
-    };
+    let channels = [(); 2].map(|()| 32 * (blocks + draw.below(2)));
+    let square = Square::draw(draw, channels, pixels, i);
+    conv2d_blocks(draw, device, square, i % 4 == 3)
+}
+
+/// A convolution with weights in 8-bit blocks, which may enlarge its input.
+pub fn conv2d_blocks(draw: &mut Draw, device: &Device, square: Square, enlarged: bool) -> Case {
+    let Square { sizes: [n, input, output, h, w], kernel, stride, padding } = square;
+    let (stride, padding) = if enlarged { (1, (1, 1)) } else { (stride, padding) };
     let shape = [output, input, kernel, kernel];
     // What blocks hold on either device, so that both have the same numbers: a block's largest is 1, and
     // the others are whole parts of 127.
@@ -108,35 +118,44 @@ fn convolution_in_blocks(draw: &mut Draw, i: usize, device: &Device) -> Case {
         kernels::conv2d_blocks(x, &weight, bias.clone(), stride, padding, enlarged).flatten(0, 3)
     };
     let how = if enlarged { "enlarging " } else { "" };
-    let name = format!("{how}conv2d in blocks {n} {input} {output} {h} {w} {kernel} {stride}");
-    (name, leaves, Box::new(f))
+    (format!("{how}conv2d in blocks {square}"), leaves, Box::new(f))
 }
 
-/// As [`readable`], of what enlarges: in one kernel where the device has it.
+/// A convolution of a picture enlarged to twice its size: in one kernel where the device has it, with
+/// weights in halves where `stored` and this device reads them.
+pub fn enlarging(
+    draw: &mut Draw,
+    device: &Device,
+    [n, input, output, h, w]: [usize; 5],
+    stored: bool,
+) -> Case {
+    let leaves = vec![draw.tensor([n * input * h * w], device)];
+    let bias = (draw.below(2) == 0).then(|| draw.tensor([output], device));
+    let weight = halves(draw, [output, input, 3, 3], device);
+    let packed =
+        (stored && kernels::read_halves(device)).then(|| PackedHalves::new(weight.clone()));
+    let (weight, kept) = (kernels::widen(weight), PackedWeight::default());
+    let f = move |x: &[Tensor<1>]| {
+        let (x, bias) = (x[0].clone().reshape([n, input, h, w]), bias.clone());
+        let y = match &packed {
+            Some(packed) => kernels::conv2d_enlarged_halves(x, packed, bias),
+            None if kernels::serve(Operation::Enlarged, &x) => {
+                kernels::conv2d_enlarged(x, weight.clone(), Some(&kept), bias)
+            }
+            None => kernels::conv2d(enlarge(x), weight.clone(), None, bias, 1, (1, 1)),
+        };
+        y.flatten(0, 3)
+    };
+    (format!("enlarging {n} {input} {output} {h} {w}"), leaves, Box::new(f))
+}
+
 fn enlarging_cases(draw: &mut Draw, device: &Device) -> Vec<Case> {
     let mut cases: Vec<Case> = Vec::new();
     for i in 0..110 {
         let (channels, pixels) = if i < 100 { (1, 1) } else { (64, 4) };
         let (n, input, output) = (1 + draw.below(2), 1 + draw.below(9), channels + draw.below(9));
         let (h, w) = (pixels + draw.below(8), pixels + draw.below(8));
-        let leaves = vec![draw.tensor([n * input * h * w], device)];
-        let bias = (draw.below(2) == 0).then(|| draw.tensor([output], device));
-        let weight = halves(draw, [output, input, 3, 3], device);
-        let packed =
-            (i % 2 == 0 && kernels::read_halves(device)).then(|| PackedHalves::new(weight.clone()));
-        let (weight, kept) = (kernels::widen(weight), PackedWeight::default());
-        let f = move |x: &[Tensor<1>]| {
-            let (x, bias) = (x[0].clone().reshape([n, input, h, w]), bias.clone());
-            let y = match &packed {
-                Some(packed) => kernels::conv2d_enlarged_halves(x, packed, bias),
-                None if kernels::serve(Operation::Enlarged, &x) => {
-                    kernels::conv2d_enlarged(x, weight.clone(), Some(&kept), bias)
-                }
-                None => kernels::conv2d(enlarge(x), weight.clone(), None, bias, 1, (1, 1)),
-            };
-            y.flatten(0, 3)
-        };
-        cases.push((format!("enlarging {n} {input} {output} {h} {w}"), leaves, Box::new(f)));
+        cases.push(enlarging(draw, device, [n, input, output, h, w], i % 2 == 0));
     }
     cases
 }

@@ -3,12 +3,18 @@
 
 use std::collections::BTreeSet;
 
+use super::parts;
 use super::stored::Stored;
 use super::text::{Buffer, F32, Text, Tile, product_buffers};
 
+mod panel;
 mod tiled;
 
+pub use panel::Panel;
 pub use tiled::Tiled;
+
+/// Numbers of `info` that all kernels here have, before the place of the grid's part.
+const SIZES: usize = 8;
 
 /// How pixels of x and y belong together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -60,12 +66,12 @@ impl Convolution {
         (self.mode != Mode::Gradient || full % d == 0).then_some(full.div_euclid(d))
     }
 
-    /// The same in WGSL, along axis `name`: of pixel `o{name}` and tap `k{name}`. Declares the pixel
-    /// of x, `i{name}`, and whether it exists, `v{name}`.
-    fn declare_source(self, t: &mut Text, name: &str, limit: &str, before: u32) {
+    /// The same in WGSL: of pixel `o{name}` and of `tap`. Declares the pixel of x, `i{name}`, and
+    /// whether it exists, `v{name}`.
+    fn declare_source(self, t: &mut Text, [name, tap]: [&str; 2], limit: &str, before: u32) {
         let [m, d, s] = self.ratio();
         let whole = if self.mode == Mode::Gradient { d } else { 1 };
-        t.line(format!("let f{name} = {m} * i32(o{name}) + {s} * (i32(k{name}) - {before});"));
+        t.line(format!("let f{name} = {m} * i32(o{name}) + {s} * (i32({tap}) - {before});"));
         t.line(format!("let i{name} = f{name} / {d};"));
         t.line(format!("let e{name} = f{name} >= 0 && f{name} % {whole} == 0;"));
         t.line(format!("let v{name} = e{name} && i{name} < {limit};"));
@@ -93,6 +99,14 @@ pub struct Sizes {
 }
 
 impl Sizes {
+    /// Multiplications and additions of all taps.
+    pub fn work(&self) -> u64 {
+        let Self { n, x_channels, y_channels, y: [height, width], .. } = *self;
+        [x_channels, y_channels, height, width].map(u64::from).iter().product::<u64>()
+            * 18
+            * u64::from(n)
+    }
+
     /// The kernel's `info`: `[Cin, H, W, Cout, CoutP, Ho, Wo, bias stride]` with x as `[n, Cin, H,
     /// W]`, y as `[n, Cout, Ho, Wo]`, CoutP being Cout rounded up to a multiple of 4. The bias is
     /// `[Cout]`, or `[n, Cout]` where `bias_per_picture`.
@@ -107,13 +121,15 @@ impl Sizes {
 ///
 /// - Bindings: `x`, `w` as [`super::pack`] lays it out, `bias` (where there is one), `res` (where
 ///   `residual`), `y`, `info`.
-/// - `info` is [`Sizes::info`].
+/// - `info` is [`Sizes::info`], then the place of the grid's part ([`super::parts`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Conv {
     /// Each invocation on its own, from the buffers.
     Direct(Direct),
     /// Workgroups together, by way of workgroup memory.
     Tiled(Tiled),
+    /// The same four numbers at a time, where x has channels enough.
+    Panel(Panel),
 }
 
 impl Conv {
@@ -122,6 +138,9 @@ impl Conv {
         let Sizes { x_channels, y_channels, y: [height, width], .. } = *sizes;
         // From the literature, not measured on a GPU here: below this, most of a tile is padding.
         if !software && y_channels >= 64 && height * width >= 64 && x_channels >= 4 {
+            if Panel::takes(x_channels) {
+                return Self::Panel(Panel { convolution });
+            }
             return Self::Tiled(Tiled { convolution, tile: Tile::SMALL });
         }
         Self::Direct(Direct::choose(convolution, sizes, software))
@@ -132,6 +151,7 @@ impl Conv {
         match self {
             Self::Direct(kernel) => kernel.wgsl(),
             Self::Tiled(kernel) => kernel.wgsl(),
+            Self::Panel(kernel) => kernel.wgsl(),
         }
     }
 
@@ -140,6 +160,7 @@ impl Conv {
         match self {
             Self::Direct(Direct { group: [x, y], .. }) => [*x, *y, 1],
             Self::Tiled(_) => Tile::WORKGROUP,
+            Self::Panel(_) => super::panel::WORKGROUP,
         }
     }
 
@@ -154,6 +175,7 @@ impl Conv {
             Self::Tiled(Tiled { tile, .. }) => {
                 [(height * width).div_ceil(tile.width()), y_channels.div_ceil(tile.height()), n]
             }
+            Self::Panel(_) => Panel::grid(height * width, y_channels, n),
         }
     }
 }
@@ -243,8 +265,9 @@ impl Direct {
         let Self { convolution, patch: [height, width], channels, group: [x, y] } = *self;
         declare_sizes(t);
         t.line("let C4 = CP / 4u;");
-        t.line(format!("let qb = wg.x * {}u + li.x;", x * channels / 4));
-        t.line(format!("let pi = wg.y * {y}u + li.y;"));
+        let [wx, wy] = parts::place(SIZES);
+        t.line(format!("let qb = {wx} * {}u + li.x;", x * channels / 4));
+        t.line(format!("let pi = {wy} * {y}u + li.y;"));
         t.line(format!("let npx = (Wo + {}u) / {width}u;", width - 1));
         t.line(format!("let oy = (pi / npx) * {height}u;"));
         t.line(format!("let ox = (pi % npx) * {width}u;"));
@@ -360,6 +383,7 @@ mod tests {
                 Conv::Tiled(Tiled { tile, .. }) => {
                     ([tile.width(), tile.height(), 1], [y[0] * y[1], y_channels, 2])
                 }
+                Conv::Panel(_) => ([64, 64, 1], [y[0] * y[1], y_channels, 2]),
             };
             check::covers(kernel.grid(&sizes), size, covered);
         }

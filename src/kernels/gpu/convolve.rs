@@ -6,7 +6,7 @@ use burn::tensor::DType;
 
 use super::super::cpu::conv::Shape;
 use super::conv::{Conv, Convolution, Mode, Sizes};
-use super::launch::{launch, output, output_of};
+use super::launch::{launch, launch_parts, output, output_of};
 use super::matmul::{Bias, Form};
 use super::pack::{Pack, Unpack};
 use super::product::{Batch, Sum, product, stored};
@@ -62,7 +62,8 @@ pub fn convolve(
     let kernel = Conv::choose(convolution, &sizes, software());
     let mut inputs = vec![x, packed];
     inputs.extend(bias);
-    launch(kernel, &inputs, &[&y], &sizes.info(false), kernel.grid(&sizes));
+    let grid = kernel.grid(&sizes);
+    launch_parts(kernel, &inputs, &[&y], &sizes.info(false), grid, sizes.work());
     y
 }
 

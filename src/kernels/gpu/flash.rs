@@ -5,7 +5,7 @@ use burn::backend::wgpu::CubeTensor;
 
 use super::super::cpu::attention::Shape;
 use super::attention::{Attention, Pass, Sizes};
-use super::launch::{launch, output};
+use super::launch::{launch_parts, output};
 use super::software;
 
 fn sizes(shape: Shape) -> Sizes {
@@ -29,7 +29,9 @@ pub fn attention(
     let lse = output(q, kept);
     let mut outputs = vec![&o];
     outputs.extend(shape.statistics.then_some(&lse));
-    launch(kernel, &[q, k, v], &outputs, &sizes.info(shape.scale()), kernel.grid(&sizes));
+    let grid = kernel.grid(&sizes);
+    let work = kernel.work(&sizes);
+    launch_parts(kernel, &[q, k, v], &outputs, &sizes.info(shape.scale()), grid, work);
     (o, lse)
 }
 
@@ -46,11 +48,14 @@ pub fn gradients(
     let stats = output(q, [shape.n, shape.heads, shape.queries, 2]);
     let choose = |pass| Attention::choose(pass, width, shape.causal, &sizes, software());
     let kernel = choose(Pass::Statistics);
-    launch(kernel, &[g, o, lse], &[&stats], &info, kernel.grid(&sizes));
+    let grid = kernel.grid(&sizes);
+    launch_parts(kernel, &[g, o, lse], &[&stats], &info, grid, 0);
     let [dq, dk, dv] = [q, k, v].map(|like| output(like, like.shape()));
     let kernel = choose(Pass::QueryGradient);
-    launch(kernel, &[q, k, v, g, &stats], &[&dq], &info, kernel.grid(&sizes));
+    let (grid, work) = (kernel.grid(&sizes), kernel.work(&sizes));
+    launch_parts(kernel, &[q, k, v, g, &stats], &[&dq], &info, grid, work);
     let kernel = choose(Pass::KeyGradient);
-    launch(kernel, &[q, k, v, g, &stats], &[&dk, &dv], &info, kernel.grid(&sizes));
+    let (grid, work) = (kernel.grid(&sizes), kernel.work(&sizes));
+    launch_parts(kernel, &[q, k, v, g, &stats], &[&dk, &dv], &info, grid, work);
     (dq, dk, dv)
 }

@@ -15,6 +15,7 @@ use super::conv::Conv;
 use super::matmul::Matmul;
 use super::norm::{Elementwise, Norm};
 use super::pack::{Pack, Unpack};
+use super::parts::{Part, parts};
 use super::stored::Widen;
 use super::weight_gradient::WeightGradient;
 
@@ -100,6 +101,21 @@ pub fn launch<P: Program>(
     let kernel = SourceKernel::new(Wgsl(program), CubeDim::new_3d(x, y, z));
     let count = CubeCount::Static(grid[0], grid[1], grid[2]);
     client.launch(Box::new(kernel), count, KernelArguments::new().with_buffers(buffers));
+}
+
+/// As [`launch`], in as many dispatches as so much work takes, in multiplications and additions. To
+/// the sizes each adds its place in the grid.
+pub fn launch_parts<P: Program>(
+    program: P,
+    inputs: &[&CubeTensor],
+    outputs: &[&CubeTensor],
+    sizes: &[u32],
+    grid: [u32; 3],
+    work: u64,
+) {
+    for Part { first, grid } in parts(grid, work) {
+        launch(program.clone(), inputs, outputs, &[sizes, &first].concat(), grid);
+    }
 }
 
 /// Memory for a result, next to `like`.

@@ -4,9 +4,11 @@ use super::stored::Stored;
 use super::text::{Buffer, F32, Tile, VEC4, product_buffers};
 
 mod direct;
+mod panel;
 mod tiled;
 
 pub use direct::Direct;
+pub use panel::Panel;
 pub use tiled::Tiled;
 
 /// How the factors lie; y is `[M, N]` always.
@@ -87,8 +89,8 @@ impl Product {
 ///
 /// - Bindings: `a`, `b`, `bias` (where there is one), `res` (where `residual`), `h`, `u` (where
 ///   `low_rank`), `y`, `info`.
-/// - `info = [M, N, K, stride of a, stride of b, stride of y, alpha (bits of an f32), R]`. Strides are
-///   elements from one product of the batch to the next, 0 for a factor that all have in common.
+/// - `info = [M, N, K, stride of a, stride of b, stride of y, alpha (bits of an f32), R]`, then the place
+///   of the grid's part ([`super::parts`]). Strides are elements from one product of the batch to the next, 0 for a factor that all have in common.
 ///   `res` lies as y does, `bias` is common to all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Matmul {
@@ -96,13 +98,21 @@ pub enum Matmul {
     Direct(Direct),
     /// Workgroups together, by way of workgroup memory.
     Tiled(Tiled),
+    /// The same four numbers at a time, where sizes are multiples.
+    Panel(Panel),
 }
+
+/// Numbers of `info` that all kernels here have, before the place of the grid's part.
+const SIZES: usize = 8;
 
 impl Matmul {
     /// The kernel for sizes `[M, N, K]`.
     pub fn choose(product: Product, [m, n, k]: [u32; 3], software: bool) -> Self {
         // From the literature, not measured on a GPU here: below this, most of a tile is padding.
         if !software && m >= 64 && n >= 64 && k >= 32 {
+            if Panel::takes(product, [m, n, k]) {
+                return Self::Panel(Panel { product });
+            }
             return Self::Tiled(Tiled { product, tile: Tile::SMALL });
         }
         Self::Direct(Direct::choose(product, [m, n, k], software))
@@ -113,6 +123,7 @@ impl Matmul {
         match self {
             Self::Direct(kernel) => kernel.wgsl(),
             Self::Tiled(kernel) => kernel.wgsl(),
+            Self::Panel(kernel) => kernel.wgsl(),
         }
     }
 
@@ -121,6 +132,7 @@ impl Matmul {
         match self {
             Self::Direct(Direct { group: [x, y], .. }) => [*x, *y, 1],
             Self::Tiled(_) => Tile::WORKGROUP,
+            Self::Panel(_) => super::panel::WORKGROUP,
         }
     }
 
@@ -129,6 +141,7 @@ impl Matmul {
         let [height, width] = match self {
             Self::Direct(Direct { group: [x, y], rows, columns, .. }) => [y * rows, x * columns],
             Self::Tiled(Tiled { tile, .. }) => [tile.height(), tile.width()],
+            Self::Panel(_) => return Panel::grid(m, n, batch),
         };
         [n.div_ceil(width), m.div_ceil(height), batch]
     }
@@ -176,6 +189,7 @@ mod tests {
                 let tile = match kernel {
                     Matmul::Direct(d) => [d.columns * d.group[0], d.rows * d.group[1], 1],
                     Matmul::Tiled(t) => [t.tile.width(), t.tile.height(), 1],
+                    Matmul::Panel(_) => [64, 64, 1],
                 };
                 check::covers(kernel.grid(m, n, 3), tile, [n, m, 3]);
                 if seen.insert(kernel) {

@@ -10,6 +10,8 @@ pub mod conv;
 pub mod matmul;
 pub mod norm;
 pub mod pack;
+pub mod panel;
+pub mod parts;
 pub mod stored;
 pub mod text;
 pub mod weight_gradient;

@@ -5,7 +5,7 @@ use burn::backend::wgpu::{CubeTensor, into_contiguous};
 use burn::backend::{Cube, TensorMetadata};
 use burn::tensor::DType;
 
-use super::launch::{launch, output};
+use super::launch::{launch_parts, output};
 use super::matmul::{Bias, Form, LowRank, Matmul, Product};
 use super::software;
 use super::stored::Stored;
@@ -97,7 +97,9 @@ pub fn product(
     inputs.extend(sum.bias.map(|(bias, _)| bias));
     inputs.extend(sum.onto);
     inputs.extend(sum.low_rank.into_iter().flatten());
-    launch(kernel, &inputs, &[y], &sizes, kernel.grid(m, n, batch.count as u32));
+    let grid = kernel.grid(m, n, batch.count as u32);
+    let work = batch.size.iter().map(|size| *size as u64).product::<u64>();
+    launch_parts(kernel, &inputs, &[y], &sizes, grid, 2 * work * batch.count as u64);
 }
 
 /// `a [m, k]`, `b [k, n]` as they lie.

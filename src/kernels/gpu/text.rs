@@ -206,14 +206,14 @@ impl Tile {
         t.line("var<workgroup> ku: u32;");
     }
 
-    /// Declares `K`, the length of the sums, and `m0` and `n0`, the tile's first row and column. A
-    /// loop with barriers in it may only be bound by what is the same for all invocations, which the
+    /// Declares `K`, the length of the sums, and `m0` and `n0`, the tile's first row and column; `wx`
+    /// and `wy` are the workgroup's place. A loop with barriers in it may only be bound by what is the same for all invocations, which the
     /// compiler believes of `workgroupUniformLoad`, not of a buffer.
-    pub fn locate(&self, t: &mut Text, length: &str) {
+    pub fn locate(&self, t: &mut Text, length: &str, [wx, wy]: [String; 2]) {
         t.block("if (lane == 0u)", |t| t.line(format!("ku = {length};")));
         t.line("let K = workgroupUniformLoad(&ku);");
-        t.line(format!("let m0 = wg.y * {}u;", self.height()));
-        t.line(format!("let n0 = wg.x * {}u;", self.width()));
+        t.line(format!("let m0 = {wy} * {}u;", self.height()));
+        t.line(format!("let n0 = {wx} * {}u;", self.width()));
     }
 
     /// The product: `fill` has to copy both factors, starting with term `k0`.
@@ -316,7 +316,8 @@ pub mod check {
     fn workgroup_floats(line: &str) -> Option<usize> {
         let declared = line.strip_prefix("var<workgroup> ")?;
         let size = declared.rsplit_once(", ").map_or("1", |(_, size)| size);
-        Some(size.trim_end_matches([';', '>']).parse().expect("a number"))
+        let size: usize = size.trim_end_matches([';', '>']).parse().expect("a number");
+        Some(if declared.contains("vec4") { 4 * size } else { size })
     }
 
     fn names(wgsl: &str) -> Vec<&str> {

@@ -1,7 +1,8 @@
 //! Convolutions by way of workgroup memory.
 
+use super::super::parts;
 use super::super::text::{Fill, Text, Tile};
-use super::{Convolution, declare_sizes};
+use super::{Convolution, SIZES, declare_sizes};
 
 /// A convolution by way of workgroup memory; see [`Tile`]. For real GPUs only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -20,7 +21,7 @@ impl Tiled {
         convolution.weights.declare(&mut t, "w", false);
         tile.declare(&mut t);
         t.main(Tile::WORKGROUP, |t| {
-            tile.locate(t, "info[0] * 9u");
+            tile.locate(t, "info[0] * 9u", parts::place(SIZES));
             declare_sizes(t);
             t.lines(["let P = Ho * Wo;", "let xb = wg.z * Cin * u32(H * W);"]);
             tile.multiply(t, |t| {
@@ -29,8 +30,8 @@ impl Tiled {
                 tile.fill(t, Fill::columns(false, "P"), |t| {
                     t.lines(["let ci = k / 9u;", "let ky = k % 9u / 3u;", "let kx = k % 3u;"]);
                     t.lines(["let oy = g / Wo;", "let ox = g % Wo;"]);
-                    convolution.declare_source(t, "y", "H", convolution.before[0]);
-                    convolution.declare_source(t, "x", "W", convolution.before[1]);
+                    convolution.declare_source(t, ["y", "ky"], "H", convolution.before[0]);
+                    convolution.declare_source(t, ["x", "kx"], "W", convolution.before[1]);
                     t.block("if (vy && vx)", |t| {
                         t.line("v = x[xb + (ci * u32(H) + u32(iy)) * u32(W) + u32(ix)];");
                     });

@@ -1,7 +1,8 @@
 //! Products straight from the buffers.
 
+use super::super::parts;
 use super::super::text::{F32, Text, VEC4};
-use super::{Bias, Form, LowRank, Product};
+use super::{Bias, Form, LowRank, Product, SIZES};
 
 /// A product in which each invocation keeps a tile of y in registers.
 ///
@@ -129,8 +130,9 @@ impl Direct {
         t.line("let M = info[0];");
         t.line(format!("let N = info[1]{by_y};"));
         t.line("let K = info[2];");
-        t.line(format!("let r0 = (wg.y * {y}u + li.y) * {rows}u;"));
-        t.line(format!("let q0 = wg.x * {}u + li.x;", x * self.runs()));
+        let [wx, wy] = parts::place(SIZES);
+        t.line(format!("let r0 = ({wy} * {y}u + li.y) * {rows}u;"));
+        t.line(format!("let q0 = {wx} * {}u + li.x;", x * self.runs()));
         t.block("if (r0 >= M || q0 >= N)", |t| t.line("return;"));
         t.line("let ab = wg.z * info[3];");
         t.line(format!("let bb = wg.z * info[4]{by_y};"));

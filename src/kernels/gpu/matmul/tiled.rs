@@ -1,7 +1,8 @@
 //! Products by way of workgroup memory.
 
+use super::super::parts;
 use super::super::text::{F32, Fill, Text, Tile};
-use super::{Bias, Form, LowRank, Product};
+use super::{Bias, Form, LowRank, Product, SIZES};
 
 /// A product by way of workgroup memory; see [`Tile`]. For real GPUs only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -23,7 +24,7 @@ impl Tiled {
         tile.declare(&mut t);
         t.main(Tile::WORKGROUP, |t| {
             t.lines(["let M = info[0];", "let N = info[1];"]);
-            tile.locate(t, "info[2]");
+            tile.locate(t, "info[2]", parts::place(SIZES));
             t.lines(["let ab = wg.z * info[3];", "let bb = wg.z * info[4];"]);
             t.lines(["let yb = wg.z * info[5];", "let alpha = bitcast<f32>(info[6]);"]);
             // Along K, a row of a (a column of b) is one after the other.
