@@ -155,7 +155,7 @@ fn a_picture_that_cannot_fit_is_refused_before_its_first_step() {
     for backend in ["cpu", "webgpu"] {
         let page = open(
             &format!("refusal-{backend}"),
-            &format!("?backend={backend}&patience=900&memory=140MB"),
+            &format!("?backend={backend}&patience=900&memory=110MB"),
         );
         assert!(page.text("#model-memory-line").contains("the limit in this page's address"));
         page.set("#width", 1536);
