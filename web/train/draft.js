@@ -43,7 +43,7 @@ export class Draft extends EventTarget {
 
   /** Whether pictures would go with the tab. */
   get unkept() {
-    return this.#wanted !== null;
+    return Boolean(this.#wanted?.length);
   }
 
   /** Keeps these in place of those before. @param {DraftPicture[]} pictures */
