@@ -443,6 +443,7 @@ fn capabilities() -> Value {
     serde_json::from_str(&text).expect("capabilities are JSON")
 }
 
-fn variable(name: &str) -> String {
-    std::env::var(name).unwrap_or_else(|_| panic!("{name} isn't set: run cargo xtask test --e2e"))
+/// What xtask says of where things are.
+pub fn variable(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} isn't set: see tests/e2e.rs"))
 }

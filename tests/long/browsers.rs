@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::files;
-use crate::page::{Page, assert_says};
+use crate::page::{Page, assert_says, variable};
 use crate::reference::{ask_for_reference_run, assert_reference};
 use crate::webdriver::Browser;
 
@@ -15,10 +15,6 @@ const WATCH: &str = "
       if (blob.size > 100_000 && blob.type !== 'text/javascript') window.handedOut = blob;
       return create.call(URL, blob);
     };";
-
-fn variable(name: &str) -> String {
-    std::env::var(name).unwrap_or_else(|_| panic!("{name}: run cargo xtask test --browsers"))
-}
 
 fn draws_and_trains(page: &Page) {
     page.open("?backend=cpu");

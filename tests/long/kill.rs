@@ -5,8 +5,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
-
 use crate::asked;
 use crate::page::Page;
 
@@ -146,22 +144,6 @@ fn go_on(page: &Page, kept: Option<u64>) -> u64 {
     step
 }
 
-/// The step that the only run there is could go on from; none where nothing of it is kept.
-fn kept(page: &Page) -> Option<u64> {
-    let script = "
-        const root = await navigator.storage.getDirectory();
-        const runs = await root.getDirectoryHandle('runs').catch(() => null);
-        for await (const folder of runs?.values() ?? []) {
-          const text = await folder.getFileHandle('run.json')
-            .then((handle) => handle.getFile()).then((file) => file.text()).catch(() => '{}');
-          const { state, step } = JSON.parse(text);
-          if (state) return step;
-        }
-        return null;";
-    let script = format!("return (async () => {{ {script} }})()");
-    page.browser.run(&script, json!([])).as_u64()
-}
-
 /// Waits for the end of a run, and gives its adapter's file.
 fn finished(page: &Page) -> Vec<u8> {
     page.wait_for_training("finished");
@@ -245,7 +227,7 @@ fn kill_a_tab_or_a_browser_at_any_moment() {
                 put_away(page);
                 begin(page);
             }
-            let (at, kept) = (page.train_step(), kept(page));
+            let (at, kept) = (page.train_step(), page.kept());
             let lost = at.saturating_sub(kept.unwrap_or(0));
             assert!(lost <= 2 * u64::from(SNAPSHOTS), "death {death}: at {at}, kept at {kept:?}");
             count.lost = (count.lost.0.max(lost), count.lost.1 + lost);

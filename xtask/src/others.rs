@@ -3,6 +3,7 @@
 use crate::setup;
 use crate::shell::{Result, apt_install, command, is_executable, say, which};
 use std::env;
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
@@ -10,17 +11,11 @@ use std::process::{Child, Stdio};
 /// What was found; a browser's test runs where its variables are there.
 pub struct Others {
     /// For the tests.
-    pub variables: Vec<(&'static str, PathBuf)>,
+    pub variables: Vec<(&'static str, OsString)>,
     /// Parts of their tests' names.
     pub tests: Vec<&'static str>,
+    /// What WebKit's browser opens its window on, where a person has no screen; it has to stay.
     screen: Option<Screen>,
-}
-
-impl Others {
-    /// Of the screen that WebKit's browser opens its window on, where a person has none.
-    pub fn display(&self) -> Option<&str> {
-        self.screen.as_ref().map(|screen| screen.display.as_str())
-    }
 }
 
 /// A screen that nobody sees; gone when dropped.
@@ -44,8 +39,8 @@ pub fn find(install: bool) -> Result<Others> {
     let mut found = Others { variables: Vec::new(), tests: Vec::new(), screen: None };
     match (firefox(), setup::geckodriver(install)?) {
         (Some(firefox), Some(driver)) => {
-            found.variables.push(("LORAKEET_FIREFOX", firefox));
-            found.variables.push(("LORAKEET_GECKODRIVER", driver));
+            found.variables.push(("LORAKEET_FIREFOX", firefox.into()));
+            found.variables.push(("LORAKEET_GECKODRIVER", driver.into()));
             found.tests.push("firefox");
         }
         (None, _) => say("no Firefox here (Debian's firefox-esr): its test is left out"),
@@ -55,9 +50,12 @@ pub fn find(install: bool) -> Result<Others> {
     match webkit() {
         Some((driver, browser)) => match screen() {
             Ok(screen) => {
+                let display =
+                    screen.as_ref().map(|screen| ("DISPLAY", screen.display.clone().into()));
+                found.variables.extend(display);
                 found.screen = screen;
-                found.variables.push(("LORAKEET_WEBKITDRIVER", driver));
-                found.variables.push(("LORAKEET_MINIBROWSER", browser));
+                found.variables.push(("LORAKEET_WEBKITDRIVER", driver.into()));
+                found.variables.push(("LORAKEET_MINIBROWSER", browser.into()));
                 found.tests.push("webkit");
             }
             Err(reason) => say(format!("{reason}: WebKit's test is left out")),

@@ -5,6 +5,7 @@ use crate::others::{self, Others};
 use crate::setup::{self, Tools};
 use crate::shell::{Result, cargo, root, run as run_command, say, target_dir};
 use crate::{build, scripts, server};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -80,26 +81,34 @@ pub fn run(options: &Options) -> Result<()> {
             // A software GPU takes its time, the ignored test half an hour.
             in_browser("web", 3000, &tools, &browser, &options.args)?;
         }
-        if options.e2e {
-            let dist = options.dist(&tools)?;
-            say("end-to-end test of the page");
-            through_the_page("e2e", dist, &browser, &options.args, None)?;
-        }
-        if options.browsers {
-            let found = others::find(true)?;
-            let dist = options.dist(&tools)?;
-            other_browsers(&found, dist, &browser)?;
+        if through {
+            page_tests(options, options.dist(&tools)?, &browser)?;
         }
         if options.full {
             full_size(options, &tools, &browser)?;
         }
-        for what in &options.long {
-            say(format!("through the page, for long: {what}"));
-            let args = [vec![(*what).to_string()], options.args.clone()].concat();
-            through_the_page("long", options.dist(&tools)?, &browser, &args, None)?;
-        }
     }
     say("all these tests passed");
+    Ok(())
+}
+
+/// What is asked for of the tests that drive the built page, but for those of full size.
+fn page_tests(options: &Options, dist: PathBuf, browser: &Browser) -> Result<()> {
+    let args = &options.args;
+    if options.e2e {
+        say("end-to-end test of the page");
+        let axe = setup::axe()?.unwrap_or_default();
+        let more = vec![("LORAKEET_AXE", axe.into())];
+        through_the_page("e2e", dist.clone(), browser, args, more)?;
+    }
+    if options.browsers {
+        other_browsers(&others::find(true)?, dist.clone(), browser)?;
+    }
+    for what in &options.long {
+        say(format!("through the page, for long: {what}"));
+        let args = [&[(*what).to_string()], args.as_slice()].concat();
+        through_the_page("long", dist.clone(), browser, &args, Vec::new())?;
+    }
     Ok(())
 }
 
@@ -141,10 +150,9 @@ fn through_the_page(
     dist: PathBuf,
     browser: &Browser,
     args: &[String],
-    others: Option<&Others>,
+    more: Vec<(&str, OsString)>,
 ) -> Result<()> {
     let url = server::spawn(server::Site::new(dist))?;
-    let axe = setup::axe()?.unwrap_or_default();
     let mut test = cargo();
     test.args(["test", "--test", name]).args(args);
     if !args.iter().any(|a| a == "--") {
@@ -154,12 +162,8 @@ fn through_the_page(
         .env("LORAKEET_URL", url)
         .env("LORAKEET_WEBDRIVER_JSON", capabilities(browser)?)
         .env("LORAKEET_FULL_SIZE", target_dir().join("full-size"))
-        .env("LORAKEET_AXE", axe)
-        .env("CHROMEDRIVER", &browser.driver);
-    if let Some(others) = others {
-        test.envs(others.variables.iter().map(|(name, value)| (name, value)));
-        test.envs(others.display().map(|display| ("DISPLAY", display)));
-    }
+        .env("CHROMEDRIVER", &browser.driver)
+        .envs(more);
     run_command(test)
 }
 
@@ -172,7 +176,7 @@ fn other_browsers(found: &Others, dist: PathBuf, browser: &Browser) -> Result<()
     say(format!("the page in other browsers: {}", found.tests.join(", ")));
     let names = found.tests.iter().map(|test| format!("browsers_{test}"));
     let args: Vec<String> = std::iter::once("--".into()).chain(names).collect();
-    through_the_page("long", dist, browser, &args, Some(found))
+    through_the_page("long", dist, browser, &args, found.variables.clone())
 }
 
 /// SD 1.5 at full size, of random weights: against PyTorch, natively and in the browser, and through
@@ -206,7 +210,7 @@ fn full_size(options: &Options, tools: &Tools, browser: &Browser) -> Result<()> 
     say("full size through the page");
     let folder = target_dir().join("full-size");
     std::fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
-    through_the_page("full", dist, browser, args, None).and(native).and(web)
+    through_the_page("full", dist, browser, args, Vec::new()).and(native).and(web)
 }
 
 /// `webdriver.json` with the browser that was found, as a file in the target folder.

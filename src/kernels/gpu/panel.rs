@@ -7,7 +7,7 @@
 //! other. It writes whole vectors only: WGSL lets a write to one component touch the others, which
 //! belong to other invocations.
 
-use super::text::{Text, VEC4};
+use super::text::{Text, VEC4, declare_length, share_length};
 
 /// Rows, and columns, of the results of a workgroup.
 pub const SIDE: u32 = 64;
@@ -36,15 +36,13 @@ pub fn place(fours: u32, more: u32) -> u32 {
 /// Declares workgroup memory: `s` holds the columns of a, and [`VECTORS`] later the rows of b.
 pub fn declare(t: &mut Text) {
     t.line(format!("var<workgroup> s: array<{VEC4}, {}>;", 2 * VECTORS));
-    t.line("var<workgroup> ku: u32;");
+    declare_length(t);
 }
 
 /// Declares `K`, the length of the sums, and `m0` and `n0`, the first row and column; `wx` and `wy`
-/// are the workgroup's place. A loop with barriers in it may only be bound by what is the same for
-/// all invocations, which the compiler believes of `workgroupUniformLoad`, not of a buffer.
+/// are the workgroup's place.
 pub fn locate(t: &mut Text, length: &str, [wx, wy]: [String; 2]) {
-    t.block("if (lane == 0u)", |t| t.line(format!("ku = {length};")));
-    t.line("let K = workgroupUniformLoad(&ku);");
+    share_length(t, length);
     t.line(format!("let m0 = {wy} * {SIDE}u;"));
     t.line(format!("let n0 = {wx} * {SIDE}u;"));
     t.lines((0..ROWS).map(|i| format!("var c{i} = {VEC4}();")));

@@ -176,6 +176,18 @@ impl Fill {
     }
 }
 
+/// Declares the workgroup's memory that [`share_length`] needs.
+pub fn declare_length(t: &mut Text) {
+    t.line("var<workgroup> ku: u32;");
+}
+
+/// Declares `K`, the length of the sums. A loop with barriers in it may only be bound by what is the
+/// same for all invocations, which the compiler believes of `workgroupUniformLoad`, not of a buffer.
+pub fn share_length(t: &mut Text, length: &str) {
+    t.block("if (lane == 0u)", |t| t.line(format!("ku = {length};")));
+    t.line("let K = workgroupUniformLoad(&ku);");
+}
+
 impl Tile {
     /// 64 x 64 results per workgroup, 8.1 KiB.
     pub const SMALL: Self = Self { rows: 4, columns: 4, depth: 16 };
@@ -203,15 +215,13 @@ impl Tile {
             let size = self.depth * (size + 1);
             t.line(format!("var<workgroup> {memory}: array<f32, {size}>;"));
         }
-        t.line("var<workgroup> ku: u32;");
+        declare_length(t);
     }
 
     /// Declares `K`, the length of the sums, and `m0` and `n0`, the tile's first row and column; `wx`
-    /// and `wy` are the workgroup's place. A loop with barriers in it may only be bound by what is the same for all invocations, which the
-    /// compiler believes of `workgroupUniformLoad`, not of a buffer.
+    /// and `wy` are the workgroup's place.
     pub fn locate(&self, t: &mut Text, length: &str, [wx, wy]: [String; 2]) {
-        t.block("if (lane == 0u)", |t| t.line(format!("ku = {length};")));
-        t.line("let K = workgroupUniformLoad(&ku);");
+        share_length(t, length);
         t.line(format!("let m0 = {wy} * {}u;", self.height()));
         t.line(format!("let n0 = {wx} * {}u;", self.width()));
     }
