@@ -1,12 +1,11 @@
-//! What was measured, as a table in `docs/full-size.md`. Rows are kept from run to run, so that a part
-//! of the tests replaces its own rows only.
+//! What was measured, as a table in `docs/full-size.md`. Rows are kept in `docs/full-size.json`, so that a
+//! part of the tests replaces its own rows only, on whatever machine.
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use crate::files::here;
-use crate::models::folder;
 
 const BEGIN: &str = "<!-- measured by `cargo xtask test --full` -->";
 const END: &str = "<!-- end of what was measured -->";
@@ -30,17 +29,18 @@ pub struct Row {
 }
 
 fn file() -> PathBuf {
-    folder().join("rows.json")
+    here("docs/full-size.json")
 }
 
 fn rows() -> Vec<Row> {
-    let text = std::fs::read_to_string(file()).unwrap_or_else(|_| "[]".into());
-    serde_json::from_str(&text).unwrap_or_default()
+    let text = std::fs::read_to_string(file()).expect("the rows lie beside the table");
+    serde_json::from_str(&text).expect("rows of the table")
 }
 
 fn write(mut rows: Vec<Row>) {
     rows.sort_by(|a, b| (&a.test, a.place).cmp(&(&b.test, b.place)));
-    std::fs::write(file(), serde_json::to_string_pretty(&rows).unwrap()).unwrap();
+    let text = serde_json::to_string_pretty(&rows).unwrap() + "\n";
+    std::fs::write(file(), text).unwrap();
     let page = here("docs/full-size.md");
     let text = std::fs::read_to_string(&page).unwrap();
     let (before, rest) = text.split_once(BEGIN).expect("the page has a place for the table");
