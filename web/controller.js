@@ -4,7 +4,7 @@
 import { AdapterStack } from "./adapter-stack.js";
 import { DEMO_ADAPTERS, DEMO_PROMPTS, defaultSettings } from "./demo.js";
 import { repeatsOf, sortFiles } from "./files.js";
-import { duration, size } from "./format.js";
+import { duration, sentence, size } from "./format.js";
 import { LibraryController } from "./library-controller.js";
 import { ModelLoader } from "./model-loader.js";
 import { PageState, Turns } from "./page-state.js";
@@ -256,7 +256,7 @@ export class Controller {
   }
 
   #fail(title, error, remedy) {
-    this.#ui.messages.error(title, `${error.message.replace(/\.?$/, ".")} ${remedy}`);
+    this.#ui.messages.error(title, `${sentence(error.message)} ${remedy}`);
     this.#ui.herald.ended("Stopped", title);
     this.#ui.progress.loading(false);
     if (!this.#model) this.#ui.twoUp.hint("");

@@ -11,6 +11,7 @@ export function gigabytes(bytes) {
 
 /** Without needless digits. */
 export function size(bytes) {
+  if (bytes < 1e5) return `${Math.ceil(bytes / 1e3)} kB`;
   return bytes < 1e9 ? `${Number((bytes / 1e6).toPrecision(2))} MB` : `${(bytes / 1e9).toFixed(1)} GB`;
 }
 
@@ -31,6 +32,11 @@ export function about(seconds) {
 export function millions(count) {
   if (count < 1e6) return `${Math.round(count / 1e3)} k`;
   return count < 1e9 ? `${(count / 1e6).toFixed(1)} M` : `${(count / 1e9).toFixed(2)} G`;
+}
+
+/** With a full stop, for another sentence to follow: not all messages have one. */
+export function sentence(text) {
+  return /[.!?…]$/.test(text) ? text : `${text}.`;
 }
 
 /** "a picture", "3 pictures" */

@@ -148,7 +148,7 @@ export class PlanController {
     for (const { name, problem } of refused) this.#ui.messages.error(name, problem);
     if (refused.length < pictures.length) this.#ui.tabs.show("train");
     const known = new Set(pictures.map(({ path }) => stemOf(path)));
-    const lost = texts.filter(({ path }) => !known.has(pictureOf(path)) && !this.#set.setCaption(pictureOf(path), captions.get(pictureOf(path))));
+    const lost = texts.filter(({ path }) => !unreadable.includes(path) && !known.has(pictureOf(path)) && !this.#set.setCaption(pictureOf(path), captions.get(pictureOf(path))));
     const { settings } = this.#ui;
     if (role === "class" && settings.config?.prior.weight === 0) settings.set("prior.weight", 1);
     this.changed();

@@ -1,7 +1,7 @@
 // Wires the Train tab: its parts emit, this file acts, the trainer runs. What a run will be is plan-controller.js'.
 
 import { stayAwake } from "./awake.js";
-import { about, size } from "./format.js";
+import { about, sentence, size } from "./format.js";
 import { PlanController } from "./plan-controller.js";
 import { CRASH } from "./protocol.js";
 import { Runs } from "./runs.js";
@@ -115,14 +115,14 @@ export class TrainController {
     });
     on("slow", ({ message }) => messages.info("Not measured", message));
     on("stopped", ({ reason }) => herald.ended("Training stopped", reason));
-    on("stopped", ({ reason }) => messages.error("Training stopped", `${reason.replace(/\.?$/, ".")} Rewind to an earlier step, or start anew with “gentle”.`));
+    on("stopped", ({ reason }) => messages.error("Training stopped", `${sentence(reason)} Rewind to an earlier step, or start anew with “gentle”.`));
     on("lost", ({ message }) => messages.error("Some of the run is gone", message));
     on("trouble", ({ message }) => messages.error("The run is not kept whole", message));
     on("failed", ({ error }) => {
       // the controller tells of an engine that broke
       if (error.name === CRASH) return void (this.#goingOn.cut = "run");
       herald.ended("Training failed", error.message);
-      messages.error("Training failed", `${error.message} What is kept goes to step ${trainer.record?.step ?? 0}; Continue goes on from there.`);
+      messages.error("Training failed", `${sentence(error.message)} What is kept goes to step ${trainer.record?.step ?? 0}; Continue goes on from there.`);
     });
   }
 

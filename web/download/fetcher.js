@@ -18,6 +18,9 @@ const LONGEST_WAIT = 30_000;
 /** What came is written at least so often: what a closed tab loses on a slow line. */
 const WRITTEN_MS = 2000;
 
+/** What browsers call "network error" where an answer breaks off. */
+const CUT = "The connection was cut.";
+
 /** What trying again doesn't mend. Its name is "Refused", "Full" where the disk is, or "OtherBytes" than were promised. */
 function refused(message, name = "Refused") {
   return Object.assign(new Error(message), { name });
@@ -96,13 +99,14 @@ export class Fetcher {
         await this.#noted(entry);
         if (signal.aborted || error.name === "AbortError") throw new DOMException("Stopped.", "AbortError");
         if (["Refused", "Full", "OtherBytes"].includes(error.name)) throw error;
+        const message = error.kind === "network" ? CUT : error.message;
         failures = work.at > before ? 1 : failures + 1;
         // some browsers ask the host's leave for a range, which its storage refuses: then all of it, from the start
         work.plain = !work.answered && failures >= UNANSWERED / 2;
-        if (!work.answered && failures >= UNANSWERED) throw refused(`${error.message} If you are online: download it in a tab of its own and drop it here.`);
-        if (failures > TRIES) throw refused(`${error.message} It was tried ${TRIES} times; what is there is kept. Resume goes on from there.`);
+        if (!work.answered && failures >= UNANSWERED) throw refused(`${message} If you are online: download it in a tab of its own and drop it here.`);
+        if (failures > TRIES) throw refused(`${message} It was tried ${TRIES} times; what is there is kept. Resume goes on from there.`);
         const ms = error.retryAfter ? Math.min(error.retryAfter * 1000, 10 * LONGEST_WAIT) : Math.min(FIRST_WAIT * 2 ** (failures - 1), LONGEST_WAIT);
-        tell("waiting", work.at, { why: error.message });
+        tell("waiting", work.at, { why: message });
         await this.#wait(ms, signal);
       }
     }
@@ -161,7 +165,7 @@ export class Fetcher {
       await this.#flush(part, work);
       if (part.size === null) part.size = work.at;
       if (work.at > part.size) throw refused("More bytes came than the host said there are.");
-      if (work.at < part.size) throw new Error("The connection was cut.");
+      if (work.at < part.size) throw new Error(CUT);
     } finally {
       close();
     }

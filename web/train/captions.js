@@ -5,15 +5,15 @@ import { stemOf } from "./picture-set.js";
 /**
  * Captions by what they belong to (`pictureOf` of their paths).
  * @param {{name: string, path: string, file: Blob}[]} texts
- * @returns {Promise<{captions: Map<string, string>, unreadable: string[]}>}
+ * @returns {Promise<{captions: Map<string, string>, unreadable: string[]}>} unreadable: paths of what is no text; it is nobody's caption
  */
 export async function captionsOf(texts) {
   const captions = new Map();
   const unreadable = [];
-  for (const { name, path, file } of texts) {
+  for (const { path, file } of texts) {
     const caption = await captionOf(file).catch(() => null);
-    if (caption === null) unreadable.push(name);
-    captions.set(pictureOf(path), caption ?? "");
+    if (caption === null) unreadable.push(path);
+    else captions.set(pictureOf(path), caption);
   }
   return { captions, unreadable };
 }

@@ -1,5 +1,7 @@
 // One adapter: switch, name, strength, and folded away the two strengths apart and the coverage report.
 
+import { size } from "../format.js";
+
 const LIMIT = 2;
 const UNUSED_SHOWN = 200;
 
@@ -10,11 +12,11 @@ export class AdapterCard extends EventTarget {
   #textEncoder = 1;
 
   /** @param {{handle: string, name: string, size: number, report: import("../protocol.js").CoverageReport}} adapter */
-  constructor({ handle, name, size, report }) {
+  constructor({ handle, name, size: bytes, report }) {
     super();
     this.handle = handle;
     this.name = name;
-    this.size = size;
+    this.size = bytes;
     this.element = /** @type {HTMLElement} */ (document.querySelector("#adapter-card-template").content.firstElementChild.cloneNode(true));
     this.element.dataset.adapter = name;
     this.#find(".name").textContent = name;
@@ -129,7 +131,7 @@ export class AdapterCard extends EventTarget {
       ["Names", report.naming],
       ["Modules", `${report.modules_used} of ${report.modules_in_file}: UNet ${report.unet_modules}, text encoder ${report.text_encoder_modules}`],
       ["Trained on", report.base_model],
-      ["File", `${(this.size / 1e6).toFixed(1)} MB`],
+      ["File", size(this.size)],
       ["Settings", advice && `${advice.settings}: ${advice.why}`],
       ...(report.notes ?? []).map((note) => ["Note", note]),
     ];

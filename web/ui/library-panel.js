@@ -98,7 +98,7 @@ export class LibraryPanel extends EventTarget {
     else {
       const kept = room.persisted
         ? "The browser keeps it until you delete it."
-        : "It may clear all of this when the disk gets short.";
+        : "The browser may clear all of this when the disk gets short.";
       const used = room.usage < 1e6 ? "This page may use" : `${size(room.usage)} in use of`;
       this.#room.textContent = `${used} about ${size(room.quota)} of the browser's room. ${this.#entries.length > 0 ? kept : ""}`;
     }

@@ -45,7 +45,11 @@ export class Messages {
     }
   }
 
+  /** What is told again comes once, as the newest. */
   #add(title, text, kind) {
+    for (const message of [...this.#panel.children]) {
+      if (message.querySelector("strong").textContent === title && message.querySelector("p").textContent === text) message.remove();
+    }
     const message = document.createElement("div");
     message.className = `message ${kind}`;
     if (kind === "error") message.setAttribute("role", "alert");

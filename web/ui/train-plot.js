@@ -100,7 +100,7 @@ export class TrainPlot {
     const add = (name, attributes, text) => svg.append(node(name, attributes, text));
 
     for (const { band, y, values, title, words } of [
-      { band: upper, y: yRatio, values: topRatio < 1.6 ? [0, 0.25, 0.5, 0.75, 1] : [...new Set([1, ...ticks(topRatio)])], title: width < 480 ? "stable loss, % of base" : "stable loss, % of the base model's", words: (value) => String(100 * value) },
+      { band: upper, y: yRatio, values: topRatio < 1.6 ? [0, 0.25, 0.5, 0.75, 1] : [...new Set([1, ...ticks(topRatio)])], title: width < 480 ? "stable loss, %" : "stable loss, % of the base model's", words: (value) => String(100 * value) },
       { band: lower, y: yLoss, values: ticks(topLoss), title: "loss of each step", words: number },
     ]) {
       add("text", { class: "title", x: LEFT, y: band.top - 7 }, title);

@@ -51,10 +51,14 @@ pub fn open(url: &str) {
     }
 }
 
+/// Chromium alone, for tests that drive it themselves.
+pub fn chrome() -> Result<Option<PathBuf>> {
+    let place = || CHROME_PLACES.iter().map(PathBuf::from).find(|place| is_executable(place));
+    Ok(named("CHROME")?.or_else(|| which(CHROME_NAMES)).or_else(place))
+}
+
 fn find() -> Result<Option<Browser>> {
-    let chrome = named("CHROME")?
-        .or_else(|| which(CHROME_NAMES))
-        .or_else(|| CHROME_PLACES.iter().map(PathBuf::from).find(|place| is_executable(place)));
+    let chrome = chrome()?;
     let driver = named("CHROMEDRIVER")?.or_else(|| which(&["chromedriver"]));
     let (Some(chrome), Some(driver)) = (chrome, driver) else { return Ok(None) };
     let ask = |program| output(command(program).arg("--version")).and_then(|v| version(&v));

@@ -29,10 +29,12 @@ USAGE: cargo xtask COMMAND [OPTIONS]
 
   serve [--port N] [--open]   set up, build the page, serve it with the demo model
   build                       set up, build the page into dist/
-  test [--page] [--native] [--web] [--e2e] [--built] [-- ARGS]
-                              set up, run the tests: the page's scripts (types, rules, and in Node.js
-                              what needs no browser), native, in headless Chromium, and the real page
-                              end to end (all four unless some are named);
+  test [--page [--shots FOLDER]] [--native] [--web] [--e2e] [--built] [-- ARGS]
+                              set up, run the tests: the page's scripts (types, rules, in Node.js what
+                              needs no browser, and the page with a played engine), native, in
+                              headless Chromium, and the real page end to end (all four unless some
+                              are named); --shots writes pictures of every state of the page, on a
+                              phone and at a desk, light and dark;
                               ARGS go to each `cargo test`, e.g. a test's name;
                               --built tests the page that lies in dist/
   test --full [-- FILTER]     SD 1.5 at full size, of random weights made on the spot: against PyTorch,

@@ -13,6 +13,8 @@ use std::process::Command;
 #[derive(Default)]
 pub struct Options {
     page: bool,
+    /// Where pictures of the page's states go.
+    shots: Option<PathBuf>,
     native: bool,
     web: bool,
     e2e: bool,
@@ -29,9 +31,15 @@ impl Options {
     pub fn parse(args: &[String]) -> Result<Self> {
         let split = args.iter().position(|a| a == "--").unwrap_or(args.len());
         let mut options = Self::default();
-        for arg in &args[..split] {
+        let mut words = args[..split].iter();
+        while let Some(arg) = words.next() {
             match arg.as_str() {
                 "--page" => options.page = true,
+                "--shots" => {
+                    let folder = words.next().ok_or("test: --shots needs a folder")?;
+                    options.shots = Some(std::path::absolute(folder).map_err(|e| e.to_string())?);
+                    options.page = true;
+                }
                 "--native" => options.native = true,
                 "--web" => options.web = true,
                 "--e2e" => options.e2e = true,
@@ -62,7 +70,7 @@ impl Options {
 /// Runs the tests. Those that are quick to start come first, what needs a browser after them.
 pub fn run(options: &Options) -> Result<()> {
     if options.page {
-        scripts::check()?;
+        scripts::check(options.shots.as_deref())?;
     }
     if options.native {
         say("native tests");
