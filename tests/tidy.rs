@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 #[path = "../xtask/src/policy.rs"]
 mod policy;
 
+#[path = "tidy/arrows.rs"]
+mod arrows;
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -120,6 +123,90 @@ fn modules_know_only_what_the_arrows_allow() {
     assert_eq!(wrong, [""; 0]);
 }
 
+fn arrows_between_files() -> arrows::Arrows {
+    let files: Vec<(String, String)> =
+        files("src", &[".rs"]).into_iter().map(|(path, text)| (path, code(&text))).collect();
+    arrows::arrows(&files)
+}
+
+/// A reader who follows the arrows from any file comes to an end.
+#[test]
+fn no_files_use_each_other_in_a_circle() {
+    let circles = arrows::circles(&arrows_between_files());
+    assert!(circles.is_empty(), "{circles:#?}");
+}
+
+#[test]
+fn circles_are_found_behind_names_that_are_handed_on() {
+    let file = |name: &str, code: &str| (format!("src/{name}"), code.to_string());
+    let of = |files: &[(String, String)]| arrows::arrows(files);
+    // b uses c by the name that their folder hands on, and c uses b.
+    let mut made = vec![
+        file("a/mod.rs", "mod b;\nmod c;\npub use c::{C, More as D};\n"),
+        file("a/b.rs", "use super::D;\npub struct B;\n"),
+        file("a/c.rs", "pub struct C;\npub struct More;\nfn f() { crate::a::b::B; }\n"),
+        file("lib.rs", "pub mod a;\npub use a::C;\n"),
+    ];
+    let both = ["src/a/b.rs", "src/a/c.rs"].map(String::from);
+    assert_eq!(arrows::circles(&of(&made)), [both.into()]);
+    assert!(of(&made)["src/a/mod.rs"].is_empty(), "it only hands names on");
+    // A file's tests and what stands in strings make no arrows.
+    made[2].1 = "pub struct C;\npub struct More;\nconst S: &str = \"crate::a::b::B\";\n\
+                 #[cfg(test)]\nmod tests {\n    use super::super::b::B;\n}\n"
+        .into();
+    assert_eq!(arrows::circles(&of(&made)), []);
+    // What a folder's own file defines is used there.
+    made[0].1 += "pub struct Own;\nfn g() { b::B; }\n";
+    made[1].1 = "use super::Own;\npub struct B;\n".into();
+    assert_eq!(arrows::circles(&of(&made)).len(), 1);
+}
+
+/// The rooms of `src/training`: each may use those above it that are named here.
+const ROOMS: [(&str, &[&str]); 10] = [
+    ("settings", &[]),
+    ("numbers", &[]),
+    ("data", &["settings"]),
+    ("trained", &["settings", "numbers"]),
+    ("optim", &["settings", "numbers"]),
+    ("plan", &["settings", "data", "trained"]),
+    ("step", &["settings", "numbers", "data", "trained"]),
+    ("run", &["settings", "numbers", "data", "trained", "optim", "plan", "step"]),
+    ("judge", &["settings", "data", "trained", "plan", "step", "run"]),
+    ("export.rs", &["settings", "data", "trained", "step", "run"]),
+];
+
+#[test]
+fn rooms_of_training_know_only_those_above_them() {
+    let rooms: BTreeMap<&str, &[&str]> = ROOMS.into();
+    let room = |file: &str| {
+        let inside = file.strip_prefix("src/training/").filter(|rest| *rest != "mod.rs");
+        inside.map(|rest| rest.split('/').next().unwrap().to_string())
+    };
+    let mut wrong = Vec::new();
+    let mut seen = std::collections::BTreeSet::new();
+    for (file, used) in arrows_between_files() {
+        let Some(from) = room(&file) else { continue };
+        let allowed = rooms.get(from.as_str()).unwrap_or_else(|| panic!("{file}: no room"));
+        for other in &used {
+            let Some(to) = room(other).filter(|to| *to != from) else { continue };
+            if !allowed.contains(&to.as_str()) {
+                wrong.push(format!("{file} -> {other}"));
+            }
+            seen.insert((from.clone(), to));
+        }
+    }
+    assert_eq!(wrong, [""; 0]);
+    for (i, (from, allowed)) in ROOMS.iter().enumerate() {
+        for to in *allowed {
+            assert!(ROOMS[..i].iter().any(|(above, _)| above == to), "{from} -> {to} leads down");
+            assert!(
+                seen.contains(&(from.to_string(), to.to_string())),
+                "nothing goes {from} -> {to}"
+            );
+        }
+    }
+}
+
 #[test]
 fn only_src_web_knows_the_browser_and_only_it_waits() {
     let names =
@@ -160,6 +247,42 @@ fn files_stay_readable() {
         assert!(lines <= 400 || reasons.contains_key(path.as_str()), "{path} has {lines} lines");
         assert!(lines <= 600, "{path} has {lines} lines");
     }
+}
+
+/// A function that is longer than a screen has its reason written here.
+#[test]
+fn functions_stay_readable() {
+    let reasons: BTreeMap<&str, &str> = [
+        ("src/kernels/cpu/attention.rs: attention", "one pass over blocks that share many sums"),
+        ("src/kernels/cpu/attention_gradients.rs: attention_gradients", "the same, backwards"),
+        ("src/adapters/speed.rs: recipe", "a table, a row for each family"),
+        ("src/adapters/file.rs: read", "each key's way from its name to what becomes of it"),
+        ("src/weights/index.rs: read", "what a header is checked for, in the file's order"),
+    ]
+    .into();
+    let mut long = Vec::new();
+    for (path, text) in files("src", &[".rs"]) {
+        let lines: Vec<&str> = text.lines().collect();
+        for (first, line) in lines.iter().enumerate() {
+            let inside = line.trim_start();
+            let indent = &line[..line.len() - inside.len()];
+            let words: Vec<&str> = inside.split([' ', '(', '<']).collect();
+            let Some(at) = words.iter().position(|word| *word == "fn") else { continue };
+            let head = ["pub", "const", "async", "unsafe", "extern", "\"C\"", "super)", "crate)"];
+            let begins = words[..at].iter().all(|word| head.contains(word));
+            let end = format!("{indent}}}");
+            let Some(length) = lines[first..].iter().position(|line| *line == end) else {
+                continue;
+            };
+            if begins && length >= 80 {
+                long.push((format!("{path}: {}", words[at + 1]), length + 1));
+            }
+        }
+    }
+    for (name, _) in &long {
+        assert!(reasons.contains_key(name.as_str()), "{long:?}");
+    }
+    assert_eq!(long.len(), reasons.len(), "a reason that nothing needs: {long:?}");
 }
 
 /// Only the controller talks to the engine and only the engine to the worker. (bench.html is a page

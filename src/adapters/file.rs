@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::module::{AdapterModule, Kind};
 use super::reader::{Found, Reader};
+use super::remedies::{BROKEN, OTHER_MODEL, READABLE, UNSUPPORTED};
 use super::settings::Settings;
 use super::{CoverageReport, base, speed};
 use crate::error::{Error, Result};
@@ -39,13 +40,9 @@ pub struct AdapterFile {
     pub report: CoverageReport,
 }
 
-pub(super) const OTHER_MODEL: &str = "Use an adapter made for the model that is loaded";
-pub(super) const READABLE: &str = "Use a LoRA, LoCon, DoRA, LoHa or LoKr file";
-pub(super) const UNSUPPORTED: &str = "isn't supported yet";
 const NO_ALPHA: &str = "The file doesn't say its alpha, which PEFT writes into adapter_config.json: it is \
                         taken to be the rank, as diffusers does. Bring that file along with it if there \
                         is one";
-pub(super) const BROKEN: &str = "The adapter's file is broken: get another copy";
 
 /// Reads a LoRA, LoCon, DoRA, LoHa or LoKr for a model with these sites. `config` is an `adapter_config.json` that
 /// came with it; `layout` that of the model's UNet, where ldm has names for it.

@@ -6,6 +6,7 @@ pub mod file;
 mod module;
 mod peft;
 mod reader;
+mod remedies;
 pub mod report;
 pub mod save;
 mod set;

@@ -8,13 +8,9 @@ use serde_json::{Map, Value, json};
 
 use super::Part;
 use super::module::{AdapterModule, HostFactors, HostTensor, Kind, absorb_core};
-use super::save::{Export, alpha, check, common_entries, commonest};
+use super::save::{Export, HEADER, alpha, check, common_entries, commonest};
 use crate::error::{Error, Result};
 use crate::weights::save::{Named, write};
-
-/// Where diffusers keeps the configs of all parts (`LORA_ADAPTER_METADATA_KEY` in
-/// `loaders/lora_base.py`).
-pub(super) const HEADER: &str = "lora_adapter_metadata";
 
 /// diffusers' `pytorch_lora_weights.safetensors`, for `load_lora_weights`.
 ///

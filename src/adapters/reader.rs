@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 
 use super::Part;
 use super::base;
-use super::file::{BROKEN, OTHER_MODEL, UNSUPPORTED};
 use super::module::{
     AdapterModule, HostFactors, HostKroneckerFactor, HostTensor, absorb_core, transposed,
 };
+use super::remedies::{BROKEN, OTHER_MODEL, UNSUPPORTED};
 use super::settings::Settings;
 use crate::error::{Error, Result};
 use crate::keys::adapter_names::Role;

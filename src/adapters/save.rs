@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
+use super::Part;
 use super::module::{AdapterModule, HostFactors, HostKroneckerFactor, HostTensor, Kind};
-use super::{Part, peft};
 use crate::error::{Error, Result};
 use crate::keys::adapter_names::Role;
 use crate::weights::save::{Named, legacy_hash, model_hash, write};
@@ -16,6 +16,10 @@ use crate::weights::save::{Named, legacy_hash, model_hash, write};
 pub use super::peft::{diffusers, peft};
 pub use super::verify::verify;
 pub use crate::weights::save::Precision;
+
+/// Where diffusers keeps the configs of all parts (`LORA_ADAPTER_METADATA_KEY` in
+/// `loaders/lora_base.py`).
+pub(super) const HEADER: &str = "lora_adapter_metadata";
 
 /// What is written.
 #[derive(Debug, Clone, Copy)]
@@ -250,7 +254,7 @@ pub(super) fn common_entries(metadata: &Metadata) -> BTreeMap<String, String> {
         .iter()
         .filter(|(key, _)| !key.starts_with("ss_") && !key.starts_with("sshs_"))
         // Its presence decides how diffusers reads a file.
-        .filter(|(key, _)| *key != peft::HEADER && *key != "format");
+        .filter(|(key, _)| *key != HEADER && *key != "format");
     entries.extend(given.map(|(key, value)| (key.clone(), value.clone())));
     entries
 }

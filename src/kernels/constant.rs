@@ -11,8 +11,8 @@ use half::f16;
 use super::cpu::conv;
 use super::cpu::gemm::{Start, multiply};
 use super::cpu::weights::{Straight, Turned, Weights};
-use super::flex::{Dense, matrix, tensor, view};
 use super::ops::conv_options;
+use super::slices::{Dense, matrix, tensor, view};
 use super::{Operation, ours};
 
 /// A weight that has no gradient, `[out, ..]`.

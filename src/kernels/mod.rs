@@ -18,6 +18,7 @@ pub mod cpu;
 mod flex;
 pub mod gpu;
 mod ops;
+mod slices;
 mod steps;
 mod stored;
 mod tape;

@@ -3,8 +3,7 @@
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
-use super::conv2d::conv2d;
-use super::linear::{LowRank, linear};
+use super::functional::{LowRank, conv2d, linear};
 use super::{Conv2dConfig, GroupNorm, LayerNorm, Weight, attention, geglu, silu};
 use crate::kernels::{self, Choice, Operation, PackedWeight};
 

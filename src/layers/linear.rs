@@ -1,50 +1,7 @@
 use burn::tensor::Tensor;
-use burn::tensor::module;
 
+use super::functional::{LowRank, linear};
 use super::{Factors, Parameters, Slot, Weight};
-use crate::kernels::{self, Operation};
-
-/// What an adapter of low rank adds to a linear layer: `factor * hidden up^T`.
-pub(super) struct LowRank<const D: usize> {
-    /// `[.., rank]`.
-    pub(super) hidden: Tensor<D>,
-    /// `[out, rank]`.
-    pub(super) up: Tensor<2>,
-    pub(super) factor: f32,
-}
-
-impl<const D: usize> LowRank<D> {
-    /// On top of `y [.., out]`.
-    pub(super) fn onto(self, y: Tensor<D>) -> Tensor<D> {
-        if kernels::serve(Operation::Linear, &y) {
-            return kernels::linear_onto(y, self.hidden, self.up, self.factor);
-        }
-        y + linear(self.hidden.mul_scalar(self.factor), self.up, None, None)
-    }
-}
-
-/// `x [.., in]`, `weight [out, in]`, `bias [out] -> x weight^T + bias [.., out]`, and what an adapter
-/// adds. The bias has no gradient.
-pub(super) fn linear<const D: usize>(
-    x: Tensor<D>,
-    weight: Tensor<2>,
-    bias: Option<Tensor<1>>,
-    more: Option<LowRank<D>>,
-) -> Tensor<D> {
-    if kernels::serve(Operation::Linear, &x) {
-        return match more {
-            None => kernels::linear(x, weight, bias),
-            Some(LowRank { hidden, up, factor }) => {
-                kernels::linear_adapted(x, weight, bias, hidden, up, factor)
-            }
-        };
-    }
-    let y = module::linear(x, weight.transpose(), bias);
-    match more {
-        None => y,
-        Some(more) => more.onto(y),
-    }
-}
 
 /// `y = x W^T + b`, plus the branches of the adapters attached to it.
 #[derive(Debug)]

@@ -4,8 +4,7 @@ use std::rc::Rc;
 
 use burn::tensor::{DType, Tensor};
 
-use super::conv2d::{Conv2dConfig, conv2d, enlarge};
-use super::linear::{LowRank, linear};
+use super::functional::{Conv2dConfig, LowRank, conv2d, enlarge, linear};
 use crate::kernels::{self, Blocks, Operation, PackedHalves, PackedWeight};
 
 /// A weight `[out, ..]` on the device. Cloning shares it.

@@ -4,7 +4,6 @@ use burn::tensor::Tensor;
 use serde::Deserialize;
 
 use super::attention::Attention;
-use super::bands::Stage;
 use super::resnet::{Downsample2D, ResnetBlock2D, ResnetConfig, Upsample2D};
 use super::{DEEPEST, WIDEST, check_levels, check_sizes, parse_config, unsupported};
 use crate::error::Result;
@@ -126,7 +125,7 @@ impl AutoencoderKLConfig {
 #[derive(Debug)]
 pub(super) struct MidBlock {
     pub(super) resnets: [ResnetBlock2D; 2],
-    attention: Option<(GroupNorm, Attention)>,
+    pub(super) attention: Option<(GroupNorm, Attention)>,
 }
 
 impl MidBlock {
@@ -149,16 +148,6 @@ impl MidBlock {
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let x = self.attend(self.resnets[0].forward(x, None));
         self.resnets[1].forward(x, None)
-    }
-
-    /// The layers, by the values that they make.
-    pub(super) fn stages(&self) -> Vec<Stage<'_>> {
-        let [first, second] = &self.resnets;
-        let attention = self.attention.as_ref().map(|_| Stage::Attend(self));
-        let mut stages = vec![Stage::Enter(first), Stage::Leave(first)];
-        stages.extend(attention);
-        stages.extend([Stage::Enter(second), Stage::Leave(second)]);
-        stages
     }
 
     /// Attention over all pixels, and the way past it.

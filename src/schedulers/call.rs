@@ -2,7 +2,7 @@
 
 use std::ops::{Add, Mul};
 
-use super::base::Prediction;
+use super::defaults::Prediction;
 
 /// A linear combination of what a call has at hand. A term whose coefficient is 0 is not needed.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -189,4 +189,10 @@ pub(super) fn slope(prediction: Prediction, sigma: f64, clip: Option<f64>) -> Mi
         Prediction::Epsilon if clip.is_none() => Mix::MODEL,
         _ => Mix::SAMPLE * (1.0 / sigma) + Mix::X0 * (-1.0 / sigma),
     }
+}
+
+/// What a kind makes of a config and a number of steps.
+pub(super) struct Plan {
+    pub init_noise_sigma: f64,
+    pub calls: Vec<Call>,
 }

@@ -66,6 +66,15 @@ pub(super) fn unsupported(
     Error::key(FILE, field, problem, remedy)
 }
 
+/// The error for more steps than `most`.
+pub(super) fn too_many(steps: usize, most: usize) -> Error {
+    Error::setting(
+        "steps",
+        format!("{steps} steps are more than this scheduler has timesteps for"),
+        format!("Use 1 to {most} steps, or another scheduler"),
+    )
+}
+
 /// Looks `value` up among the words of a field; the first is the default.
 pub(super) fn word<T: Copy>(field: &str, value: &Option<String>, words: &[(&str, T)]) -> Result<T> {
     let Some(value) = value else {

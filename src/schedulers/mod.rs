@@ -11,6 +11,7 @@ mod call;
 mod config;
 mod ddim;
 mod ddpm;
+mod defaults;
 mod deis_multistep;
 mod dpm_solver;
 mod dpm_solver_multistep;
@@ -37,13 +38,9 @@ pub use config::SchedulerConfig;
 pub use kind::{ModelScheduler, SchedulerKind};
 pub use noise_schedule::NoiseSchedule;
 
-use base::Defaults;
-
-/// What a kind makes of a config and a number of steps.
-struct Plan {
-    init_noise_sigma: f64,
-    calls: Vec<Call>,
-}
+use call::Plan;
+use config::too_many;
+use defaults::Defaults;
 
 /// All calls of one run.
 #[derive(Debug, Clone, PartialEq)]
@@ -148,13 +145,4 @@ impl Schedule {
     pub fn steps_within(&self, calls: usize) -> usize {
         self.calls.iter().take(calls).filter(|call| call.ends_step).count()
     }
-}
-
-/// The error for more steps than `most`.
-fn too_many(steps: usize, most: usize) -> Error {
-    Error::setting(
-        "steps",
-        format!("{steps} steps are more than this scheduler has timesteps for"),
-        format!("Use 1 to {most} steps, or another scheduler"),
-    )
 }

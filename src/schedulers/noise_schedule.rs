@@ -1,7 +1,7 @@
 //! The forward process: how much signal and how much noise a training timestep has.
 
-use super::base::{BetaSchedule, Defaults};
 use super::config::{unsupported, within, word};
+use super::defaults::{BetaSchedule, Defaults};
 use super::{SchedulerConfig, SchedulerKind};
 use crate::error::{Error, Result};
 

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::adapter::{Adapter, DOWN, MAGNITUDE, Module, UP, with_frozen};
-use super::optimizer_config::OptimizerConfig;
-use super::picture::Role;
-use super::trainer::Trainer;
 use crate::adapters::save::{self, BaseModel, Export, Metadata, Precision, verify};
 use crate::adapters::{AdapterModule, HostFactors, HostKroneckerFactor, HostTensor, Part};
 use crate::error::{Error, Result};
+use crate::training::data::picture::Role;
+use crate::training::run::context::Context;
+use crate::training::run::trainer::Trainer;
+use crate::training::settings::optimizer_config::OptimizerConfig;
+use crate::training::trained::adapter::{Adapter, DOWN, MAGNITUDE, Module, UP, with_frozen};
 
 /// Whose names the file has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -124,7 +125,7 @@ fn to_module(module: &Module, parameters: &[f32]) -> AdapterModule {
 impl Trainer {
     /// The adapter's modules of the present state.
     pub fn modules(&self) -> Vec<AdapterModule> {
-        self.adapter.to_modules(&self.adapter.parameters)
+        self.adapter().to_modules(&self.adapter().parameters)
     }
 
     /// Writes the adapter, reads what was written and compares it, number by number.
@@ -138,7 +139,8 @@ impl Trainer {
         let precision = if request.half { Precision::F16 } else { Precision::F32 };
         let export = Export { modules: &modules, precision, metadata: &metadata };
         let name = file_name(&request.title);
-        let (sites, layout) = (self.model.file_sites(), self.model.layout());
+        let model = &self.context().model;
+        let (sites, layout) = (model.file_sites(), model.layout());
         Ok(match request.format {
             Format::Kohya => {
                 let bytes = save::kohya(&export)?;
@@ -166,8 +168,8 @@ impl Trainer {
     }
 
     fn metadata(&self, request: &Request) -> Metadata {
-        let config = &self.config;
-        let train = self.dataset.of(Role::Train);
+        let Context { config, dataset, diffusion, .. } = self.context();
+        let train = dataset.of(Role::Train);
         let mut tags: BTreeMap<&str, usize> = BTreeMap::new();
         for example in &train {
             for tag in example.caption.split(',').map(str::trim).filter(|tag| !tag.is_empty()) {
@@ -188,7 +190,7 @@ impl Trainer {
             ("ss_unet_lr", self.learning_rate().to_string()),
             ("ss_lr_scheduler", json(serde_json::json!(config.schedule)).replace('"', "")),
             ("ss_lr_warmup_steps", config.warmup.to_string()),
-            ("ss_steps", self.step.to_string()),
+            ("ss_steps", self.step().to_string()),
             ("ss_max_train_steps", config.steps.to_string()),
             ("ss_num_train_images", train.len().to_string()),
             ("ss_batch_size_per_device", config.batch.to_string()),
@@ -210,8 +212,9 @@ impl Trainer {
         Metadata {
             title: request.title.clone(),
             base: BaseModel {
-                v2: self.dataset.text_shape[1] == 1024,
-                v_prediction: self.diffusion.prediction() == super::loss::Prediction::Velocity,
+                v2: dataset.text_shape[1] == 1024,
+                v_prediction: diffusion.prediction()
+                    == crate::training::step::loss::Prediction::Velocity,
             },
             resolution: side,
             date: request.date.clone(),

@@ -2,54 +2,48 @@
 //! trained.
 //!
 //! The adapter lives on the host as one flat vector ([`adapter`]). For every pass it goes to the
-//! device once and its gradient comes back once ([`pass`]); clipping, optimiser and regularisation
-//! are plain arithmetic on slices ([`trainer`]). All work is pulled: whoever pulls decides how to
+//! device once and its gradient comes back once ([`step::pass`]); clipping, optimiser and regularisation
+//! are plain arithmetic on slices ([`run::step`]). All work is pulled: whoever pulls decides how to
 //! wait for the device, so the same code runs in a worker and on the command line.
+//!
+//! Read the rooms in the order in which they stand here: each uses those above it and none below
+//! (`tests/tidy.rs` has the table).
 
-pub mod adapter;
-mod check;
-pub mod config;
-pub mod dataset;
-mod draws;
-pub mod estimate;
-pub mod evaluation;
+pub mod settings;
+
+pub mod numbers;
+
+pub mod data;
+
+pub mod trained;
+
+pub mod optim;
+
+pub mod plan;
+
+pub mod step;
+
+pub mod run;
+
+pub mod judge;
+
 pub mod export;
-mod guess;
-pub mod init;
-pub mod leave_one_out;
-pub mod leaves;
-pub mod linalg;
-pub mod loss;
-pub mod measuring;
-mod meter;
-pub mod optimizer;
-pub mod optimizer_config;
-mod pass;
-mod penalty;
-pub mod picture;
-pub mod previews;
-mod prior;
-mod probe;
-mod prodigy;
-pub mod random;
-pub mod reference;
-pub mod regularisation;
-pub mod schedule;
-pub mod setup;
-mod state;
-pub mod svd;
-mod targets;
-pub mod trainer;
-mod verdict;
 
-pub use adapter::Adapter;
-pub use config::{Config, Preset};
-pub use dataset::{Dataset, Preparation};
-pub use estimate::{Estimate, Offer, estimate};
-pub use evaluation::Evaluation;
-pub use leave_one_out::LeaveOneOut;
-pub use picture::{Picture, Role};
-pub use previews::Previews;
-pub use reference::Reference;
-pub use setup::Setup;
-pub use trainer::{StepReport, Trainer};
+pub use data::dataset::{self, Dataset};
+pub use data::picture::{self, Picture, Role};
+pub use data::preparation::Preparation;
+pub use judge::evaluation::{self, Evaluation};
+pub use judge::leave_one_out::{self, LeaveOneOut};
+pub use numbers::{linalg, random, svd};
+pub use optim::{optimizer, schedule};
+pub use plan::estimate::{self, Estimate, Offer, estimate};
+pub use plan::measuring;
+pub use plan::previews::{self, Previews};
+pub use run::setup::{self, Setup};
+pub use run::trainer::{self, StepReport, Trainer};
+pub use settings::config::{self, Config, Preset};
+pub use settings::optimizer_config;
+pub use step::loss;
+pub use step::reference::{self, Reference};
+pub use trained::adapter::{self, Adapter};
+pub use trained::{init, leaves, regularisation};

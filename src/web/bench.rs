@@ -7,7 +7,9 @@ use wasm_bindgen::prelude::*;
 use web_sys::Blob;
 
 use super::blob::BlobSource;
-use super::session::{JsResult, open_device, read};
+use super::failure::JsResult;
+use super::readback::read;
+use super::session::open_device;
 use crate::error::Error;
 use crate::layers::{Parameters, Storage};
 use crate::models::unet_2d_blocks::DownBlock2D;

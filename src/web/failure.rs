@@ -12,6 +12,9 @@ use crate::error::Error;
 /// errors, which are nothing that a person did, have none.
 pub struct Failure(JsValue);
 
+/// What a call from JavaScript gives.
+pub type JsResult<T> = Result<T, Failure>;
+
 impl Failure {
     /// One that has no kind.
     pub(super) fn new(message: &str) -> Self {

@@ -6,7 +6,8 @@ use serde::Serialize;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 
-use super::session::{JsResult, read};
+use super::failure::JsResult;
+use super::readback::read;
 use crate::kernels::{self, cpu::microkernel};
 use crate::layers::checks;
 

@@ -8,6 +8,7 @@ mod entropy;
 mod failure;
 mod gpu;
 mod microkernels;
+mod readback;
 mod session;
 
 pub use bench::Bench;

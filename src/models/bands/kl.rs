@@ -2,6 +2,7 @@
 
 use super::stages::{Stage, Stages};
 use super::{ALWAYS, Layer, Program};
+use crate::models::autoencoder_kl::MidBlock;
 use crate::models::{AutoencoderKL, AutoencoderKLConfig};
 
 /// Whether a residual block is the first of its level, and the last.
@@ -74,7 +75,7 @@ impl AutoencoderKL {
         let mut stages = vec![Stage::Input];
         stages.extend(self.post_quant_conv.as_ref().map(Stage::Convolution));
         stages.push(Stage::Convolution(&decoder.conv_in));
-        stages.extend(decoder.mid_block.stages());
+        stages.extend(mid_stages(&decoder.mid_block));
         for (resnets, sampler) in &decoder.up_blocks {
             stages.extend(
                 resnets.iter().flat_map(|block| [Stage::Enter(block), Stage::Leave(block)]),
@@ -95,9 +96,19 @@ impl AutoencoderKL {
             );
             stages.extend(sampler.as_ref().map(Stage::Halve));
         }
-        stages.extend(encoder.mid_block.stages());
+        stages.extend(mid_stages(&encoder.mid_block));
         stages.push(Stage::Out(&encoder.conv_norm_out, &encoder.conv_out));
         stages.extend(self.quant_conv.as_ref().map(Stage::Convolution));
         Stages { groups: self.config().norm_num_groups, stages }
     }
+}
+
+/// The layers of a mid block, by the values that they make.
+fn mid_stages(block: &MidBlock) -> Vec<Stage<'_>> {
+    let [first, second] = &block.resnets;
+    let attention = block.attention.as_ref().map(|_| Stage::Attend(block));
+    let mut stages = vec![Stage::Enter(first), Stage::Leave(first)];
+    stages.extend(attention);
+    stages.extend([Stage::Enter(second), Stage::Leave(second)]);
+    stages
 }

@@ -26,7 +26,6 @@ mod walk;
 use std::ops::Range;
 
 pub use plan::{Limits, Plan};
-pub(super) use stages::Stage;
 pub use stages::Stages;
 pub use walk::Walk;
 

@@ -1,15 +1,14 @@
 //! The device that everything is computed on.
 
-use burn::tensor::{DType, Device, Tensor};
+use burn::tensor::{DType, Device};
 use js_sys::WebAssembly;
 use wasm_bindgen::prelude::*;
 
-use super::JsResult;
 use crate::error::Error;
 use crate::kernels::{self, Choice, gpu};
 use crate::memory;
 use crate::pipelines::memory::{Offer, parse_bytes};
-use crate::web::failure::Failure;
+use crate::web::failure::JsResult;
 use crate::web::gpu::{KernelReport, largest_buffer, software_adapter};
 
 /// A device, with what is known of it.
@@ -124,23 +123,4 @@ pub(crate) async fn open_device(backend: &str) -> JsResult<(Device, bool)> {
             Err(Error::setting("backend", problem, "Use webgpu or cpu").into())
         }
     }
-}
-
-/// A tensor's numbers.
-pub(crate) async fn read<const D: usize>(tensor: Tensor<D>) -> JsResult<Vec<f32>> {
-    let data = tensor.into_data_async().await.map_err(|error| lost(&error.to_string()))?;
-    data.convert::<f32>().try_into_vec::<f32>().map_err(|error| lost(&format!("{error:?}")))
-}
-
-/// Waits until the device has done everything queued so far.
-pub(super) async fn wait(device: &Device) -> JsResult<()> {
-    read(Tensor::<1>::zeros([1], device)).await.map(|_| ())
-}
-
-fn lost(error: &str) -> Failure {
-    Error::device(
-        format!("the GPU failed: {error}"),
-        "Try a smaller picture, or add ?backend=cpu to the page's address",
-    )
-    .into()
 }

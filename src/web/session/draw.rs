@@ -3,8 +3,9 @@
 use js_sys::Date;
 use wasm_bindgen::prelude::*;
 
-use super::device::{OpenDevice, read, wait};
+use super::device::OpenDevice;
 use super::events::Drawn;
+use super::job::Job;
 use super::mode::{Mode, Model};
 use super::values::{apart, to_js};
 use super::{Engine, JsResult};
@@ -15,30 +16,11 @@ use crate::layers::Storage;
 use crate::memory;
 use crate::pipelines::memory::{Need, Pixels, Wanted, check_picture, unet_peak};
 use crate::pipelines::{DecodePlan, Limits, Phase, Settings, StableDiffusion, TextToImage};
+use crate::web::readback::{read, wait};
 
 /// A denoising step longer than this is waited for block by block (milliseconds): otherwise the
 /// GPU's queue would go on long after Stop.
 const SLOW_STEP: f64 = 500.0;
-
-/// A picture in the making.
-pub(super) struct Job {
-    work: TextToImage,
-    /// The adapter in training, attached for this picture alone.
-    borrowed: Option<u64>,
-    started: f64,
-    step_started: f64,
-    slow: bool,
-}
-
-impl Job {
-    /// Takes off what was attached for this picture alone.
-    pub(super) fn give_back(&self, model: &StableDiffusion) {
-        if let Some(id) = self.borrowed {
-            // It can only be gone already.
-            let _ = model.remove_adapter(id);
-        }
-    }
-}
 
 #[wasm_bindgen]
 impl Engine {

@@ -4,22 +4,22 @@
 mod device;
 mod draw;
 mod events;
+mod job;
 mod load;
 mod mode;
+mod model;
 mod run;
 mod train;
 mod values;
 
 use wasm_bindgen::prelude::*;
 
-use super::failure::Failure;
+use super::failure::JsResult;
 use crate::memory;
 use device::OpenDevice;
 use mode::Mode;
 
-pub(super) use device::{open_device, read};
-
-pub(super) type JsResult<T> = Result<T, Failure>;
+pub(super) use device::open_device;
 
 /// A device, and at most one model on it, with its adapters, a picture in the making and a run.
 #[wasm_bindgen]

@@ -1,26 +1,12 @@
 //! What the engine is at. Each state holds what it needs, so that nothing can be done which its
 //! state has nothing for.
 
-use std::rc::Rc;
-
 use super::JsResult;
-use super::draw::Job;
+use super::job::Job;
 use super::run::{Pictures, Run};
 use crate::error::Error;
-use crate::layers::Storage;
-use crate::pipelines::StableDiffusion;
-use crate::pipelines::memory::Sizes;
 
-/// A loaded model.
-#[derive(Clone)]
-pub(super) struct Model {
-    pub(super) diffusion: Rc<StableDiffusion>,
-    pub(super) storage: Storage,
-    /// What its weights take, and would take.
-    pub(super) sizes: Sizes,
-    /// Bytes that were in use more once it was loaded.
-    pub(super) bytes: u64,
-}
+pub(super) use super::model::Model;
 
 /// What the engine is at.
 #[derive(Default)]

@@ -5,9 +5,8 @@ use std::rc::Rc;
 use js_sys::{Date, Uint8Array};
 
 use super::JsResult;
-use super::device::read;
 use super::events::{Copying, Due, Evaluated, LeftOut, Measured, Owed, Prepared, Stepped};
-use super::mode::Model;
+use super::model::Model;
 use crate::error::Error;
 use crate::pipelines::StableDiffusion;
 use crate::training::export::{File, Request};
@@ -15,6 +14,7 @@ use crate::training::{
     Config, Dataset, Estimate, Evaluation, LeaveOneOut, Picture, Preparation, Role, Setup,
     StepReport, Trainer, estimate, measuring, previews,
 };
+use crate::web::readback::read;
 
 /// A step of so many seconds needs no other to warm up: what is compiled for it takes less.
 const LONG: f64 = 3.0;
