@@ -6,6 +6,7 @@ mod browser;
 mod build;
 mod cost;
 mod memory;
+mod offline;
 mod others;
 mod policy;
 mod preload;
@@ -61,6 +62,9 @@ USAGE: cargo xtask COMMAND [OPTIONS]
                               over a second, memory bounded by the file; each is a function of its number
   ci                          rustfmt and clippy, then every test
   shaders OUT                 write the kernels' WGSL, as a real GPU gets it for SD 1.5, into a folder
+  gpu [WORDS]                 what the compilers of real GPUs make of those kernels, with no GPU: registers,
+                              spills, shares of multiply-adds, checked; fetches Mesa and Dawn (Debian
+                              and its like, Node.js); of all kernels those that have a word in their name
   setup                       install what the page and its tests need, and nothing else
   cargo ARGS...               run cargo for the page's target, with its compiler and target folder
                               (`cargo xtask cargo check --lib`)
@@ -108,6 +112,7 @@ fn run(args: &[String]) -> Result<()> {
             [out] => shaders::write(out.as_ref())?,
             _ => return Err("shaders needs one folder; see cargo xtask --help".into()),
         },
+        "gpu" => offline::run(rest)?,
         "setup" => {
             no_more(rest)?;
             setup::page()?;

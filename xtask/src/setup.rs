@@ -52,7 +52,7 @@ pub fn page() -> Result<Tools> {
 const GECKODRIVER: &str = "0.36.0";
 
 /// The folder that tools are installed into.
-fn tools_dir() -> Result<PathBuf> {
+pub fn tools_dir() -> Result<PathBuf> {
     if let Some(dir) = env::var_os("LORAKEET_TOOLS") {
         return Ok(root().join(dir));
     }
@@ -157,7 +157,7 @@ fn npm_pinned(dir: &Path, package: &str, version: &str, integrity: &str) -> Resu
 }
 
 /// The packages of a lock file, each of the content whose hash it names.
-fn npm_ci(dir: &Path, manifest: &str, lock: &str) -> Result<()> {
+pub fn npm_ci(dir: &Path, manifest: &str, lock: &str) -> Result<()> {
     let npm = npm().ok_or(format!("no npm to install {} with: install Node.js", dir.display()))?;
     std::fs::create_dir_all(dir).map_err(|e| format!("{}: {e}", dir.display()))?;
     for (name, text) in [("package.json", manifest), ("package-lock.json", lock)] {

@@ -32,19 +32,36 @@ const STORED: [(&str, Stored); 4] = [
 /// A kernel's name, its source, and its workgroups.
 type Shader = (String, String, [u32; 3]);
 
-/// Writes the shaders into a folder, one file for each distinct source, and prints for which shapes it
-/// is and how many workgroups they have.
+/// A kernel for some shape.
+pub struct Row {
+    pub name: String,
+    /// Its source, which others may share.
+    pub file: String,
+    pub workgroups: [u32; 3],
+}
+
+/// Writes the shaders into a folder, and prints for which shapes each is and how many workgroups they
+/// have.
 pub fn write(out: &Path) -> Result<()> {
-    let failed = |e: std::io::Error| format!("{}: {e}", out.display());
-    fs::create_dir_all(out).map_err(failed)?;
-    let mut files: BTreeMap<String, String> = BTreeMap::new();
     println!("{:<44} {:<44} workgroups", "shape", "file");
-    for (name, source, [x, y, z]) in all() {
-        let file = files.entry(source.clone()).or_insert_with(|| format!("{name}.wgsl")).clone();
-        fs::write(out.join(&file), source).map_err(failed)?;
+    for Row { name, file, workgroups: [x, y, z] } in files(out)? {
         println!("{name:<44} {file:<44} {x} x {y} x {z}");
     }
     Ok(())
+}
+
+/// Writes the shaders into a folder, one file for each distinct source.
+pub fn files(out: &Path) -> Result<Vec<Row>> {
+    let failed = |e: std::io::Error| format!("{}: {e}", out.display());
+    fs::create_dir_all(out).map_err(failed)?;
+    let mut files: BTreeMap<String, String> = BTreeMap::new();
+    let mut rows = Vec::new();
+    for (name, source, workgroups) in all() {
+        let file = files.entry(source.clone()).or_insert_with(|| format!("{name}.wgsl")).clone();
+        fs::write(out.join(&file), source).map_err(failed)?;
+        rows.push(Row { name, file, workgroups });
+    }
+    Ok(rows)
 }
 
 fn all() -> impl Iterator<Item = Shader> {
