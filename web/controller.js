@@ -100,11 +100,11 @@ export class Controller {
     // in turn, so that what is dropped meanwhile waits for the demo model
     this.#turns.take(() => this.#open(forcedBackend));
     this.#library.refresh();
-    return this.#library.hasLast ? this.#openLast() : this.#loader.loadDemo();
+    return this.#library.hasLast ? this.#openLast() : this.#loader.loadDemo(true);
   }
 
   async #openLast() {
-    if (!await this.#library.openLast() && !this.#model) await this.#loader.loadDemo();
+    if (!await this.#library.openLast() && !this.#model) await this.#loader.loadDemo(true);
   }
 
   async #open(forcedBackend) {
@@ -244,9 +244,9 @@ export class Controller {
         this.#stack.refitted(adapters, "was not put back");
         this.#state.set(this.#model ? "ready" : "empty", this.#model ? "Ready" : "No model is loaded");
         const run = await this.#train.engineBack(this.#recovery.backend);
-        const kept = this.#model ? `Your model and adapters are back. ${run ?? "Only the job in hand was lost."}` : ["No model is loaded.", run].filter(Boolean).join(" ");
+        const kept = this.#model ? `Your model and adapters are back. ${run ?? "Only the job in hand was lost."}` : run ?? "";
         const slower = leftGpu ? " It computes on the CPU now, which is slower: reload the page to try the GPU again." : "";
-        messages.error(error.kind === LOST ? `${what}, and the engine was started again` : `${what} and was started again`, `${kept}${slower} (${error.message})`);
+        messages.error(error.kind === LOST ? `${what}, and the engine was started again` : `${what} and was started again`, `${kept}${slower} (${error.message})`.trim());
       } catch (again) {
         this.#fail("The engine stopped and could not be started again", again, "Reload the page.");
       } finally {

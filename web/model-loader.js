@@ -1,6 +1,7 @@
 // The model in use, and how another one takes its place: it is opened and judged before anything makes way for it.
 
 import { CLIP_MERGES, DEMO_KEY, DEMO_MODEL } from "./demo.js";
+import { sentence } from "./format.js";
 import { CRASH, abortError } from "./protocol.js";
 
 /**
@@ -41,9 +42,9 @@ export class ModelLoader extends EventTarget {
     this.#loading?.abort();
   }
 
-  /** @returns {Promise<boolean>} whether it is loaded; so do the others */
-  loadDemo() {
-    return this.#load({ key: DEMO_KEY, name: "the demo model", title: "Emoji Diffusion", isDemo: true }, (options) => this.#engine.fetchFiles(DEMO_MODEL, options));
+  /** @param {boolean} [unasked] it comes by itself @returns {Promise<boolean>} whether it is loaded; so do the others */
+  loadDemo(unasked = false) {
+    return this.#load({ key: DEMO_KEY, name: "the demo model", title: "Emoji Diffusion", isDemo: true, unasked }, (options) => this.#engine.fetchFiles(DEMO_MODEL, options));
   }
 
   /** @param {{name: string, files: object[], hasTokenizer: boolean, place?: FileSystemHandle, entry?: string}} model entry: of the library */
@@ -80,12 +81,13 @@ export class ModelLoader extends EventTarget {
     return { key: `${isDemo ? DEMO_KEY : "model"} ${++this.#count}`, name, title, isDemo, keepable };
   }
 
-  #load({ key, name, title, isDemo, keepable = null, options = {} }, getFiles) {
+  #load({ key, name, title, isDemo, keepable = null, options = {}, unasked = false }, getFiles) {
     return this.#page.turns.take(async () => {
       const { state, train, adapters, library, pictures } = this.#page;
       const { progress, panel, messages } = this.#ui;
       if (state.isBroken) {
-        messages.error(`${name} was not loaded`, "There is no engine to load it. Reload the page.");
+        // why there is none was told
+        if (!unasked) messages.error(`${name} was not loaded`, "There is no engine to load it. Reload the page.");
         return false;
       }
       const { signal } = this.#loading = new AbortController();
@@ -174,7 +176,7 @@ export class ModelLoader extends EventTarget {
     const { adapters, library, train } = this.#page;
     const { messages, panel, family, twoUp } = this.#ui;
     const { title = "The model", isDemo } = this.model ?? {};
-    messages.error(`${title} could not be put back`, error.message);
+    messages.error(`${title} could not be put back`, isDemo ? error.message : `${sentence(error.message)} The demo model takes its place.`);
     this.model = null;
     adapters.clear();
     library.modelLoaded(null);
@@ -184,7 +186,7 @@ export class ModelLoader extends EventTarget {
     panel.setBackToDemo(true, false);
     twoUp.hint("Load a model to draw with.");
     this.dispatchEvent(new CustomEvent("gone"));
-    if (!isDemo) this.loadDemo();
+    if (!isDemo) this.loadDemo(true);
   }
 
   /** What the engine holds, where it has time to say. */

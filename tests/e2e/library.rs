@@ -64,21 +64,6 @@ fn wait_for_model(page: &Page, name: &str) {
     );
 }
 
-/// At every call of the store, one after another; see `library_faults.js`.
-#[test]
-#[ignore = "needs the built page: cargo xtask test --e2e"]
-fn a_tab_that_dies_and_a_full_disk_leave_whole_entries() {
-    let page = Page::new("faults");
-    page.open("");
-    let script = include_str!("library_faults.js");
-    let code: Vec<&str> = script.lines().filter(|line| !line.starts_with("//")).collect();
-    let run = format!("return ({})(document.baseURI)", code.join("\n"));
-    let result = page.browser.run(&run, json!([]));
-    println!("           {} faults", result["faults"]);
-    assert_eq!(result["wrong"], json!([]));
-    assert!(result["faults"].as_u64().unwrap() > 200, "{result}");
-}
-
 #[test]
 #[ignore = "needs the built page: cargo xtask test --e2e"]
 fn what_is_kept_is_there_at_the_next_visit() {

@@ -17,20 +17,6 @@ const FILES: &str = "
     await walk(await navigator.storage.getDirectory(), '');
     return found;";
 
-/// A script of `tests/e2e` that is one function of the page's address.
-#[track_caller]
-fn played(page: &Page, script: &str) -> Value {
-    let code = |script: &str| {
-        let lines = script.lines().filter(|line| !line.starts_with("//"));
-        lines.collect::<Vec<_>>().join("\n")
-    };
-    let around = code(include_str!("run_disk.js"));
-    page.browser.run(
-        &format!("return ({})(new URL('.', document.baseURI).href, {around})", code(script)),
-        json!([]),
-    )
-}
-
 #[track_caller]
 fn files(page: &Page) -> Vec<(String, u64)> {
     let found = page.browser.run(&format!("return (async () => {{ {FILES} }})()"), json!([]));
@@ -51,29 +37,6 @@ fn record(page: &Page) -> Value {
          })()",
         json!([]),
     )
-}
-
-/// At every call of the disk, one after another; see `run_faults.js`.
-#[test]
-#[ignore = "needs the built page: cargo xtask test --e2e"]
-fn a_tab_that_dies_and_a_full_disk_leave_runs_that_go_on() {
-    let page = Page::new("run-faults");
-    page.open("");
-    let result = played(&page, include_str!("run_faults.js"));
-    println!("           {} faults", result["faults"]);
-    assert_eq!(result["wrong"], json!([]));
-    assert!(result["faults"].as_u64().unwrap() > 1000, "{result}");
-}
-
-/// Cut off at every state that is kept; see `run_owed.js`.
-#[test]
-#[ignore = "needs the built page: cargo xtask test --e2e"]
-fn what_was_due_at_the_kept_step_is_done_after_a_reload() {
-    let page = Page::new("run-owed");
-    page.open("");
-    let result = played(&page, include_str!("run_owed.js"));
-    assert_eq!(result["wrong"], json!([]));
-    assert!(result["cuts"].as_u64().unwrap() >= 8, "{result}");
 }
 
 #[test]
@@ -103,26 +66,6 @@ fn a_base_model_is_known_by_what_is_in_it() {
         json!([]),
     );
     assert_eq!(found, json!({ "known": true, "apart": true }));
-}
-
-/// The trainer, its store and the worker's loop with an engine that only counts; see `run_flow.js`.
-#[test]
-#[ignore = "needs the built page: cargo xtask test --e2e"]
-fn a_run_is_paused_rewound_ended_cancelled_and_goes_on() {
-    let page = Page::new("run-flow");
-    page.open("");
-    assert_eq!(played(&page, include_str!("run_flow.js")), json!({ "wrong": [] }));
-}
-
-/// Every event in every state; see `run_machine.js`.
-#[test]
-#[ignore = "needs the built page: cargo xtask test --e2e"]
-fn a_run_goes_from_state_to_state_as_charted() {
-    let page = Page::new("run-machine");
-    page.open("");
-    let result = played(&page, include_str!("run_machine.js"));
-    assert_eq!(result["wrong"], json!([]));
-    assert!(result["looked"].as_u64().unwrap() > 100, "{result}");
 }
 
 #[test]

@@ -85,5 +85,4 @@ export default [
     rules: { "types/no-floating-promises": "error" },
   },
   { files: ["tests/page/**/*.js"], plugins, rules },
-  { files: ["tests/page/played.test.js"], rules: { "no-eval": "off" } }, // the scripts are expressions, as WebDriver takes them
 ];

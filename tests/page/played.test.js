@@ -1,24 +1,38 @@
-// The scripts of tests/e2e that play runs and the library on a disk in memory, with every fault that a disk can have.
-// They ask nothing of a browser that Node.js hasn't, and say here in seconds what the browser's tests say at the end.
+// Runs and the library on a disk in memory, with every fault that a disk can have (tests/page/played).
 
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
 import { test } from "node:test";
+import "./played/globals.js";
+import libraryFaults from "./played/library_faults.js";
+import runFaults from "./played/run_faults.js";
+import runFlow from "./played/run_flow.js";
+import runMachine from "./played/run_machine.js";
+import runOwed from "./played/run_owed.js";
 
-const root = new URL("../../", import.meta.url);
+test("a run goes from state to state as charted: every event in every state", async () => {
+  const { wrong, looked } = await runMachine();
+  assert.deepEqual(wrong, []);
+  assert.ok(looked > 100, `${looked}`);
+});
 
-globalThis.self ??= globalThis;
+test("a tab that dies and a full disk leave runs that go on, at every call of the disk", async () => {
+  const { wrong, faults } = await runFaults();
+  assert.deepEqual(wrong, []);
+  assert.ok(faults > 1000, `${faults}`);
+});
 
-/** A script that is one expression, after its comment. */
-function valueOf(script) {
-  const text = readFileSync(new URL(`tests/e2e/${script}`, root), "utf8");
-  const code = text.split("\n").filter((line) => !line.startsWith("//")).join("\n").trim().replace(/;$/, "");
-  return globalThis.eval(`(${code})`);
-}
+test("a run is paused, rewound, ended, cancelled and goes on", async () => {
+  assert.deepEqual(await runFlow(), { wrong: [] });
+});
 
-for (const script of ["run_machine.js", "run_faults.js", "run_flow.js", "run_owed.js", "library_faults.js"]) {
-  test(script, async () => {
-    const { wrong, ...looked } = await valueOf(script)(root.href, valueOf("run_disk.js"));
-    assert.deepEqual(wrong, [], JSON.stringify(looked));
-  });
-}
+test("what was due at the kept step is done after a reload, cut off at every state that is kept", async () => {
+  const { wrong, cuts } = await runOwed();
+  assert.deepEqual(wrong, []);
+  assert.ok(cuts >= 8, `${cuts}`);
+});
+
+test("a tab that dies and a full disk leave whole entries in the library, at every call of the store", async () => {
+  const { wrong, faults } = await libraryFaults();
+  assert.deepEqual(wrong, []);
+  assert.ok(faults > 200, `${faults}`);
+});

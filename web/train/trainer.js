@@ -1,10 +1,9 @@
-// One training run: what the engine does for it, and what is kept of it. All that needs the engine while
-// the run is on happens between two steps: the run halts, and goes on by itself.
+// One training run: what the engine does for it, and when. All that needs the engine while the run is on happens
+// between two steps: the run halts, and goes on by itself. What is kept of it is journal.js'.
 
 import { CRASH } from "../protocol.js";
-import { RunLog } from "./log.js";
+import { Journal } from "./journal.js";
 import { NONE, isBusy, isPausing, loopOf, next } from "./machine.js";
-import { RunPictures } from "./run-pictures.js";
 import { Session } from "./session.js";
 import { hasPreviews, trained } from "./time.js";
 
@@ -20,23 +19,14 @@ const FEW_STEPS = 5;
 export class Trainer extends EventTarget {
   #session;
   #runs;
-  #pictures = new RunPictures();
+  #journal = new Journal((type, detail) => this.#emit(type, detail));
   /** @type {Promise<unknown>} */
   #queue = Promise.resolve();
   #machine = NONE;
   #loop = null;
   #halt = null;
-  /** Previews on their way to the disk. */
-  #keeping = Promise.resolve();
   /** Since when it has been going on, and from which step. */
   #since = { time: 0, step: 0 };
-
-  /** @type {?import("./store.js").Run} */
-  run = null;
-  log = new RunLog();
-  step = 0;
-  /** @type {?import("../protocol.js").Settings} how previews are drawn */
-  preview = null;
 
   constructor(engine, runs) {
     super();
@@ -46,7 +36,16 @@ export class Trainer extends EventTarget {
 
   get state() { return this.#machine.at; }
 
-  get record() { return this.run?.record ?? null; }
+  get run() { return this.#journal.run; }
+
+  get record() { return this.#journal.record; }
+
+  get log() { return this.#journal.log; }
+
+  get step() { return this.#journal.step; }
+
+  /** How previews are drawn. */
+  get preview() { return this.#journal.preview; }
 
   get steps() { return this.record?.config.steps ?? 0; }
 
@@ -85,7 +84,7 @@ export class Trainer extends EventTarget {
   start(set, { config, title, model, preview }) {
     return this.#inTurn(async () => {
       await this.#leave();
-      this.preview = preview;
+      this.#journal.preview = preview;
       this.#to("prepare");
       const { signal } = this.#halt = new AbortController();
       try {
@@ -98,7 +97,7 @@ export class Trainer extends EventTarget {
           pictures: set.items.map(({ name, caption, role, file }, i) => ({ path: `pictures/${i}`, name, caption, role, type: file.type })),
         };
         this.#emit("prepare", { done: 1, total: 1, what: "keeping pictures and data set" });
-        this.#take(await this.#runs.create(fields, { dataset, pictures: set.items.map(({ file }) => file) }, signal));
+        this.#journal.take(await this.#runs.create(fields, { dataset, pictures: set.items.map(({ file }) => file) }, signal));
         this.#begin("prepared");
       } catch (error) {
         await this.#leave();
@@ -113,13 +112,9 @@ export class Trainer extends EventTarget {
     return this.#inTurn(async () => {
       await this.#leave();
       try {
-        const run = await this.#runs.load(id);
-        this.#take(run);
-        if (run.lost.length > 0) this.#emit("lost", { message: run.lost.join(" ") });
-        this.step = run.record.step;
-        this.log = RunLog.parse(await (await run.read(run.record.log))?.text(), this.step);
-        this.preview = run.record.preview;
-        this.#to(run.record.status === "finished" ? "openedFinished" : "opened");
+        this.#journal.take(await this.#runs.load(id));
+        await this.#journal.read();
+        this.#to(this.record.status === "finished" ? "openedFinished" : "opened");
       } catch (error) {
         await this.#leave();
         this.#emit("state");
@@ -141,7 +136,7 @@ export class Trainer extends EventTarget {
     this.#to("pause");
     return this.#inTurn(async () => {
       await this.#halted();
-      if (this.state === "running") await this.#keep();
+      if (this.state === "running") await this.#journal.keep(this.#session);
       this.#to("halted");
     });
   }
@@ -209,9 +204,9 @@ export class Trainer extends EventTarget {
   rewind(step) {
     return this.#between(async () => {
       await this.#session.rewind(this.run, step);
-      this.#truncate(step);
+      this.#journal.truncate(step);
       this.record.status = "unfinished";
-      await this.#keep();
+      await this.#journal.keep(this.#session);
       this.#begin("rewound");
     });
   }
@@ -220,7 +215,7 @@ export class Trainer extends EventTarget {
 
   /** The preview of a step, if it is there without drawing. @returns {Promise<?ImageData>} */
   kept(step, settings) {
-    return this.run ? this.#pictures.get(this.run, step, step === 0 ? 0 : 1, settings) : Promise.resolve(null);
+    return this.#journal.picture(step, step === 0 ? 0 : 1, settings);
   }
 
   /**
@@ -232,7 +227,7 @@ export class Trainer extends EventTarget {
    * @returns {Promise<ImageData>}
    */
   async picture(step, strength, settings, { signal } = {}) {
-    const kept = this.run && await this.#pictures.get(this.run, step, strength, settings);
+    const kept = await this.#journal.picture(step, strength, settings);
     if (kept) return kept;
     return this.#between(() => {
       signal?.throwIfAborted();
@@ -250,7 +245,7 @@ export class Trainer extends EventTarget {
     const onProgress = ({ fraction }) => this.#emit("busy", { what: "drawing", fraction });
     const picture = await this.#session.picture(run, step === this.step ? null : step, strength, settings, { signal, onProgress });
     if (settings === this.preview) run.record.pictureSeconds = picture.seconds;
-    return this.#pictures.put(run, step, strength, settings, picture);
+    return this.#journal.putPicture(step, strength, settings, picture);
   }
 
   // ---- inside ------------------------------------------------------------------------------------
@@ -273,14 +268,14 @@ export class Trainer extends EventTarget {
   async #train(signal) {
     const preview = hasPreviews(this.record.config) ? this.preview : null;
     try {
-      const base = preview && (await this.#pictures.get(this.run, 0, 0, preview) ?? await this.#draw(0, 0, preview, signal));
+      const base = preview && (await this.#journal.picture(0, 0, preview) ?? await this.#draw(0, 0, preview, signal));
       if (base) this.#emit("picture", { base: true, step: 0, image: base });
     } catch (error) {
       if (error.name === "AbortError") return;
       throw error;
     }
     const order = { preview, pictureSeconds: this.record.pictureSeconds ?? 0, step: this.step, end: this.ending || this.step >= this.steps };
-    const { outcome, reason } = await this.#session.train(order, { signal, onProgress: (progress) => this.#progress(progress) });
+    const { outcome, reason } = await this.#session.train(order, { signal, onProgress: (progress) => this.#journal.heard(progress) });
     if (outcome === "finished") {
       await this.#finished();
       // in its turn, once this loop is through
@@ -288,8 +283,8 @@ export class Trainer extends EventTarget {
     }
     if (outcome === "stopped") {
       // its step is told by the engine alone
-      this.#truncate(await this.#session.settle());
-      await this.#keep();
+      this.#journal.truncate(await this.#session.settle());
+      await this.#journal.keep(this.#session);
       this.#to("stopped");
       this.#emit("stopped", { reason });
     }
@@ -308,69 +303,16 @@ export class Trainer extends EventTarget {
     this.#to("measured");
   }
 
-  #progress({ step, evaluating, evaluation, unmeasured, snapshot, saved, drawing, preview }) {
-    if (step) {
-      if (!step.stopped) this.step = step.step;
-      if (step.peakBytes) this.record.peakBytes = Math.max(step.peakBytes, this.record.peakBytes ?? 0);
-      this.log.addStep(step);
-      this.#emit("step", { step });
-    }
-    if (evaluating !== undefined) this.#emit("busy", { what: "measuring", fraction: evaluating });
-    if (drawing !== undefined) this.#emit("busy", { what: "drawing a preview", fraction: drawing });
-    if (evaluation) {
-      this.log.addEvaluation(evaluation);
-      this.run.keepLog(this.log.toText());
-      this.#emit("evaluation", { evaluation });
-    }
-    if (unmeasured) this.#emit("slow", { message: unmeasured });
-    if (snapshot) this.#addSnapshot(snapshot);
-    if (saved) this.run.keepState(saved.step, saved.bytes, this.log.toText(), saved.owed);
-    if (preview) this.#addPreview(preview);
-  }
-
-  #addPreview({ step, settings, width, height, rgba }) {
-    const image = this.#pictures.put(this.run, step, 1, settings, { width, height, rgba });
-    this.#emit("picture", { step, image });
-    this.#keepPicture(step, settings, image);
-  }
-
-  /** In turn, and before the run is let go of. */
-  #keepPicture(step, settings, image) {
-    const { run } = this;
-    this.#keeping = this.#keeping.then(() => this.#pictures.keep(run, step, settings, image)).catch(() => {}); // it can be drawn anew
-  }
-
-  async #addSnapshot({ step, bytes, owed }) {
-    const { run, preview } = this;
-    run.addSnapshot(step, bytes, this.log.toText(), owed);
-    this.#emit("snapshots");
-    const base = step === 0 && await this.#pictures.get(run, 0, 0, preview);
-    if (base) this.#keepPicture(0, preview, base);
-  }
-
-  /** Keeps the present state, unless a snapshot of this step does. */
-  async #keep() {
-    const { bytes, owed } = this.run.snapshot(this.step) ? {} : await this.#session.state();
-    await this.run.keepState(this.step, bytes, this.log.toText(), owed);
-  }
-
-  #truncate(step) {
-    this.step = step;
-    this.log.truncate(step);
-    this.run.truncate(step);
-    this.#emit("snapshots");
-  }
-
   async #finished() {
     this.record.status = "finished";
-    if (!this.run.snapshot(this.step)) this.#addSnapshot({ step: this.step, ...await this.#session.state() });
-    await this.#keep();
+    if (!this.run.snapshot(this.step)) this.#journal.addSnapshot({ step: this.step, ...await this.#session.state() });
+    await this.#journal.keep(this.#session);
     this.#to("finished");
   }
 
   /** Changes how previews are drawn, from the next one on. */
   setPreview(settings) {
-    this.preview = settings;
+    this.#journal.preview = settings;
     if (!this.run) return;
     this.run.commit({ preview: settings });
     if (this.state === "running") this.interlude(() => {});
@@ -392,13 +334,7 @@ export class Trainer extends EventTarget {
   async #revive() {
     if (!this.run) throw new DOMException("The run was put away.", "AbortError");
     const step = await this.#session.revive(this.run, () => this.#emit("busy", { what: "bringing the run back", fraction: null }));
-    if (step !== null) this.#truncate(step);
-  }
-
-  #take(run) {
-    this.run = run;
-    if (run.problem) this.#emit("trouble", { message: run.problem });
-    run.addEventListener("trouble", ({ detail }) => this.#emit("trouble", { message: detail }));
+    if (step !== null) this.#journal.truncate(step);
   }
 
   /** Keeps what there is and lets go of it; the caller tells. */
@@ -406,14 +342,10 @@ export class Trainer extends EventTarget {
     const { at } = this.#machine;
     this.#machine = next(this.#machine, "pause");
     await this.#halted();
-    if (this.#session.live && this.run && this.state === "running") await this.#keep();
+    if (this.#session.live && this.run && this.state === "running") await this.#journal.keep(this.#session);
     await this.#session.end(at === "preparing");
-    await this.#keeping;
-    await this.run?.close();
+    await this.#journal.close();
     this.#machine = next(this.#machine, "left");
-    this.run = null;
-    this.step = 0;
-    this.log = new RunLog();
   }
 
   /**

@@ -37,8 +37,8 @@ export class Progress extends EventTarget {
 
   bytes({ done, total, what }) {
     if (total > 0) this.#bar.value = done / total;
-    const [part] = what.split("/"); // a component's folder, or the one file's name
-    this.#detail.textContent = `${megabytes(done)} of ${megabytes(total)} · ${part}`;
+    const [part, inside] = what.split("/"); // a component's folder; the name of the one file is in the status already
+    this.#detail.textContent = [`${megabytes(done)} of ${megabytes(total)}`, inside && part].filter(Boolean).join(" · ");
   }
 
   /** A run begins. */

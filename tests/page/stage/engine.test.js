@@ -89,7 +89,7 @@ test("a model's files that are gone when the engine has to be started anew: the 
   gone = true;
   await page.set("#prompt", "a house");
   await page.click("#generate");
-  await page.message("stick could not be put back");
+  assert.match(await page.message("stick could not be put back"), /drop it again\. The demo model takes its place\.$/);
   await page.says("#model-name", "Emoji Diffusion");
   const told = await page.message("The engine stopped and was started again");
   assert.ok(told.includes("index out of bounds"), told);
@@ -162,6 +162,7 @@ test("an engine that never starts says so, and what is dropped then is answered"
   assert.equal(await page.message("Lorakeet could not start"), "Lorakeet could not start: this browser's WebAssembly has no SIMD. Reload the page; a current Chrome, Edge, Firefox or Safari is needed.");
   await page.drop(file("other.safetensors", checkpoint(1)));
   await page.message("other.safetensors was not loaded");
+  assert.equal((await page.messages()).length, 2, "of the demo model, which nobody asked for, there is no word");
   await page.shows("no engine");
   await page.close();
 });

@@ -272,7 +272,10 @@ test("pictures and captions are there after a reload, and after a run that was o
   const page = await open({ at: "#train" });
   await page.demoPictures();
   await page.set(".picture textarea", "a caption of mine");
-  await pause(600); // what is typed rests before it is written
+  await page.until("the caption to be on disk", async () => {
+    const draft = await (await navigator.storage.getDirectory()).getDirectoryHandle("draft");
+    return (await (await (await draft.getFileHandle("draft.json")).getFile()).text()).includes("a caption of mine");
+  });
   await page.reload();
   await page.until("eight pictures", () => document.body.dataset.pictures === "8" && document.body.dataset.train === "ready");
   assert.equal(await page.run(() => document.querySelector(".picture textarea").value), "a caption of mine");

@@ -1,10 +1,13 @@
-// Run in the page, on a run from its start to its end: the real trainer, store and worker's loop, on a disk in memory
+// On a run from its start to its end: the real trainer, store and worker's loop, on a disk in memory
 // and with an engine that only counts. Each way through the states that a person can take.
-async (base, { memory, locks }) => {
-  const { Trainer } = await import(`${base}web/train/trainer.js`);
-  const { Runs } = await import(`${base}web/runs.js`);
-  const { trainActions } = await import(`${base}web/worker-train.js`);
-  const { Action } = await import(`${base}web/protocol.js`);
+
+import { Trainer } from "../../../web/train/trainer.js";
+import { Runs } from "../../../web/runs.js";
+import { trainActions } from "../../../web/worker-train.js";
+import { Action } from "../../../web/protocol.js";
+import { memory, locks } from "./run_disk.js";
+
+export default async () => {
   const STEPS = 30;
   const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
@@ -134,4 +137,4 @@ async (base, { memory, locks }) => {
   expect(trainer.state === "none" && (await runs.list()).length === 1 && held.size === 0, "cancelled, there is no second run");
   expect(troubles.length === 0, `told of ${troubles}`);
   return { wrong };
-}
+};

@@ -1,9 +1,11 @@
-// Run in the page, on the library's own modules with a store in memory: the tab dies, or the disk is full, at every
+// On the library's own modules with a store in memory: the tab dies, or the disk is full, at every
 // single call of the store. What is left must be whole entries, and downloads that go on; what was wanted must work
 // at the next visit. Returns how many faults were tried, and what was wrong.
-async (base) => {
-  const { Shelf } = await import(`${base}web/library/shelf.js`);
-  const { Fetcher } = await import(`${base}web/download/fetcher.js`);
+
+import { Shelf } from "../../../web/library/shelf.js";
+import { Fetcher } from "../../../web/download/fetcher.js";
+
+export default async () => {
   const CHUNK = 64;
   const KINDS = ["dies before", "dies after", "dies half way", "is full"];
   const METHODS = ["entries", "commit", "forget", "names", "read", "append", "remove"];
@@ -186,4 +188,4 @@ async (base) => {
     }
   }
   return { faults, wrong };
-}
+};

@@ -1,9 +1,11 @@
-// Run in the page, on the worker's loop of a training run with an engine that only counts: a run is cut off at every
+// On the worker's loop of a training run with an engine that only counts: a run is cut off at every
 // message that keeps a state, and goes on from it with what was owed then. Every snapshot, preview and evaluation of
 // the undisturbed run must come, at its step, and a state that goes on must have counted the evaluations before it.
-async (base) => {
-  const { trainActions } = await import(`${base}web/worker-train.js`);
-  const { Action } = await import(`${base}web/protocol.js`);
+
+import { trainActions } from "../../../web/worker-train.js";
+import { Action } from "../../../web/protocol.js";
+
+export default async () => {
   const STEPS = 8;
   const DUE = { 2: { snapshot: true, evaluation: true }, 3: { preview: true }, 4: { evaluation: true, preview: true }, 6: { snapshot: true, preview: true, evaluation: true } };
 
@@ -79,4 +81,4 @@ async (base) => {
   }
   performance.now = clock;
   return { cuts, wrong, seen: whole.seen };
-}
+};

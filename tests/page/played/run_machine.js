@@ -1,7 +1,9 @@
-// Run in the page, on the table of a run's states: every event in every state, against a chart of its own, and walks
+// On the table of a run's states: every event in every state, against a chart of its own, and walks
 // of random events, on which nothing may be trained that nobody wants, and every state has a way back to none.
-async (base) => {
-  const { EVENTS, NONE, isBusy, isPausing, loopOf, next } = await import(`${base}web/train/machine.js`);
+
+import { EVENTS, NONE, isBusy, isPausing, loopOf, next } from "../../../web/train/machine.js";
+
+export default async () => {
   const wrong = [];
   // what each event leads to; where it isn't named it means nothing
   const CHART = {
@@ -39,4 +41,4 @@ async (base) => {
     if (wrong.length > 20) break;
   }
   return { looked, wrong };
-}
+};

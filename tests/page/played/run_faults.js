@@ -1,10 +1,13 @@
-// Run in the page, on the store of training runs with a disk in memory. Scripts of random acts (steps, snapshots,
+// On the store of training runs with a disk in memory. Scripts of random acts (steps, snapshots,
 // previews, evaluations, rewinds, pauses, reloads, new runs, deletes) are played, and at each of their calls of the
 // disk, in turn, the tab dies or the disk is full. What is left must be runs that go on from a whole state that
 // was told to be kept, or from a newer one; never less, never other bytes. Returns how many faults were tried, and
 // what was wrong.
-async (base, { memory, locks }) => {
-  const { Runs } = await import(`${base}web/runs.js`);
+
+import { Runs } from "../../../web/runs.js";
+import { memory, locks } from "./run_disk.js";
+
+export default async () => {
   const SCRIPTS = 4;
   const ACTS = 8;
   const KINDS = ["dies before", "dies after", "dies half way", "is full once", "is full from there on"];
@@ -92,7 +95,10 @@ async (base, { memory, locks }) => {
       note(!run.unkept);
     };
     const acts = {
-      step: async () => { step += 1 + Math.floor(draw() * 3); note(await run.keepState(step, new Blob([state(title, step, life)]), log(), draw() < 0.5 ? { evaluation: true } : null)); },
+      step: async () => {
+        step += 1 + Math.floor(draw() * 3);
+        note(await run.keepState(step, new Blob([state(title, step, life)]), log(), draw() < 0.5 ? { evaluation: true } : null));
+      },
       snapshot: async () => { step += 1; note(await run.addSnapshot(step, new Blob([state(title, step, life)]), log())); },
       "snapshot and preview at once": async () => {
         step += 1;
@@ -218,4 +224,4 @@ async (base, { memory, locks }) => {
     }
   }
   return { faults, wrong };
-}
+};
