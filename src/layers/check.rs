@@ -5,7 +5,7 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 
 use super::functional::{LowRank, conv2d, linear};
 use super::{Conv2dConfig, GroupNorm, LayerNorm, Weight, attention, geglu, silu};
-use crate::kernels::{self, Choice, Operation, PackedWeight};
+use crate::kernels::{self, Blocks, Choice, Operation, PackedWeight, gpu};
 
 /// The largest difference that is rounding, over the largest value.
 const TOLERANCE: f32 = 1e-4;
@@ -29,8 +29,14 @@ impl Check {
     }
 }
 
-/// The checks of all operations, queued on `device`. The sizes are odd and fill a workgroup.
+/// The checks of all operations, queued on `device`. The sizes are odd and fill a workgroup; for a real
+/// GPU there are also such as its tiles take, which do nearly all of a picture's work.
 pub fn checks(device: &Device) -> Vec<Check> {
+    // A software GPU has no tiles, and its shaders take long to compile.
+    checks_of(device, !kernels::is_cpu(device) && !gpu::software())
+}
+
+fn checks_of(device: &Device, tiles: bool) -> Vec<Check> {
     use Operation::{
         Attention, Conv2d, Enlarged, Geglu, GroupNorm, Halves, LayerNorm, Linear, Silu,
     };
@@ -39,9 +45,9 @@ pub fn checks(device: &Device) -> Vec<Check> {
         .into_iter()
         .map(|operation| {
             kernels::choose(Choice::None);
-            let expected = run(operation, &cpu).into_data().convert::<f32>();
+            let expected = run(operation, &cpu, tiles).into_data().convert::<f32>();
             kernels::choose(Choice::All);
-            let result = run(operation, device);
+            let result = run(operation, device, tiles);
             kernels::choose(Choice::Best);
             // On the CPU nothing but the dtype can fail here, and it was converted.
             let expected = expected.try_into_vec().unwrap_or_default();
@@ -63,9 +69,25 @@ fn halves<const D: usize>(dims: [usize; D], device: &Device) -> Weight<D> {
     Weight::new(Tensor::from_data(TensorData::new(values, dims), (device, DType::F16)))
 }
 
-fn run(operation: Operation, device: &Device) -> Tensor<1> {
+fn blocks<const D: usize>(dims: [usize; D], device: &Device) -> Weight<D> {
+    Weight::in_blocks(Blocks::new(&values(&dims), &dims, device), dims)
+}
+
+fn run(operation: Operation, device: &Device, tiles: bool) -> Tensor<1> {
+    let mut all = vec![small(operation, device)];
+    if tiles {
+        all.extend(large(operation, device));
+    }
+    Tensor::cat(all, 0)
+}
+
+fn rows([length, width]: [usize; 2], device: &Device) -> Tensor<3> {
+    numbers([1, length, width], device)
+}
+
+fn small(operation: Operation, device: &Device) -> Tensor<1> {
     let square = || numbers([1, 8, 9, 9], device);
-    let rows = |length| numbers([1, length, 16], device);
+    let rows = |length| rows([length, 16], device);
     let each = |count| (numbers([count], device), numbers([count], device) * 0.5);
     match operation {
         Operation::Linear => {
@@ -104,23 +126,85 @@ fn run(operation: Operation, device: &Device) -> Tensor<1> {
     }
 }
 
+/// What an operation's kernels in tiles give, where it has some: more than one tile in each direction,
+/// the last of them not full, and more than one step of the sums.
+fn large(operation: Operation, device: &Device) -> Vec<Tensor<1>> {
+    let tokens = || rows([70, 64], device);
+    let image = |side| numbers([1, 32, side, side], device);
+    let constant = |weight: Weight<4>, config, side| {
+        let none = PackedWeight::default();
+        weight.packed().conv2d(image(side), None, config, &none).flatten(0, 3)
+    };
+    match operation {
+        Operation::Linear => {
+            let (weight, bias) = (numbers([68, 64], device), Some(numbers([68], device)));
+            let (hidden, up) = (numbers([1, 70, 4], device), numbers([4, 68], device).transpose());
+            let more = Some(LowRank { hidden, up, factor: 0.5 });
+            let adapted = linear(tokens(), weight.clone(), bias.clone(), more);
+            vec![linear(tokens(), weight, bias, None), adapted]
+                .into_iter()
+                .map(|y| y.flatten(0, 2))
+                .collect()
+        }
+        Operation::Conv2d => {
+            let (weight, bias) = (numbers([66, 32, 3, 3], device), Some(numbers([66], device)));
+            let convolve = |config, side| {
+                conv2d(image(side), weight.clone(), bias.clone(), config, None).flatten(0, 3)
+            };
+            let point = Weight::new(numbers([66, 32, 1, 1], device));
+            vec![
+                convolve(Conv2dConfig::SAME, 9),
+                convolve(Conv2dConfig::HALVE, 17),
+                constant(point, Conv2dConfig::POINT, 9),
+            ]
+        }
+        Operation::Attention => {
+            // The widths of SD 1, of SD 2 and of the text encoders, which see what comes before alone.
+            let head = |(width, causal): (usize, bool)| {
+                let rows = |length| rows([length, 2 * width], device);
+                let keys = if causal { 70 } else { 77 };
+                attention(rows(70), rows(keys), rows(keys), 2, causal).flatten(0, 2)
+            };
+            [(40, false), (80, false), (160, false), (64, false), (64, true)].map(head).to_vec()
+        }
+        Operation::Enlarged => {
+            let weight = Weight::new(numbers([66, 32, 3, 3], device));
+            vec![weight.conv2d_enlarged(image(5), None, &PackedWeight::default()).flatten(0, 3)]
+        }
+        // Weights in 8-bit blocks, whose layers have halves beside them, are held to the same.
+        Operation::Halves => vec![
+            halves([68, 64], device).linear(tokens(), None, None).flatten(0, 2),
+            blocks([68, 64], device).linear(tokens(), None, None).flatten(0, 2),
+            constant(halves([66, 32, 3, 3], device), Conv2dConfig::SAME, 9),
+            constant(halves([66, 32, 3, 3], device), Conv2dConfig::HALVE, 17),
+            constant(blocks([96, 32, 3, 3], device), Conv2dConfig::SAME, 9),
+        ],
+        Operation::GroupNorm | Operation::LayerNorm | Operation::Silu | Operation::Geglu => {
+            Vec::new()
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn right_results_pass_and_wrong_ones_do_not() {
-        let checks = checks(&Device::flex());
-        assert_eq!(checks.len(), 9);
-        for check in checks {
-            let name = check.operation.name();
-            let mut result: Vec<f32> = check.result.to_data().try_into_vec().unwrap();
-            assert!(check.passes(&result), "{name}");
-            assert!(!check.passes(&result[1..]), "{name}");
-            result[3] += 0.01;
-            assert!(!check.passes(&result), "{name}");
-            result[3] = f32::NAN;
-            assert!(!check.passes(&result), "{name}");
+        for tiles in [false, true] {
+            let checks = checks_of(&Device::flex(), tiles);
+            assert_eq!(checks.len(), 9);
+            for check in checks {
+                let name = check.operation.name();
+                let mut result: Vec<f32> = check.result.to_data().try_into_vec().unwrap();
+                assert!(check.passes(&result), "{name}");
+                assert!(!check.passes(&result[1..]), "{name}");
+                let most = result.iter().fold(0f32, |most, x| most.max(x.abs()));
+                *result.last_mut().unwrap() += 1e-3 * most;
+                assert!(!check.passes(&result), "{name}");
+                result[3] = f32::NAN;
+                assert!(!check.passes(&result), "{name}");
+            }
         }
     }
 }

@@ -3,9 +3,12 @@
 
 use burn::tensor::Device;
 use lorakeet::kernels::gpu;
+use lorakeet::layers::checks;
 use wasm_bindgen_test::{console_log, wasm_bindgen_test};
 
-use super::kernels::{Case, Draw, Square, compare, conv2d, linear, linear_adapted, linear_onto};
+use super::kernels::{
+    Case, Draw, Square, attention, compare, conv2d, linear, linear_adapted, linear_onto,
+};
 use super::stored::{conv2d_blocks, conv2d_halves, enlarging, linear_blocks, linear_halves};
 use super::webgpu;
 
@@ -87,6 +90,21 @@ fn convolutions(draw: &mut Draw, device: &Device) -> Vec<Case> {
     cases
 }
 
+/// Heads of the widths of SD 1 (40, 80, 160) and of all others (64; the text encoders' are causal): less
+/// than a tile of queries and of keys, one, and more; the prompt's 77 keys.
+fn attentions(draw: &mut Draw, device: &Device) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for width in [40, 64, 80, 160] {
+        for (n, queries, keys) in [(2, 70, 77), (1, 64, 64), (1, 3, 130), (1, 129, 5)] {
+            cases.push(attention(draw, device, [n, queries, keys], [2, width], false));
+        }
+    }
+    for length in [1, 77, 130] {
+        cases.push(attention(draw, device, [1, length, length], [2, 64], true));
+    }
+    cases
+}
+
 async fn of_a_gpu(cases: fn(&mut Draw, &Device) -> Vec<Case>) {
     let device = webgpu().await;
     let here = gpu::software();
@@ -103,6 +121,32 @@ async fn webgpu_products_in_tiles() {
 #[wasm_bindgen_test]
 async fn webgpu_convolutions_in_tiles() {
     of_a_gpu(convolutions).await;
+}
+
+#[wasm_bindgen_test]
+async fn webgpu_attention_in_tiles() {
+    of_a_gpu(attentions).await;
+}
+
+/// What is looked at when a real GPU opens: all of it holds, and it takes in the tiles.
+#[wasm_bindgen_test]
+async fn webgpu_checks_of_a_gpu() {
+    let device = webgpu().await;
+    let here = gpu::software();
+    let numbers = [true, false].map(|software| {
+        gpu::set_software(software);
+        checks(&device)
+    });
+    gpu::set_software(here);
+    let mut results = [0, 0];
+    for (checks, count) in numbers.into_iter().zip(&mut results) {
+        for check in checks {
+            let result = super::values(check.result.clone()).await;
+            assert!(check.passes(&result), "{}", check.operation.name());
+            *count += result.len();
+        }
+    }
+    assert!(results[1] > 2 * results[0], "{results:?}");
 }
 
 /// A step of the demo model through what a real GPU runs.

@@ -10,7 +10,7 @@ use super::{Pass, SIZES, Sizes};
 /// Attention in which every invocation goes over the keys for some queries of its own (over the queries
 /// for some keys, for [`Pass::KeyGradient`]), straight from the buffers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Attention {
+pub struct Direct {
     /// What is computed.
     pub pass: Pass,
     /// Width of a head, a multiple of 4.
@@ -44,7 +44,7 @@ impl Other {
     }
 }
 
-impl Attention {
+impl Direct {
     /// The kernel for heads of this width.
     pub fn choose(pass: Pass, width: u32, causal: bool, sizes: &Sizes, software: bool) -> Self {
         let widest = [16, 48, 80, u32::MAX];
@@ -70,11 +70,6 @@ impl Attention {
     /// Invocations per workgroup.
     pub fn workgroup(&self) -> [u32; 3] {
         [self.group, 1, 1]
-    }
-
-    /// Multiplications and additions for these sizes.
-    pub fn work(&self, sizes: &Sizes) -> u64 {
-        self.pass.work(sizes, self.width)
     }
 
     /// Workgroups for these sizes.
