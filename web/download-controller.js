@@ -17,7 +17,10 @@ export class DownloadController {
   #choices = null;
   #note = "";
   #looking = null;
-  /** Downloads under way: id to what stops them and when they have stopped. @type {Map<string, {abort: AbortController, done: Promise<void>}>} */
+  /**
+   * Downloads under way: id to what stops them and when they have stopped.
+   * @type {Map<string, {abort: AbortController, done: Promise<void>}>}
+   */
   #running = new Map();
 
   /** @param {import("./library/library.js").Library} library */
@@ -62,7 +65,8 @@ export class DownloadController {
     const address = this.#address;
     const choice = this.#choice;
     const go = choice ? `Download${choice.size ? ` (${size(choice.size)})` : ""}` : `Ask ${address.host}`;
-    this.#ui.dialog.show({ asks: goesOut({ ...address, hosts: this.#hosts() }, choice), go, choices: this.#choices, note: this.#note, ...more });
+    const asks = goesOut({ ...address, hosts: this.#hosts() }, choice);
+    this.#ui.dialog.show({ asks, go, choices: this.#choices, note: this.#note, ...more });
   }
 
   /** Those that the address implies, and those that the person adds. Throws on one that is none. */

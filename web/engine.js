@@ -212,15 +212,19 @@ export class Engine extends EventTarget {
     return this.#request(Action.trainPrepare, { config, pictures }, { signal, onProgress, transfer: pixelBuffers(pictures) });
   }
 
-  /** Data set and state are given away. @param {?import("./train/record.js").Owed} owed @returns {Promise<import("./protocol.js").Estimate>} */
+  /**
+   * Data set and state are given away.
+   * @param {?import("./train/record.js").Owed} owed
+   * @returns {Promise<import("./protocol.js").Estimate>}
+   */
   trainResume(config, dataset, state, owed) {
     return this.#request(Action.trainResume, { config, dataset, state, owed }, { transfer: buffers(dataset, state) });
   }
 
   /**
    * Trains until the run is finished, stopped or paused; the signal pauses it after the step in hand.
-   * @param {{preview: ?import("./protocol.js").Settings, pictureSeconds: number, step: number, end: boolean}} order   what a preview takes, 0 when
-   *   not known; the step it is at; whether to end there
+   * @param {{preview: ?import("./protocol.js").Settings, pictureSeconds: number, step: number, end: boolean}} order
+   *   what a preview takes, 0 when not known; the step it is at; whether to end there
    * @param {{signal: AbortSignal, onProgress: (progress: import("./protocol.js").RunProgress) => void}} options
    * @returns {Promise<{outcome: "finished"|"stopped"|"paused", step: number, reason: ?string}>}
    */
@@ -230,7 +234,7 @@ export class Engine extends EventTarget {
 
   /**
    * Trains anew without each picture in turn, and judges each by the run that never saw it.
-   * @param {{signal: AbortSignal, onProgress: (progress: {picture: string, done: number, pictures: number, fraction: number}) => void}} options
+   * @param {import("./protocol.js").Watch} watch   progress: {picture, done, pictures, fraction}
    * @returns {Promise<?import("./protocol.js").LeaveOneOut>} null: the signal stopped it; asked again it goes on there
    */
   async trainLeaveOneOut({ signal, onProgress }) {

@@ -12,8 +12,8 @@ const UNREADABLE = "It can't be read: it was moved or deleted meanwhile, this br
 const REPEATS = /^\d+_./;
 
 /**
- * @typedef {{path: string, file: ?File, place?: FileSystemHandle, root?: string}} Dropped   file: null where it can't be read; place: of what was dropped, the file or the
- *   folder named `root`, where the browser can find it again
+ * @typedef {{path: string, file: ?File, place?: FileSystemHandle, root?: string}} Dropped   file: null where it can't be
+ *   read; place: of what was dropped, the file or the folder named `root`, where the browser can find it again
  * @typedef {object} Sorted
  * @property {{name: string, files: import("./protocol.js").ModelFile[], hasTokenizer: boolean, place?: FileSystemHandle}[]} models
  * @property {import("./protocol.js").ModelFile[]} parts   VAEs, text encoders and .yaml files that came without a model
@@ -79,7 +79,8 @@ export async function sortFiles(dropped) {
   for (const root of roots) {
     const inside = rest.filter(({ path }) => path.startsWith(root));
     rest = rest.filter(({ path }) => !path.startsWith(root));
-    const files = inside.filter(({ path }) => MODEL_FILE.test(path)).map(({ path, file }) => ({ path: path.slice(root.length), blob: file }));
+    const files = inside.filter(({ path }) => MODEL_FILE.test(path))
+      .map(({ path, file }) => ({ path: path.slice(root.length), blob: file }));
     sorted.models.push({
       name: root.split("/").at(-2) ?? "the dropped model",
       files,

@@ -25,7 +25,8 @@ const REST_MS = 600;
  * @typedef {Keepable & {name: string, file: Blob, config: ?string, report: import("./protocol.js").CoverageReport}} KeepableAdapter
  *
  * @typedef {object} Page   what the library asks of the page
- * @property {(model: {name: string, files: object[], hasTokenizer: boolean, entry: string}) => Promise<boolean>} loadModel   false: it was not loaded
+ * @property {(model: {name: string, files: object[], hasTokenizer: boolean, entry: string}) => Promise<boolean>} loadModel
+ *   false: it was not loaded
  * @property {(adapter: {name: string, file: Blob, config: ?string, entry: string, strength: ?object}) => Promise<boolean>} addAdapter
  * @property {(handle: string) => Promise<void>} removeAdapter
  * @property {() => Promise<boolean>} loadDemo

@@ -47,7 +47,10 @@ export class ModelLoader extends EventTarget {
     return this.#load({ key: DEMO_KEY, name: "the demo model", title: "Emoji Diffusion", isDemo: true, unasked }, (options) => this.#engine.fetchFiles(DEMO_MODEL, options));
   }
 
-  /** @param {{name: string, files: object[], hasTokenizer: boolean, place?: FileSystemHandle, entry?: string}} model entry: of the library */
+  /**
+   * @param {{name: string, files: object[], hasTokenizer: boolean, place?: FileSystemHandle, entry?: string}} model
+   *   entry: of the library
+   */
   load({ name, files, hasTokenizer, place, entry }) {
     const title = name.replace(/\.safetensors$/i, "");
     const keepable = { title, files, hasTokenizer, place, entry };
@@ -62,7 +65,10 @@ export class ModelLoader extends EventTarget {
     return this.#load({ ...this.#again, options: { ...options, ...changes } }, () => files);
   }
 
-  /** A VAE, a text encoder or a .yaml goes to the model in use, in place of an earlier one. @param {import("./protocol.js").ModelFile[]} parts */
+  /**
+   * A VAE, a text encoder or a .yaml goes to the model in use, in place of an earlier one.
+   * @param {import("./protocol.js").ModelFile[]} parts
+   */
   addParts(parts) {
     if (!this.model) {
       this.#ui.messages.error(parts[0].path, "This is one part of a model. Load the model first, or drop both together.");

@@ -148,7 +148,8 @@ export class PlanController {
     for (const { name, problem } of refused) this.#ui.messages.error(name, problem);
     if (refused.length < pictures.length) this.#ui.tabs.show("train");
     const known = new Set(pictures.map(({ path }) => stemOf(path)));
-    const lost = texts.filter(({ path }) => !unreadable.includes(path) && !known.has(pictureOf(path)) && !this.#set.setCaption(pictureOf(path), captions.get(pictureOf(path))));
+    const belongs = (of) => known.has(of) || this.#set.setCaption(of, captions.get(of));
+    const lost = texts.filter(({ path }) => !unreadable.includes(path) && !belongs(pictureOf(path)));
     const { settings } = this.#ui;
     if (role === "class" && settings.config?.prior.weight === 0) settings.set("prior.weight", 1);
     this.changed();
@@ -180,7 +181,10 @@ export class PlanController {
     this.#draft.flush();
   }
 
-  /** What is on show waits until the run that is about to be opened is put away. @param {Blob[]} own files on show that the run has: they are no draft */
+  /**
+   * What is on show waits until the run that is about to be opened is put away.
+   * @param {Blob[]} own files on show that the run has: they are no draft
+   */
   async makeWay(own, open) {
     const draft = this.#isOpen ? this.#set.items.filter(({ file }) => !own.includes(file)) : [];
     await this.#draft.flush();
@@ -315,7 +319,8 @@ export class PlanController {
     // a build with other settings than those remembered gets its own
     const same = remembered && Object.keys(this.#presets.normal).join() === Object.keys(remembered.config).join();
     const preset = same ? remembered.preset : "normal";
-    settings.write(same ? (this.#presets[preset] ? { ...this.#presets[preset], ...kept(remembered.config) } : remembered.config) : this.#presets.normal, preset);
+    const ofPreset = same && this.#presets[preset] && { ...this.#presets[preset], ...kept(remembered.config) };
+    settings.write(ofPreset || (same ? remembered.config : this.#presets.normal), preset);
     pictures.writeOptions(settings.config);
   }
 
@@ -341,7 +346,8 @@ export class PlanController {
     const { counts } = this.#set;
     if (!this.#presets) return;
     const { config } = settings;
-    settings.setTimes(Object.fromEntries(Object.entries(this.#presets).map(([name, preset]) => [name, { steps: preset.steps, seconds: this.#seconds(preset) }])));
+    const times = Object.entries(this.#presets).map(([name, preset]) => [name, { steps: preset.steps, seconds: this.#seconds(preset) }]);
+    settings.setTimes(Object.fromEntries(times));
     if (!this.#isOpen) return;
     let good = false;
     let words = "";

@@ -17,8 +17,12 @@
 /**
  * @typedef {{path: string, blob: Blob, part?: string}} ModelFile   path inside the model's folder; part: what it is that came beside a
  *   model ("vae", "text encoder", "yaml")
- * @typedef {{weights?: "f32"|"f16"|"q8", prediction?: "epsilon"|"v_prediction"|"sample", size?: number, zeroTerminalSnr?: boolean}} ModelOptions
- *   what isn't said is told from the files, or chosen for the device; size in pixels
+ * @typedef {object} ModelOptions         what isn't said is told from the files, or chosen for the device
+ * @property {"f32"|"f16"|"q8"} [weights]
+ * @property {"epsilon"|"v_prediction"|"sample"} [prediction]
+ * @property {number} [size]               pixels
+ * @property {boolean} [zeroTerminalSnr]
+ *
  * @typedef {{width: number, height: number, rgba: Uint8ClampedArray<ArrayBuffer>}} Pixels
  * @typedef {{signal?: AbortSignal, onProgress?: (progress: any) => void}} Watch   how a long request is followed, and stopped
  *
@@ -126,7 +130,8 @@
  * @property {number} parameters
  * @property {number} bytes
  * @property {boolean} checkpointed        blocks are run twice to save memory
- * @property {{draws: number, of: number, samples: number, first: number}} measuring   timesteps of each picture that evaluations take, of all; samples in them, and in the first
+ * @property {{draws: number, of: number, samples: number, first: number}} measuring   timesteps of each picture that
+ *   evaluations take, of all; samples in them, and in the first
  * @property {?number} learningRate        null before the weights have been looked at
  * @property {string[]} notes
  *
@@ -195,13 +200,19 @@ export const Action = Object.freeze({
   judgeModel: "judgeModel",
   /** -> Memory */
   memory: "memory",
-  /** { files: ModelFile[], options: ModelOptions } -> ModelReport, in place of the model before, which goes first; progress { done, total, what } */
+  /**
+   * { files: ModelFile[], options: ModelOptions } -> ModelReport, in place of the model before, which goes first;
+   * progress { done, total, what }
+   */
   loadModel: "loadModel",
   /** { name, blob, config } -> { id, report: CoverageReport } */
   addAdapter: "addAdapter",
   /** { adapter: id } */
   removeAdapter: "removeAdapter",
-  /** { settings, adapters: AdapterStrength[] } -> { ...Pixels, seconds, truncated: string[], notes: string[] }; progress { phase, step, steps, fraction, preview } */
+  /**
+   * { settings, adapters: AdapterStrength[] } -> { ...Pixels, seconds, truncated: string[], notes: string[] };
+   * progress { phase, step, steps, fraction, preview }
+   */
   generate: "generate",
 
   /** { name: "quick"|"normal"|"careful" } -> TrainConfig */
@@ -210,7 +221,10 @@ export const Action = Object.freeze({
   trainInspect: "trainInspect",
   /** { config, counts: {train, heldOut, class} } -> Estimate; fails with the setting's name on a bad one */
   trainEstimate: "trainEstimate",
-  /** { config, pictures: TrainPicture[] } -> { summary: Estimate, measured: {secondsPerStep, bytes, peakBytes}, dataset: Uint8Array }; progress { done, total, what } */
+  /**
+   * { config, pictures: TrainPicture[] } -> { summary: Estimate, measured: {secondsPerStep, bytes, peakBytes}, dataset: Uint8Array };
+   * progress { done, total, what }
+   */
   trainPrepare: "trainPrepare",
   /** { config, dataset, state: Uint8Array|null, owed: ?Owed } -> Estimate: a run that was saved, in place of trainPrepare */
   trainResume: "trainResume",
@@ -219,7 +233,10 @@ export const Action = Object.freeze({
    * -> { outcome: "finished"|"stopped"|"paused", step, reason }; progress RunProgress
    */
   trainRun: "trainRun",
-  /** -> { found: LeaveOneOut|null }: trains anew without each picture in turn; null when it was aborted, to go on there. Progress { picture, done, pictures, fraction } */
+  /**
+   * -> { found: LeaveOneOut|null }: trains anew without each picture in turn; null when it was aborted, to go on there.
+   * Progress { picture, done, pictures, fraction }
+   */
   trainLeaveOneOut: "trainLeaveOneOut",
   /** -> { bytes, owed: ?Owed }: all that going on bit for bit needs, and what was due at this step and is not done */
   trainState: "trainState",

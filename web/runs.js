@@ -6,7 +6,8 @@ import { DATASET, NEXT, RECORD, readRecord, removeRun } from "./train/record.js"
 import { Run } from "./train/store.js";
 
 /**
- * @typedef {import("./train/record.js").RunRecord & {size: number, elsewhere: boolean, broken?: false}} ListedRun   elsewhere: another tab has it
+ * @typedef {import("./train/record.js").RunRecord & {size: number, elsewhere: boolean, broken?: false}} ListedRun
+ *   elsewhere: another tab has it
  * @typedef {import("./train/record.js").RunRecord} RunRecord
  * @typedef {{id: string, title: string, updated: string, size: number, elsewhere: false, broken: true}} BrokenRun   it can be deleted, and
  *   nothing else

@@ -144,7 +144,10 @@ export class TrainController {
 
   get preparing() { return this.#trainer?.state === "preparing"; }
 
-  /** Another model is to be loaded: the run is kept and put away. @returns {Promise<() => Promise<void>>} brings it back, as it was, should nothing come of that */
+  /**
+   * Another model is to be loaded: the run is kept and put away.
+   * @returns {Promise<() => Promise<void>>} brings it back, as it was, should nothing come of that
+   */
   async modelLeaves() {
     await this.#ready.promise;
     const { busy, record } = this.#trainer;
@@ -156,7 +159,7 @@ export class TrainController {
     };
   }
 
-  /** @param {?{key: string, title: string, isDemo: boolean, report: import("./protocol.js").ModelReport, backend: string, files: import("./protocol.js").ModelFile[]}} model */
+  /** @param {?import("./model-loader.js").Loaded & {backend: string}} model */
   async modelChanged(model) {
     await this.#ready.promise;
     const id = model && `${model.title}, ${model.report.components.reduce((sum, c) => sum + c.parameters, 0)} parameters`;

@@ -13,7 +13,10 @@ export function trainActions({ engine, drawn, own, gap, throttle, isAborted }) {
 
   const pixels = (picture) => picture && { ...picture, rgba: own(picture.rgba) };
 
-  /** @returns {Promise<?import("./protocol.js").Evaluation & {start?: import("./protocol.js").Evaluation}>} null when the run is to pause: it begins anew then */
+  /**
+   * @returns {Promise<?import("./protocol.js").Evaluation & {start?: import("./protocol.js").Evaluation}>}
+   *   null when the run is to pause: it begins anew then
+   */
   async function evaluate(id, report) {
     const tick = throttle(report);
     engine().trainEvaluate();

@@ -49,7 +49,7 @@ const rules = {
   "form/eol-last": "error",
   "form/indent": ["error", 2, { SwitchCase: 1, ignoredNodes: ["ConditionalExpression", "TemplateLiteral"] }],
   "form/keyword-spacing": "error",
-  "form/max-len": ["error", { code: 180, ignoreTemplateLiterals: true, ignoreStrings: true, ignoreRegExpLiterals: true }],
+  "form/max-len": ["error", { code: 140, ignoreTemplateLiterals: true, ignoreStrings: true, ignoreRegExpLiterals: true }],
   "form/no-multiple-empty-lines": ["error", { max: 1, maxBOF: 0, maxEOF: 0 }],
   "form/no-tabs": "error",
   "form/no-trailing-spaces": "error",

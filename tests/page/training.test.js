@@ -80,7 +80,9 @@ test("what is drawn and measured keeps to its share of the time, as the engine d
   assert.equal(measuringSeconds({ samples: 60, first: 6 }, 3, 1000), 60);
   assert.equal(measuringSeconds({ samples: 6000, first: 6 }, 3, 1000), 250);
   assert.equal(measuringSeconds({ samples: 60, first: 60 }, 3, 10), 0);
-  assert.deepEqual([trained({ train: 8, heldOut: 0 }, CONFIG), trained({ train: 8, heldOut: 2 }, CONFIG), trained({ train: 1, heldOut: 0 }, { holdOut: 3 })], [7, 8, 0]);
+  assert.equal(trained({ train: 8, heldOut: 0 }, CONFIG), 7);
+  assert.equal(trained({ train: 8, heldOut: 2 }, CONFIG), 8);
+  assert.equal(trained({ train: 1, heldOut: 0 }, { holdOut: 3 }), 0);
 });
 
 test("what a run keeps: every snapshot and two more, each with what the optimiser keeps", () => {
@@ -119,7 +121,9 @@ test("storage that is off or holds rubbish is no reason to stop", () => {
   assert.equal(pace.times(CONFIG, { train: 1, heldOut: 0 }, { steps: 1, guidance: 1 }), null);
 });
 
-const trainer = (state, more = {}) => ({ state, step: 3, steps: 10, record: { step: 2 }, log: logOf(3), pausing: false, ending: false, secondsLeft: 0, ...more });
+const trainer = (state, more = {}) => ({
+  state, step: 3, steps: 10, record: { step: 2 }, log: logOf(3), pausing: false, ending: false, secondsLeft: 0, ...more,
+});
 
 test("the bar says where a run is, and each state has the buttons that mean something in it", () => {
   const before = { model: true, loading: false, pictures: 0, summary: "", estimate: { words: "", problem: false } };
@@ -142,7 +146,8 @@ test("the bar says where a run is, and each state has the buttons that mean some
 });
 
 test("an estimate names only what is known", () => {
-  const estimate = { modules: 16, parameters: 797_184, bytes: 1.25e9, checkpointed: true, measuring: { samples: 30, first: 3 }, learningRate: null };
+  const measuring = { samples: 30, first: 3 };
+  const estimate = { modules: 16, parameters: 797_184, bytes: 1.25e9, checkpointed: true, measuring, learningRate: null };
   assert.equal(estimateWords(estimate, CONFIG, null), "797 k parameters in 16 layers · needs about 1.3 GB, blocks are run twice to save memory · keeps up to 48 MB on disk");
   const timed = estimateWords({ ...estimate, learningRate: 1e-4 }, CONFIG, { sample: 1, training: 200, previews: 40, leavingOut: 0 });
   assert.match(timed, /learning rate 1\.0e−4 · about 4 min, previews 40 s and measuring 10 s of it$/);

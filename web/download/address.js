@@ -115,7 +115,8 @@ function filesOfTree(tree, repository, folder, file, at) {
   const whole = files.some(({ path }) => path === `${root}model_index.json`) ? wholeModel(files, root, repository) : null;
   const inside = new Set(whole?.parts.map(({ url }) => url));
   const parts = (path) => whole && /^(unet|vae|text_encoder\w*|safety_checker|image_encoder)\//.test(path.slice(root.length));
-  const singles = files.filter(({ path, url }) => WEIGHTS.test(path) && !inside.has(url) && !parts(path)).map((found) => single(found.path, found));
+  const alone = files.filter(({ path, url }) => WEIGHTS.test(path) && !inside.has(url) && !parts(path));
+  const singles = alone.map((found) => single(found.path, found));
   const pickles = files.filter(({ path }) => PICKLE.test(path)).length;
   const choices = [...(whole ? [whole] : []), ...singles];
   if (choices.length === 0) throw new Error(`There is nothing in ${repository} that Lorakeet reads: no .safetensors file${pickles ? `, only ${counted(pickles, "file")} of kinds that can run code` : ""}.`);

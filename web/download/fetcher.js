@@ -105,9 +105,9 @@ export class Fetcher {
         work.plain = !work.answered && failures >= UNANSWERED / 2;
         if (!work.answered && failures >= UNANSWERED) throw refused(`${message} If you are online: download it in a tab of its own and drop it here.`);
         if (failures > TRIES) throw refused(`${message} It was tried ${TRIES} times; what is there is kept. Resume goes on from there.`);
-        const ms = error.retryAfter ? Math.min(error.retryAfter * 1000, 10 * LONGEST_WAIT) : Math.min(FIRST_WAIT * 2 ** (failures - 1), LONGEST_WAIT);
+        const asHostSays = error.retryAfter && Math.min(error.retryAfter * 1000, 10 * LONGEST_WAIT);
         tell("waiting", work.at, { why: message });
-        await this.#wait(ms, signal);
+        await this.#wait(asHostSays || Math.min(FIRST_WAIT * 2 ** (failures - 1), LONGEST_WAIT), signal);
       }
     }
     await this.#judged(entry, part, work.sum.hex());
@@ -133,7 +133,8 @@ export class Fetcher {
   async #stretch(entry, part, work, signal, tell) {
     if (part.size !== null && work.at === part.size) return;
     const from = work.plain ? 0 : Math.max(0, work.at - this.#overlap);
-    const { head, pieces, close } = await this.#source.bytes(part.url, from, signal).catch((error) => { throw explained(error, part.url); });
+    const asked = this.#source.bytes(part.url, from, signal);
+    const { head, pieces, close } = await asked.catch((error) => { throw explained(error, part.url); });
     try {
       work.answered = true;
       const whole = judge(head, from, part);
@@ -146,7 +147,8 @@ export class Fetcher {
       }
       part.size ??= total;
       if (whole) anew(part, work);
-      const again = whole ? null : new Uint8Array(await /** @type {Blob} */ (await this.#store.read(part.name)).slice(from, work.at).arrayBuffer());
+      const there = whole ? null : /** @type {Blob} */ (await this.#store.read(part.name));
+      const again = there && new Uint8Array(await there.slice(from, work.at).arrayBuffer());
       let compared = 0;
       for await (const piece of pieces) {
         let fresh = piece;

@@ -62,7 +62,12 @@ async function answer(port, asked, { id, url, from = 0, text = false }) {
     if (text) port.postMessage({ id, text: await textOf(reader) });
     else {
       for (;;) {
-        while (wanted === 0 && !stop.signal.aborted) await /** @type {Promise<void>} */ (new Promise((resolve) => { wake = resolve; stop.signal.onabort = () => resolve(); }));
+        while (wanted === 0 && !stop.signal.aborted) {
+          await new Promise((resolve) => {
+            wake = () => resolve(null);
+            stop.signal.onabort = wake;
+          });
+        }
         stop.signal.throwIfAborted();
         wanted -= 1;
         const { done, value } = await reader.read();

@@ -6,7 +6,13 @@ import { useLock } from "./shelf.js";
 
 const CHANNEL = "lorakeet library";
 
-/** @typedef {{handle?: FileSystemHandle, signal?: AbortSignal, onProgress?: (progress: object) => void, transfer?: Transferable[]}} Options */
+/**
+ * @typedef {object} Options
+ * @property {FileSystemHandle} [handle]
+ * @property {AbortSignal} [signal]
+ * @property {(progress: object) => void} [onProgress]
+ * @property {Transferable[]} [transfer]
+ */
 
 /**
  * Events: "change": the list isn't what it was, here or in another tab.

@@ -118,7 +118,8 @@ export class Shelf {
         let before = 0;
         for (const [index, { blob }] of files.entries()) {
           const part = entry.files[index];
-          part.sha256 = await this.#passed(blob, handle ? null : part.name, signal, (done) => onProgress?.({ done: before + done, total: entry.size }));
+          const tell = (done) => onProgress?.({ done: before + done, total: entry.size });
+          part.sha256 = await this.#passed(blob, handle ? null : part.name, signal, tell);
           before += blob.size;
         }
         entry.state = "whole";
@@ -203,8 +204,9 @@ export class Shelf {
     const total = files.reduce((sum, { blob }) => sum + blob.size, 0);
     for (const entry of await this.#store.entries()) {
       if (entry.state !== "whole" || entry.size !== total || entry.files.length !== files.length) continue;
+      const isSame = (part) => ({ path, blob }) => blob.size === part.size && (files.length === 1 || path === part.path);
       /** @type {[Part, Blob | undefined][]} */
-      const pairs = entry.files.map((part) => [part, files.find(({ path, blob }) => blob.size === part.size && (files.length === 1 || path === part.path))?.blob]);
+      const pairs = entry.files.map((part) => [part, files.find(isSame(part))?.blob]);
       if (pairs.some(([, blob]) => !blob) || await this.#gone(entry) || !await this.#alike(pairs)) continue;
       let before = 0;
       let same = true;
@@ -238,7 +240,8 @@ export class Shelf {
     const entry = await this.entry(id);
     if (!entry || entry.state !== "whole") throw missing(entry?.name ?? "This");
     if (entry.by === "place") return { entry, files: null };
-    const files = await Promise.all(entry.files.map(async ({ path, name, size }) => ({ path, size, blob: await this.#store.read(/** @type {string} */ (name)) })));
+    const files = await Promise.all(entry.files.map(async ({ path, name, size }) =>
+      ({ path, size, blob: await this.#store.read(/** @type {string} */ (name)) })));
     if (files.some(({ blob, size }) => blob?.size !== size)) throw missing(entry.name);
     return { entry, files: files.map(({ path, blob }) => ({ path, blob: /** @type {Blob} */ (blob) })) };
   }

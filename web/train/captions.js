@@ -18,7 +18,10 @@ export async function captionsOf(texts) {
   return { captions, unreadable };
 }
 
-/** The name (or path) of the picture that a caption file belongs to, without its ending: of `a.txt`, `a.caption` and `a.png.txt` it is `a`. */
+/**
+ * The name (or path) of the picture that a caption file belongs to, without its ending: of `a.txt`, `a.caption` and
+ * `a.png.txt` it is `a`.
+ */
 export function pictureOf(name) {
   const stem = stemOf(name);
   return /\.(png|jpe?g|jfif|webp|gif|avif|bmp|heic|heif|tiff?)$/i.test(stem) ? stemOf(stem) : stem;

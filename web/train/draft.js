@@ -14,7 +14,8 @@ const REST_MS = 300;
 /**
  * Events: "back" (detail: pictures that were kept before), once there are any.
  *
- * @typedef {{name: string, path?: string, file: Blob, caption: string, role: "train"|"heldOut"|"class"}} DraftPicture   path: as it was dropped
+ * @typedef {{name: string, path?: string, file: Blob, caption: string, role: "train"|"heldOut"|"class"}} DraftPicture
+ *   path: as it was dropped
  */
 export class Draft extends EventTarget {
   /** @type {?import("./folder.js").Files} */

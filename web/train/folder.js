@@ -101,7 +101,11 @@ export class OpfsFolder {
   }
 }
 
-/** All files below a folder, with their paths from there. @param {Files} files @returns {Promise<{path: string, size: number, modified: number}[]>} */
+/**
+ * All files below a folder, with their paths from there.
+ * @param {Files} files
+ * @returns {Promise<{path: string, size: number, modified: number}[]>}
+ */
 export async function filesBelow(files, path, prefix = "") {
   const found = [];
   for (const { name, folder, size, modified } of await files.list(path)) {

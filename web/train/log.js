@@ -4,7 +4,8 @@
 const SMOOTHING = 0.9;
 
 /**
- * @typedef {{step: number, loss: number, learningRate: number, gradientNorm: number, skippedNow: boolean, seconds: number, smooth: number}} LoggedStep
+ * @typedef {Pick<import("../protocol.js").TrainStep, "step"|"loss"|"learningRate"|"gradientNorm"|"skippedNow"|"seconds">
+ *   & {smooth: number}} LoggedStep
  */
 export class RunLog {
   /** @type {LoggedStep[]} */

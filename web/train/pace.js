@@ -38,7 +38,10 @@ export class Pace {
     };
   }
 
-  /** @param {number} secondsPerStep @param {Pick<import("./record.js").RunRecord, "config"|"pictureSeconds"|"preview">} run that was timed */
+  /**
+   * @param {number} secondsPerStep
+   * @param {Pick<import("./record.js").RunRecord, "config"|"pictureSeconds"|"preview">} run that was timed
+   */
   note(secondsPerStep, { config, pictureSeconds: seconds, preview }) {
     if (!(secondsPerStep > 0)) return;
     this.#remember("trainPace", secondsPerStep / (config.batch * config.accumulation * this.#pixels(config)));

@@ -28,7 +28,8 @@ export class PictureSet {
   #lastId = 0;
 
   /**
-   * @param {{name: string, path?: string, file: Blob, caption: string, role: "train"|"heldOut"|"class"}[]} pictures   path: in the folder that was dropped
+   * @param {{name: string, path?: string, file: Blob, caption: string, role: "train"|"heldOut"|"class"}[]} pictures
+   *   path: in the folder that was dropped
    * @returns {Promise<{name: string, problem: string}[]>} those that could not be read
    */
   async add(pictures) {

@@ -2,8 +2,8 @@
 // are not whole.
 
 /**
- * @typedef {{evaluation?: boolean, preview?: boolean, unmeasured?: ?string, snapshot?: boolean, kept?: boolean}} Owed   what was due at a step
- *   and is not done
+ * @typedef {{evaluation?: boolean, preview?: boolean, unmeasured?: ?string, snapshot?: boolean, kept?: boolean}} Owed
+ *   what was due at a step and is not done
  *
  * @typedef {object} Snapshot
  * @property {number} step
@@ -79,7 +79,10 @@ export async function readRecord(files, id) {
   return record && upgraded(record, id);
 }
 
-/** Takes a run off the disk. The record goes first: what is left of a run that lost it is swept some day. @param {import("./folder.js").Files} files */
+/**
+ * Takes a run off the disk. The record goes first: what is left of a run that lost it is swept some day.
+ * @param {import("./folder.js").Files} files
+ */
 export async function removeRun(files, id) {
   for (const path of [`${id}/${NEXT}`, `${id}/${RECORD}`, id]) await files.remove(path);
 }

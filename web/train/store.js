@@ -128,7 +128,8 @@ export class Run extends EventTarget {
     const path = this.#name("snapshots", step, "bin");
     this.put(path, bytes);
     record.serial += 1;
-    record.snapshots = [...record.snapshots.filter((s) => s.step < step), { step, serial: record.serial, path, preview: null, image: null, owed }];
+    const before = record.snapshots.filter((s) => s.step < step);
+    record.snapshots = [...before, { step, serial: record.serial, path, preview: null, image: null, owed }];
     return this.#goOnFrom(path, step, log, owed);
   }
 

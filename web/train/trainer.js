@@ -274,7 +274,8 @@ export class Trainer extends EventTarget {
       if (error.name === "AbortError") return;
       throw error;
     }
-    const order = { preview, pictureSeconds: this.record.pictureSeconds ?? 0, step: this.step, end: this.ending || this.step >= this.steps };
+    const { step, record, ending } = this;
+    const order = { preview, pictureSeconds: record.pictureSeconds ?? 0, step, end: ending || step >= this.steps };
     const { outcome, reason } = await this.#session.train(order, { signal, onProgress: (progress) => this.#journal.heard(progress) });
     if (outcome === "finished") {
       await this.#finished();

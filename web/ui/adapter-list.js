@@ -2,7 +2,10 @@
 
 import { AdapterCard } from "./adapter-card.js";
 
-/** Events: "strength", "released" (a slider, after its last "strength"), "remove" {handle}, "trigger" {word}, "advice" {settings}, "demo" {adapter}. */
+/**
+ * Events: "strength", "released" (a slider, after its last "strength"), "remove" {handle}, "trigger" {word},
+ * "advice" {settings}, "demo" {adapter}.
+ */
 export class AdapterList extends EventTarget {
   #list = document.querySelector("#adapters");
   #demo = document.querySelector("#demo-adapters");

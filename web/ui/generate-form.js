@@ -87,7 +87,8 @@ export class GenerateForm extends EventTarget {
 
   /** The same without a word, and without taking the focus. */
   get isGood() {
-    return [.../** @type {Iterable<HTMLInputElement>} */ (this.#form.elements)].every((control) => !control.willValidate || control.validity.valid);
+    const controls = [.../** @type {Iterable<HTMLInputElement>} */ (this.#form.elements)];
+    return controls.every((control) => !control.willValidate || control.validity.valid);
   }
 
   get seedKept() {

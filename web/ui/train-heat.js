@@ -26,7 +26,9 @@ export class TrainHeat {
     this.#heat.addEventListener("keydown", (event) => {
       const last = this.#cells.length - 1;
       const at = this.#cursor;
-      const to = { ArrowLeft: at - 1, ArrowUp: at - 1, ArrowRight: at + 1, ArrowDown: at + 1, PageUp: at - 10, PageDown: at + 10, Home: 0, End: last }[event.key];
+      const to = {
+        ArrowLeft: at - 1, ArrowUp: at - 1, ArrowRight: at + 1, ArrowDown: at + 1, PageUp: at - 10, PageDown: at + 10, Home: 0, End: last,
+      }[event.key];
       if (to === undefined || last < 0) return;
       event.preventDefault();
       this.#point(Math.min(last, Math.max(0, to)));

@@ -32,7 +32,9 @@ export class TrainPlot {
     this.#plot.addEventListener("keydown", (event) => {
       const last = this.#last;
       const at = this.#cursor ?? last;
-      const to = { ArrowLeft: at - 1, ArrowDown: at - 1, ArrowRight: at + 1, ArrowUp: at + 1, PageUp: at + 10, PageDown: at - 10, Home: 1, End: last }[event.key];
+      const to = {
+        ArrowLeft: at - 1, ArrowDown: at - 1, ArrowRight: at + 1, ArrowUp: at + 1, PageUp: at + 10, PageDown: at - 10, Home: 1, End: last,
+      }[event.key];
       if (to === undefined) return;
       event.preventDefault();
       this.#point(Math.min(last, Math.max(0, to)));

@@ -17,8 +17,13 @@ export class TrainUnseen extends EventTarget {
   }
 
   /**
-   * @param {{shown: boolean, found: ?import("../protocol.js").LeaveOneOut, pictures: number, time: string, measuring: boolean, enabled: boolean}} what
-   *   time: what it takes, in words, or nothing
+   * @param {object} what
+   * @param {boolean} what.shown
+   * @param {?import("../protocol.js").LeaveOneOut} what.found
+   * @param {number} what.pictures
+   * @param {string} what.time       what it takes, in words, or nothing
+   * @param {boolean} what.measuring
+   * @param {boolean} what.enabled
    */
   show({ shown, found, pictures, time, measuring, enabled }) {
     this.#panel.hidden = !shown;

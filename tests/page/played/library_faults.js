@@ -105,7 +105,8 @@ export default async () => {
     const unfinished = (await shelf.list()).find(({ by, state }) => by === "download" && state === "partial");
     const entry = unfinished ?? await shelf.begin({ id, kind: "model", name: "download" }, parts, { page: "https://host.example/", hosts: [], licence: null });
     const signal = new AbortController().signal;
-    await shelf.fetch(entry.id, new Fetcher(shelf.store, host(BREAKS_AFTER), { wait: async () => {}, chunk: CHUNK, overlap: OVERLAP }), { signal, onProgress() {} });
+    const fetcher = new Fetcher(shelf.store, host(BREAKS_AFTER), { wait: async () => {}, chunk: CHUNK, overlap: OVERLAP });
+    await shelf.fetch(entry.id, fetcher, { signal, onProgress() {} });
   };
   const keep = (shelf, what, id) => shelf.keep({ id, kind: what === "model" ? "model" : "adapter", name: what }, files[what]);
   const acts = {

@@ -33,7 +33,9 @@ export default async () => {
       await wait(1);
       if (broken) throw new Error("the engine is gone");
       now.step += 1;
-      return { step: now.step, loss: 1, seconds: 0.001, finished: now.step >= STEPS, due: { snapshot: now.step % 5 === 0, preview: false }, thumbnail: null, stopped: null };
+      const { step } = now;
+      const due = { snapshot: step % 5 === 0, preview: false };
+      return { step, loss: 1, seconds: 0.001, finished: step >= STEPS, due, thumbnail: null, stopped: null };
     },
     trainDue: (finished) => ({ evaluation: finished }),
     trainEvaluate() {},

@@ -7,7 +7,12 @@ import { Action } from "../../../web/protocol.js";
 
 export default async () => {
   const STEPS = 8;
-  const DUE = { 2: { snapshot: true, evaluation: true }, 3: { preview: true }, 4: { evaluation: true, preview: true }, 6: { snapshot: true, preview: true, evaluation: true } };
+  const DUE = {
+    2: { snapshot: true, evaluation: true },
+    3: { preview: true },
+    4: { evaluation: true, preview: true },
+    6: { snapshot: true, preview: true, evaluation: true },
+  };
 
   /** A state is its step and the steps of the evaluations so far. */
   const engine = () => {

@@ -223,8 +223,8 @@ export class Engine {
     const more = say("step", { step });
     const every = (often) => often > 0 && step % often === 0;
     return {
-      step, steps: config.steps, loss: 0.09 + 0.12 / step + 0.02 * Math.sin(step), learningRate: 1.3e-3, gradientNorm: 0.7, skippedNow: false, skipped: 0, seconds: 0.4,
-      peakBytes: 300e6, finished: step >= config.steps, stopped: null, thumbnail: picture({ prompt: `sample ${step % 8}`, seed: step, width: 32, height: 32 }, 0),
+      step, steps: config.steps, loss: 0.09 + 0.12 / step + 0.02 * Math.sin(step), learningRate: 1.3e-3, gradientNorm: 0.7,
+      skippedNow: false, skipped: 0, seconds: 0.4, peakBytes: 300e6, finished: step >= config.steps, stopped: null, thumbnail: picture({ prompt: `sample ${step % 8}`, seed: step, width: 32, height: 32 }, 0),
       due: { snapshot: every(config.snapshotEvery), preview: config.previews === "few" && every(config.previewEvery) }, ...more,
     };
   }
@@ -245,7 +245,7 @@ export class Engine {
     const ratio = 0.4 + 0.5 / (1 + step / 20);
     return {
       kind: /** @type {const} */ ("evaluation"), step, draws: 16, of: 16, train: { loss: 0.12 * ratio, ratio }, heldOut: null,
-      bands: [[0, 199, 0.9], [200, 399, 0.7], [400, 599, 0.6], [600, 799, 0.5], [800, 999, 0.45]].map(([from, to, share]) => ({ from, to, ratio: share * ratio })),
+      bands: [0.9, 0.7, 0.6, 0.5, 0.45].map((share, i) => ({ from: 200 * i, to: 200 * i + 199, ratio: share * ratio })),
       drift: 0.21, copying: null, diversity: 0.93, verdict: /** @type {const} */ ("learning"),
       heat: ["down_blocks.0.attentions.0", "mid_block.attentions.0", "up_blocks.1.attentions.0"].flatMap((block) =>
         ["to_q", "to_k", "to_v", "to_out.0"].map((layer, i) => ({ path: `${block}.transformer_blocks.0.attn1.${layer}`, ratio: 0.01 * (i + 1) * ratio }))),

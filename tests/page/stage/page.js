@@ -38,7 +38,11 @@ export function file(name, contents) {
   return path;
 }
 
-/** A safetensors file with these keys, each of one number. @param {string[]} keys @param {number} [mark] a number in it, so that its bytes are its own */
+/**
+ * A safetensors file with these keys, each of one number.
+ * @param {string[]} keys
+ * @param {number} [mark] a number in it, so that its bytes are its own
+ */
 export function tensors(keys, mark = 0) {
   const header = Buffer.from(JSON.stringify(Object.fromEntries(keys.map((key, i) => [key, { dtype: "F32", shape: [1], data_offsets: [4 * i, 4 * i + 4] }]))));
   const length = Buffer.alloc(8);
