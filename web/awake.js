@@ -2,6 +2,7 @@
 
 let wanted = false;
 let lock = null;
+let asking = false;
 
 export function stayAwake(on) {
   wanted = on;
@@ -9,11 +10,14 @@ export function stayAwake(on) {
 }
 
 async function update() {
+  if (asking) return; // it looks again when that is answered: of two locks one would stay
   if (!wanted) {
     lock?.release();
     lock = null;
   } else if (!lock && document.visibilityState === "visible") {
+    asking = true;
     lock = await navigator.wakeLock?.request("screen").catch(() => null) ?? null;
+    asking = false;
     lock?.addEventListener("release", () => { lock = null; });
     if (!wanted) update();
   }

@@ -7,6 +7,8 @@ const YAML = /\.ya?ml$/i;
 const PICTURE = /\.(png|jpe?g|webp|gif|avif|bmp|heic|heif|tiff?)$/i;
 const PICKLE = /\.(ckpt|pt|pth|bin|pkl)$/i;
 
+/** An adapter's config has some hundred names of layers at most. */
+const LARGEST_CONFIG = 4 << 20;
 const UNREADABLE = "It can't be read: it was moved or deleted meanwhile, this browser may not read it, or it isn't on this machine yet (a cloud's placeholder).";
 /** A folder as kohya's scripts want it: how often its pictures are repeated, and what they show. */
 const REPEATS = /^\d+_./;
@@ -103,7 +105,7 @@ export async function sortFiles(dropped) {
       } else {
         const config = configs.get(directory(path));
         configs.delete(directory(path));
-        const text = config ? await config.text().catch(() => undefined) : null;
+        const text = config ? await textOf(config) : null;
         if (text === undefined) sorted.refused.push({ name: `${directory(path)}adapter_config.json`, problem: UNREADABLE });
         else sorted.adapters.push({ name: adapterName(path), file, config: text });
       }
@@ -126,6 +128,11 @@ export async function sortFiles(dropped) {
       : { name, problem: "There is no .safetensors file, no model_index.json and no picture in it." });
   }
   return sorted;
+}
+
+/** The text of a config; undefined where it can't be read, or is none by its size. @param {File} config */
+function textOf(config) {
+  return config.size > LARGEST_CONFIG ? undefined : config.text().catch(() => undefined);
 }
 
 function directory(path) {

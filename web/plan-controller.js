@@ -143,7 +143,7 @@ export class PlanController {
       return [];
     }
     const { captions, unreadable } = await captionsOf(texts);
-    for (const name of unreadable) this.#ui.messages.error(name, "This caption can't be read as text. Save it anew in a text editor, as UTF-8.");
+    for (const name of unreadable) this.#ui.messages.error(name, "This caption can't be read as text, or is longer than 1 MB. Save it anew in a text editor, as UTF-8.");
     const refused = await this.#set.add(pictures.map(({ name, path, file }) => ({ name, path, file, role, caption: captions.get(stemOf(path)) ?? "" })));
     for (const { name, problem } of refused) this.#ui.messages.error(name, problem);
     if (refused.length < pictures.length) this.#ui.tabs.show("train");

@@ -104,6 +104,8 @@ test("captions in the encodings that editors leave", async () => {
   for (const [way, content] of Object.entries(ways)) assert.equal(await captionOf(new Blob(content)), words, way);
   assert.equal(await captionOf(new Blob([])), "");
   assert.equal(await captionOf(new Blob([Uint8Array.of(0x89, 0x50, 0, 0, 7)])), null);
+  // not read at all
+  assert.equal(await captionOf({ size: 3e9, arrayBuffer: () => assert.fail("it was read") }), null);
 });
 
 test("a caption is the picture's beside it, whatever the tool calls it", async () => {

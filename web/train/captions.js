@@ -2,6 +2,9 @@
 
 import { stemOf } from "./picture-set.js";
 
+/** What is longer is no caption, whatever it is. */
+const LONGEST = 1 << 20;
+
 /**
  * Captions by what they belong to (`pictureOf` of their paths).
  * @param {{name: string, path: string, file: Blob}[]} texts
@@ -30,9 +33,10 @@ export function pictureOf(name) {
 /**
  * A caption as its author's editor shows it: in UTF-8, with or without a byte order mark, in UTF-16, or in Windows' western code page.
  * @param {Blob} file
- * @returns {Promise<?string>} null where it is no text
+ * @returns {Promise<?string>} null where it is no text, or too long
  */
 export async function captionOf(file) {
+  if (file.size > LONGEST) return null;
   const bytes = new Uint8Array(await file.arrayBuffer());
   for (const encoding of encodings(bytes)) {
     try {

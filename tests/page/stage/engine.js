@@ -31,8 +31,8 @@ function say(point, details) {
   return more;
 }
 
-function failure({ message, kind }) {
-  return Object.assign(new Error(message), { kind });
+function failure({ message, kind, short = false }) {
+  return Object.assign(short ? new RangeError(message) : new Error(message), { kind });
 }
 
 const pathsOf = (files) => files.map(({ path }) => path);

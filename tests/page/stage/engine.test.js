@@ -115,6 +115,18 @@ test("a panic is told in its own words, and the engine is back with model and ad
   await page.close();
 });
 
+test("what went through the module and leaves it locked brings another engine, as a panic does", async () => {
+  const causes = [{ message: "Array buffer allocation failed", short: true }, { message: "recursive use of an object detected which would lead to unsafe aliasing in rust" }];
+  const page = await open({ plays: { pull: ({ step }) => (step === 2 && causes.length > 0 ? { error: causes.shift() } : {}) } });
+  for (const words of ["Array buffer allocation failed", "recursive use of an object"]) {
+    await page.click("#generate");
+    assert.match(await page.message(words), /^The engine stopped and was started again/);
+    await page.ready();
+  }
+  await page.draw();
+  await page.close();
+});
+
 test("a GPU that is lost comes back; one that is lost again and again is left for the CPU", async () => {
   let losses = 0;
   const page = await open({ gpu: true, plays: { pull: ({ step }) => {

@@ -19,8 +19,9 @@ const MODULE = 'export * from "./stage/engine.js";\nexport { default } from "./s
 const WASM = Buffer.from([0, 97, 115, 109, 1, 0, 0, 0, 2, 9, 1, 1, 101, 1, 109, 2, 3, 1, 1]);
 
 /**
- * What a script says at a point of the engine's work; nothing: it does what it always does. Told by `engine.js`, `machine.js`:
- * `error` ({message, kind}) is thrown, `panic` is a trap with these words, `lost` ends the GPU; anything else is for that point.
+ * What a script says at a point of the engine's work; nothing: it does what it always does. Told by `engine.js`:
+ * `error` ({message, kind}; `short` of memory: JavaScript's own) is thrown, `panic` is a trap with these words, `lost`
+ * ends the GPU; anything else is for that point.
  * @typedef {(details: any) => any} Play   it may take its time, and the engine waits for it
  */
 
