@@ -15,14 +15,19 @@ use std::rc::Rc;
 use lorakeet::error::{Error, Result};
 use lorakeet::image::{Rgba, not_finite, to_rgba};
 use lorakeet::pipelines::{Phase, Settings, TextToImage};
+use lorakeet::prompt::Emphasis;
 use lorakeet::weights::{FileSource, Index, Source, text};
-use options::{Model, Screen, device};
+use options::{Given, Model, Screen, device};
 
 const USAGE: &str = "\
 USAGE: text_to_image --model DIR_OR_FILE --prompt TEXT [OPTIONS]
 
-  --prompt TEXT         what to draw
+  --prompt TEXT         what to draw: (word:1.3) weighs words, BREAK begins another chunk,
+                        [cat:dog:0.5] and [cat|dog] change while it is drawn, # begins a comment
   --negative TEXT       what to keep away from
+  --emphasis NAME       how weights act: original, no_norm, comfy_ui, ignore, or none, where
+                        brackets are text; original by default
+  --clip-skip N         1 (none) to 12: with 2 the text encoder's last layer is left out
   --adapter FILE[:UNET[:TE]]   a LoRA file, its strength for the UNet and for the text encoder
                         (1 and the same as the UNet's by default); may be given several times
   --seed N              0 by default, -1 for a random one; the noise is that of PyTorch's CPU
@@ -46,6 +51,8 @@ struct Arguments {
     model: Model,
     prompt: String,
     negative: String,
+    emphasis: Emphasis,
+    clip_skip: Option<usize>,
     adapters: Vec<String>,
     seed: u64,
     steps: Option<usize>,
@@ -75,6 +82,8 @@ fn parse(arguments: &[String]) -> Result<Arguments> {
             "--quiet" => parsed.quiet = true,
             "--prompt" => parsed.prompt = given.text()?,
             "--negative" => parsed.negative = given.text()?,
+            "--emphasis" => parsed.emphasis = emphasis(&given)?,
+            "--clip-skip" => parsed.clip_skip = Some(given.whole()?),
             "--adapter" => parsed.adapters.push(given.text()?),
             "--seed" => parsed.seed = given.seed()?,
             "--steps" => parsed.steps = Some(given.whole()?),
@@ -98,6 +107,12 @@ fn parse(arguments: &[String]) -> Result<Arguments> {
     })?;
     parsed.model.check()?;
     Ok(parsed)
+}
+
+fn emphasis(given: &Given) -> Result<Emphasis> {
+    let name = given.value()?;
+    let found = Emphasis::ALL.into_iter().find(|(known, _)| *known == name);
+    found.map(|(_, emphasis)| emphasis).ok_or_else(|| given.bad("is no way to weigh words"))
 }
 
 /// `FILE[:UNET[:TE]]`. The strengths are taken from the right, so that a path may hold colons.
@@ -144,6 +159,8 @@ fn run(arguments: &Arguments) -> Result<()> {
     let settings = Settings {
         prompt: arguments.prompt.clone(),
         negative_prompt: arguments.negative.clone(),
+        emphasis: arguments.emphasis,
+        clip_skip: arguments.clip_skip.unwrap_or(1),
         steps: arguments.steps.unwrap_or(20),
         guidance: arguments.guidance.unwrap_or(7.5),
         seed: arguments.seed,
@@ -177,9 +194,6 @@ fn run(arguments: &Arguments) -> Result<()> {
     };
     for note in work.notes() {
         screen.say(&format!("{note}\n"));
-    }
-    for lost in work.truncated() {
-        screen.say(&format!("the prompt is too long; left out: {lost}\n"));
     }
     let [_, _, height, width] = picture.dims();
     let planes = values(picture)?;

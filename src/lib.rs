@@ -9,7 +9,7 @@
 //! - [`models`]: UNet, text encoder and VAEs, built from their `config.json`.
 //! - [`adapters`]: adapter files, and the set of those attached.
 //! - [`schedulers`]: samplers as tables of numbers. [`noise`]: PyTorch's random numbers.
-//! - [`tokenizer`]: CLIP's. [`image`]: numbers to pixels.
+//! - [`tokenizer`]: CLIP's. [`prompt`]: what a prompt's signs mean. [`image`]: numbers to pixels.
 //! - [`pipelines`]: text to image, pulled block by block. [`training`]: an adapter of one's own.
 //! - [`memory`]: an allocator that counts.
 //! - `web` (wasm only): the one place that knows there is a browser.
@@ -24,6 +24,7 @@ pub mod memory;
 pub mod models;
 pub mod noise;
 pub mod pipelines;
+pub mod prompt;
 pub mod schedulers;
 pub mod tokenizer;
 pub mod training;

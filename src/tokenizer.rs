@@ -155,21 +155,40 @@ impl ClipTokenizer {
     /// # Errors
     /// Text on which the splitting of words fails.
     pub fn encode(&self, text: &str) -> Result<Encoding> {
-        let encoding = self.bpe.encode(text, false).map_err(|e| {
-            Error::setting("prompt", format!("can't be split into tokens: {e}"), "Change the text")
-        })?;
+        let encoding = self.split(text)?;
         let tokens = encoding.get_ids();
         let fit = tokens.len().min(self.max_length - 2);
-        let mut ids = Vec::with_capacity(self.max_length);
-        ids.push(self.start);
-        ids.extend_from_slice(&tokens[..fit]);
-        ids.push(self.end);
-        ids.resize(self.max_length, self.pad);
+        let ids = self.filled(&tokens[..fit]);
         let truncated = encoding.get_offsets().get(fit).map(|&(from, _)| {
             let from = (0..=from.min(text.len())).rev().find(|&i| text.is_char_boundary(i));
             text[from.unwrap_or(0)..].trim().to_string()
         });
         Ok(Encoding { ids, truncated })
+    }
+
+    /// The ids of `text` alone, however many.
+    ///
+    /// # Errors
+    /// Text on which the splitting of words fails.
+    pub fn tokens(&self, text: &str) -> Result<Vec<u32>> {
+        Ok(self.split(text)?.get_ids().to_vec())
+    }
+
+    /// A row for the text encoder: start token, these ids, end token, padding. As many ids as fit, two fewer
+    /// than [`ClipTokenizer::max_length`], are taken.
+    pub fn filled(&self, ids: &[u32]) -> Vec<u32> {
+        let mut row = Vec::with_capacity(self.max_length);
+        row.push(self.start);
+        row.extend(ids.iter().take(self.max_length - 2));
+        row.push(self.end);
+        row.resize(self.max_length, self.pad);
+        row
+    }
+
+    fn split(&self, text: &str) -> Result<tokenizers::Encoding> {
+        self.bpe.encode(text, false).map_err(|e| {
+            Error::setting("prompt", format!("can't be split into tokens: {e}"), "Change the text")
+        })
     }
 }
 

@@ -13,6 +13,7 @@ use std::sync::LazyLock;
 use lorakeet::keys::clip::{ClipName, open_clip_to_diffusers};
 use lorakeet::noise::TorchGenerator;
 use lorakeet::pipelines::{Settings, StableDiffusion};
+use lorakeet::prompt::Emphasis;
 use lorakeet::weights::{Checkpoint, Source};
 use sd15::{Row, Tables};
 use serde::Deserialize;
@@ -195,6 +196,8 @@ fn settings(run: &Run) -> Settings {
     Settings {
         prompt: CASES.prompt.clone(),
         negative_prompt: CASES.negative.clone(),
+        emphasis: Emphasis::Original,
+        clip_skip: 1,
         steps: run.steps,
         guidance: run.guidance,
         seed: CASES.seed,

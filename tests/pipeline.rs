@@ -170,7 +170,7 @@ fn settings_out_of_range_are_named() {
 }
 
 #[test]
-fn other_sizes_run_and_long_prompts_say_what_was_cut() {
+fn other_sizes_run_and_long_prompts_are_read_whole() {
     let model = Rc::new(demo_model());
     let mut settings = settings(0, "ddim");
     // 14 x 10 latents: halving twice is uneven, as it is for 512 x 360.
@@ -184,7 +184,6 @@ fn other_sizes_run_and_long_prompts_say_what_was_cut() {
     };
     assert_eq!(picture.dims(), [1, 3, 80, 112]);
     assert!(values(picture).iter().all(|value| value.is_finite()));
-    assert!(work.truncated()[0].ends_with("zebra"), "{:?}", work.truncated());
 }
 
 // ---- a checkpoint in both layouts ------------------------------------------------------------------

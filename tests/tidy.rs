@@ -42,12 +42,13 @@ fn code(text: &str) -> String {
 
 /// The arrows between modules; there are no others. A new one is a decision to write down in
 /// ARCHITECTURE.md, section 1.
-const ARROWS: [(&str, &[&str]); 16] = [
+const ARROWS: [(&str, &[&str]); 17] = [
     ("error", &[]),
     ("memory", &[]),
     ("image", &["error"]),
     ("noise", &["error"]),
     ("tokenizer", &["error"]),
+    ("prompt", &["error", "tokenizer"]),
     ("keys", &["error"]),
     ("schedulers", &["error"]),
     ("weights", &["error", "keys"]),
@@ -64,6 +65,7 @@ const ARROWS: [(&str, &[&str]); 16] = [
             "schedulers",
             "adapters",
             "tokenizer",
+            "prompt",
             "image",
             "weights",
             "keys",

@@ -131,9 +131,6 @@ export class PictureController {
   #show(picture, fresh) {
     const { twoUp, history, progress, messages } = this.#ui;
     this.#shown = picture;
-    if (fresh && picture.truncated.length > 0) {
-      messages.info("The prompt is too long to be read whole", `Left out: ${picture.truncated.join(" … ")}`);
-    }
     for (const note of fresh ? picture.notes : []) messages.info("About this picture", note);
     const base = this.#baseOf(picture.job);
     twoUp.show(picture.image, describe(picture.job), base?.image ?? null);

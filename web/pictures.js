@@ -21,7 +21,6 @@ import { CRASH } from "./protocol.js";
  * @property {ImageData} image
  * @property {Job} job
  * @property {number} seconds
- * @property {string[]} truncated   what the text encoder had no room for
  * @property {string[]} notes   what else is worth knowing, as sentences
  */
 
@@ -132,7 +131,7 @@ export class PictureMaker extends EventTarget {
 
   async #draw(job, which, signal) {
     this.#emit("start", { job, which });
-    const { width, height, rgba, seconds, truncated, notes } = await this.#engine.generate(job.settings, job.adapters, {
+    const { width, height, rgba, seconds, notes } = await this.#engine.generate(job.settings, job.adapters, {
       signal,
       onProgress: (progress) => !signal.aborted && this.#emit("progress", { ...progress, which }),
     });
@@ -142,7 +141,6 @@ export class PictureMaker extends EventTarget {
       image: new ImageData(rgba, width, height),
       job,
       seconds,
-      truncated,
       notes: notes ?? [],
     };
     this.#cache.put(picture);

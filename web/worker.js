@@ -81,8 +81,8 @@ async function drawn(id, tick) {
   for (;;) {
     const event = await engine.pull();
     if (event.kind === "done") {
-      const { width, height, rgba, seconds, truncated, notes } = event;
-      return { width, height, rgba: own(rgba), seconds, truncated, notes };
+      const { width, height, rgba, seconds, notes } = event;
+      return { width, height, rgba: own(rgba), seconds, notes };
     }
     tick(event);
     await gap();

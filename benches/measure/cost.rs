@@ -6,6 +6,7 @@ use std::rc::Rc;
 use burn::tensor::{Device, Tensor};
 use lorakeet::adapters::{AdapterModule, HostFactors, HostTensor, Part};
 use lorakeet::pipelines::{Phase, Settings, StableDiffusion, TextToImage};
+use lorakeet::prompt::Emphasis;
 
 use super::host::now;
 use super::table::{Table, mebi, quantile, time};
@@ -187,6 +188,8 @@ fn settings(prompt: String, size: usize) -> Settings {
     Settings {
         prompt,
         negative_prompt: String::new(),
+        emphasis: Emphasis::Original,
+        clip_skip: 1,
         steps: 20,
         guidance: 4.0,
         seed: 11,

@@ -175,6 +175,15 @@ impl CLIPTextModel {
     /// # Errors
     /// When a token isn't in the vocabulary or the rows are of different or too great length.
     pub fn forward(&self, ids: &[Vec<u32>]) -> Result<Tensor<3>> {
+        self.hidden(ids, 0)
+    }
+
+    /// The same without the last `skipped` layers (diffusers' `clip_skip`); the final norm comes after
+    /// those that are left, at least one.
+    ///
+    /// # Errors
+    /// As [`CLIPTextModel::forward`].
+    pub fn hidden(&self, ids: &[Vec<u32>], skipped: usize) -> Result<Tensor<3>> {
         let length = ids.first().map_or(0, Vec::len);
         let most = self.config.max_position_embeddings;
         if length == 0 || length > most || ids.iter().any(|row| row.len() != length) {
@@ -204,7 +213,8 @@ impl CLIPTextModel {
         let positions = self.position_embedding.clone().cast(tokens.dtype()).narrow(0, 0, length);
 
         let mut x = tokens + positions.unsqueeze();
-        for layer in &self.layers {
+        let layers = self.layers.len().saturating_sub(skipped).max(1);
+        for layer in &self.layers[..layers] {
             x = layer.forward(x, &self.config);
         }
         Ok(self.final_layer_norm.forward(x))

@@ -1,5 +1,6 @@
 //! From a prompt to a picture. Long work is pulled: [`TextToImage::advance`] does one block of it.
 
+mod conditioning;
 mod encoders;
 mod fit;
 mod inpainting;
@@ -8,11 +9,11 @@ pub mod memory;
 mod prompts;
 mod sampler;
 mod stable_diffusion;
-mod syntax;
 mod text_to_image;
 mod vae;
 
 pub use crate::models::bands::Limits;
+pub use conditioning::weigh;
 pub use stable_diffusion::{ModelReport, StableDiffusion};
 pub use text_to_image::{Phase, Settings, Step, TextToImage};
 pub use vae::{Coding, DecodePlan, EncodePlan, Vae};

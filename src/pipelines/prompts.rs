@@ -17,6 +17,8 @@ const KEPT: usize = 8;
 #[derive(Debug, PartialEq)]
 struct Key {
     ids: Vec<Vec<u32>>,
+    /// Layers that were left out.
+    skipped: usize,
     /// The text encoder's adapters that count, with their strengths' bits. Numbers of adapters are
     /// never given again, and an adapter's factors never change.
     adapters: BTreeMap<u64, u32>,
@@ -28,10 +30,11 @@ pub(super) struct Prompts(RefCell<Vec<(Key, Tensor<3>)>>);
 
 impl Prompts {
     /// The embeddings of these rows of tokens, `[rows, tokens, width]`: those kept, or what `encode`
-    /// makes of them. `sites` are the text encoder's.
+    /// makes of them, without the last `skipped` layers. `sites` are the text encoder's.
     pub(super) fn get(
         &self,
         ids: &[Vec<u32>],
+        skipped: usize,
         sites: &[Site],
         encode: impl FnOnce() -> Result<Tensor<3>>,
     ) -> Result<Tensor<3>> {
@@ -44,7 +47,7 @@ impl Prompts {
                 }
             }
         }
-        let key = Key { ids: ids.to_vec(), adapters };
+        let key = Key { ids: ids.to_vec(), skipped, adapters };
         let found = self.0.borrow().iter().position(|(known, _)| *known == key);
         let embeddings = match found {
             // Used last, it goes last.

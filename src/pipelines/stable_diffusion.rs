@@ -232,7 +232,16 @@ impl StableDiffusion {
     /// # Errors
     /// When the text encoder refuses the tokens, or the model's files can't be read any more.
     pub fn embeddings(&self, ids: &[Vec<u32>]) -> Result<Tensor<3>> {
-        self.prompts.get(ids, self.encoders.text_sites(), || self.text_encoder()?.forward(ids))
+        self.embeddings_without(ids, 0)
+    }
+
+    /// The same without the text encoder's last `skipped` layers.
+    ///
+    /// # Errors
+    /// As [`Self::embeddings`].
+    pub fn embeddings_without(&self, ids: &[Vec<u32>], skipped: usize) -> Result<Tensor<3>> {
+        let sites = self.encoders.text_sites();
+        self.prompts.get(ids, skipped, sites, || self.text_encoder()?.hidden(ids, skipped))
     }
 
     /// The autoencoder, loaded again if it has left the device.

@@ -4,12 +4,14 @@ use std::rc::Rc;
 
 use burn::tensor::{Tensor, TensorData};
 
+use super::conditioning::{self, Conditioning};
 use super::sampler::Sampler;
-use super::{Coding, DecodePlan, StableDiffusion, Vae, inpainting, syntax};
+use super::{Coding, DecodePlan, StableDiffusion, Vae, inpainting};
 use crate::error::{Error, Result};
 use crate::models::embeddings::timestep_embedding;
 use crate::models::unet_2d_condition::UNetPass;
 use crate::noise::TorchGenerator;
+use crate::prompt::{self, Emphasis};
 use crate::schedulers::{Schedule, SchedulerConfig, SchedulerKind};
 use crate::weights::Task;
 
@@ -22,6 +24,12 @@ pub struct Settings {
     /// What to keep away from.
     #[serde(default)]
     pub negative_prompt: String,
+    /// How the weights of words act.
+    #[serde(default)]
+    pub emphasis: Emphasis,
+    /// The text encoder's layers are counted from its end, as A1111 does: 1 (all of them) to 12.
+    #[serde(default = "all_layers")]
+    pub clip_skip: usize,
     /// Denoising steps.
     pub steps: usize,
     /// Classifier-free guidance; 1 or less means none, and half the work.
@@ -42,6 +50,10 @@ pub struct Settings {
     pub width: usize,
     /// Pixels, a multiple of 8.
     pub height: usize,
+}
+
+fn all_layers() -> usize {
+    1
 }
 
 impl Settings {
@@ -106,7 +118,9 @@ pub struct TextToImage {
     settings: Settings,
     schedule: Schedule,
     generator: TorchGenerator,
-    context: Option<Tensor<3>>,
+    /// Model calls as prompts that change count them: so many for each step.
+    timed_calls: usize,
+    conditioning: Option<Conditioning>,
     /// What an inpainting UNet takes beside the latents.
     beside: Option<Tensor<4>>,
     sampler: Sampler,
@@ -119,7 +133,7 @@ pub struct TextToImage {
     call: usize,
     stage: usize,
     phase: Phase,
-    truncated: Vec<String>,
+    notes: Vec<String>,
 }
 
 impl TextToImage {
@@ -152,6 +166,10 @@ impl TextToImage {
                 "Choose a value from 1 (none) to 15",
             ));
         }
+        if !(1..=12).contains(&settings.clip_skip) {
+            let problem = format!("{} is not within 1..12", settings.clip_skip);
+            return Err(Error::setting("clip_skip", problem, "Use 1, which leaves nothing out"));
+        }
         let kind = match &settings.scheduler {
             Some(name) => name.parse::<SchedulerKind>()?,
             None => model.scheduler,
@@ -176,12 +194,15 @@ impl TextToImage {
         };
         let latents = Tensor::from_data(TensorData::new(noise, shape), model.device())
             .mul_scalar(schedule.init_noise_sigma);
+        let calls = settings.steps * kind.calls_a_step();
+        let notes = notes(&model, &settings, calls);
         Ok(Self {
             model,
             settings,
             schedule,
             generator,
-            context: None,
+            timed_calls: calls,
+            conditioning: None,
             beside: None,
             sampler: Sampler::new(latents),
             decode_plan: None,
@@ -191,7 +212,7 @@ impl TextToImage {
             call: 0,
             stage: 0,
             phase: Phase::Text,
-            truncated: Vec::new(),
+            notes,
         })
     }
 
@@ -215,17 +236,10 @@ impl TextToImage {
         self.phase
     }
 
-    /// The ends of prompts that were too long for the text encoder.
-    pub fn truncated(&self) -> &[String] {
-        &self.truncated
-    }
-
-    /// Things worth knowing of the prompts, as sentences: what of them is read otherwise than in the
-    /// tools that they were written for.
-    pub fn notes(&self) -> Vec<String> {
-        let negative = self.guided().then_some(&self.settings.negative_prompt);
-        let prompts = [Some(&self.settings.prompt), negative];
-        prompts.into_iter().flatten().filter_map(|prompt| syntax::note(prompt)).collect()
+    /// Things worth knowing of the prompts, as sentences: what of them may be read otherwise than it was
+    /// meant.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// Does the next block of work.
@@ -239,7 +253,9 @@ impl TextToImage {
         let mut picture = None;
         match phase {
             Phase::Text => {
-                self.context = Some(self.encode_prompts()?);
+                let (settings, calls) = (&self.settings, self.timed_calls);
+                let guided = is_guided(&self.model, settings);
+                self.conditioning = Some(Conditioning::new(&self.model, settings, guided, calls)?);
                 if self.model.family.task == Task::Inpainting {
                     let [_, _, height, width] = self.latents().dims();
                     self.beside = Some(inpainting::of_nothing(&self.model, [height, width])?);
@@ -259,25 +275,7 @@ impl TextToImage {
     }
 
     fn guided(&self) -> bool {
-        // LCM models take guidance as an input (`time_cond_proj_dim`) and need no second pass.
-        self.settings.guidance > 1.0 && self.model.unet.config().time_cond_proj_dim.is_none()
-    }
-
-    fn encode_prompts(&mut self) -> Result<Tensor<3>> {
-        let model = self.model.clone();
-        let guided = self.guided();
-        let mut ids = Vec::new();
-        let mut encode = |text: &str| -> Result<()> {
-            let encoding = model.tokenizer.encode(text)?;
-            self.truncated.extend(encoding.truncated);
-            ids.push(encoding.ids);
-            Ok(())
-        };
-        if guided {
-            encode(&self.settings.negative_prompt)?;
-        }
-        encode(&self.settings.prompt)?;
-        model.embeddings(&ids)
+        is_guided(&self.model, &self.settings)
     }
 
     fn denoise_block(&mut self) -> Option<Tensor<4>> {
@@ -291,7 +289,7 @@ impl TextToImage {
                 if let Some(beside) = &self.beside {
                     input = Tensor::cat(vec![input, beside.clone()], 1);
                 }
-                let context = self.context.clone()?;
+                let context = self.conditioning.as_mut()?.context(self.call);
                 let batch = context.dims()[0];
                 let input = input.repeat_dim(0, batch);
                 let condition = unet.config().time_cond_proj_dim.map(|width| {
@@ -361,4 +359,17 @@ impl TextToImage {
         };
         done / (calls + DECODE)
     }
+}
+
+/// LCM models take guidance as an input (`time_cond_proj_dim`) and need no second pass.
+fn is_guided(model: &StableDiffusion, settings: &Settings) -> bool {
+    settings.guidance > 1.0 && model.unet.config().time_cond_proj_dim.is_none()
+}
+
+fn notes(model: &StableDiffusion, settings: &Settings, calls: usize) -> Vec<String> {
+    let negative = is_guided(model, settings).then_some(&settings.negative_prompt);
+    let prompts = [Some(&settings.prompt), negative];
+    let read = |text: &String| prompt::read(text, calls).notes;
+    let notes = prompts.into_iter().flatten().flat_map(read);
+    notes.chain(conditioning::skipped(model, settings).1).collect()
 }

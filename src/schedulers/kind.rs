@@ -91,6 +91,14 @@ impl SchedulerKind {
         self.words().1
     }
 
+    /// Model calls of a step; the last may have fewer.
+    pub fn calls_a_step(self) -> usize {
+        match self {
+            Self::HeunDiscrete | Self::KDpm2Discrete | Self::KDpm2AncestralDiscrete => 2,
+            _ => 1,
+        }
+    }
+
     fn words(self) -> (&'static str, &'static str) {
         match self {
             Self::Ddim => ("ddim", "DDIM"),

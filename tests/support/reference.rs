@@ -4,6 +4,7 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use lorakeet::pipelines::Settings;
+use lorakeet::prompt::Emphasis;
 use lorakeet::weights::{Bytes, Index};
 
 /// A safetensors file in memory.
@@ -54,6 +55,8 @@ pub fn settings(row: usize, scheduler: &str) -> Settings {
     Settings {
         prompt: ["smiling face with sunglasses", "blue cat face"][row].into(),
         negative_prompt: String::new(),
+        emphasis: Emphasis::Original,
+        clip_skip: 1,
         steps: 20,
         guidance: 4.0,
         seed: [11, 12][row],

@@ -42,7 +42,7 @@ impl Engine {
     }
 
     /// Does the next block of work: `{kind: "progress", phase, step, steps, fraction, preview}` or
-    /// `{kind: "done", width, height, rgba, seconds, truncated, notes}`.
+    /// `{kind: "done", width, height, rgba, seconds, notes}`.
     ///
     /// # Errors
     /// When nothing was started or the device failed; the picture is dropped then.
@@ -73,8 +73,7 @@ async fn advance(device: &OpenDevice, mode: &mut Mode) -> JsResult<Drawn> {
         return Ok(Drawn::Done {
             picture: pixels.into(),
             seconds: (Date::now() - job.started) / 1000.0,
-            truncated: job.work.truncated().to_vec(),
-            notes: job.work.notes().into_iter().chain(not_finite(&planes)).collect(),
+            notes: job.work.notes().iter().cloned().chain(not_finite(&planes)).collect(),
         });
     }
     let mut preview = None;

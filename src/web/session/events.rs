@@ -210,7 +210,6 @@ pub(super) enum Drawn {
         #[serde(flatten)]
         picture: Pixels,
         seconds: f64,
-        truncated: Vec<String>,
         notes: Vec<String>,
     },
 }

@@ -4,7 +4,7 @@
 import type * as protocol from "../../../web/protocol.js";
 
 type Progress = { phase: string, step: number, steps: number, fraction: number, preview?: protocol.Pixels };
-type Picture = protocol.Pixels & { seconds: number, truncated: string[], notes: string[] };
+type Picture = protocol.Pixels & { seconds: number, notes: string[] };
 type Due = { snapshot?: boolean, evaluation?: boolean, preview?: boolean, unmeasured?: string | null };
 
 export default function init(how: { module_or_path: WebAssembly.Module, memory?: WebAssembly.Memory }): Promise<WebAssembly.Exports>;

@@ -1,0 +1,87 @@
+//! Tags of networks in a prompt: `<lora:name:te:unet>`. A1111's `extra_networks.py` and
+//! `extra_networks_lora.py`.
+
+/// `<kind:part:part>`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tag {
+    /// `lora`, `lyco`, `hypernet`, or whatever stands there.
+    pub kind: String,
+    /// What follows, between its colons.
+    pub parts: Vec<String>,
+    /// As it stands in the prompt.
+    pub written: String,
+}
+
+/// An adapter, as a tag asks for it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Network {
+    /// The file's name without its ending, or the name that its metadata gives it.
+    pub name: String,
+    /// Strength for the text encoder.
+    pub text_encoder: f64,
+    /// Strength for the UNet.
+    pub unet: f64,
+}
+
+impl Tag {
+    /// The adapter that it asks for: `None` where it is no adapter's tag, or a strength is no number.
+    ///
+    /// The first strength is the text encoder's, and both without a second; `te=` and `unet=` name them.
+    pub fn network(&self) -> Option<Network> {
+        if !["lora", "lyco"].contains(&self.kind.as_str()) {
+            return None;
+        }
+        let (name, strengths) = self.parts.split_first()?;
+        let named = |key: &str| {
+            strengths.iter().rev().find_map(|part| part.strip_prefix(key)?.strip_prefix('='))
+        };
+        let mut placed = strengths.iter().filter(|part| !part.contains('=')).map(String::as_str);
+        let (first, second) = (placed.next(), placed.next());
+        let number = |text: &str| text.trim().parse::<f64>().ok().filter(|x| x.is_finite());
+        let text_encoder = match named("te").or(first) {
+            Some(text) => number(text)?,
+            None => 1.0,
+        };
+        let unet = match named("unet").or(second) {
+            Some(text) => number(text)?,
+            None => text_encoder,
+        };
+        Some(Network { name: name.clone(), text_encoder, unet })
+    }
+}
+
+/// A prompt without its tags, whose blanks stay, and the tags.
+pub(super) fn take(prompt: &str) -> (String, Vec<Tag>) {
+    let (mut text, mut tags) = (String::new(), Vec::new());
+    let mut rest = prompt;
+    while let Some(at) = rest.find('<') {
+        let (before, from) = rest.split_at(at);
+        text.push_str(before);
+        match tag(from) {
+            Some(tag) => {
+                rest = &from[tag.written.len()..];
+                tags.push(tag);
+            }
+            None => {
+                text.push('<');
+                rest = &from[1..];
+            }
+        }
+    }
+    text.push_str(rest);
+    (text, tags)
+}
+
+/// `<word:anything>` at the beginning.
+fn tag(text: &str) -> Option<Tag> {
+    let inside = text.strip_prefix('<')?;
+    let (kind, rest) = inside.split_once(':')?;
+    let is_word = |sign: char| sign.is_alphanumeric() || sign == '_';
+    let end = rest.find('>').filter(|end| *end > 0)?;
+    if kind.is_empty() || !kind.chars().all(is_word) {
+        return None;
+    }
+    let parts = rest[..end].split(':').map(String::from).collect();
+    let written = text[..1 + kind.len() + 1 + end + 1].into();
+    Some(Tag { kind: kind.into(), parts, written })
+}
