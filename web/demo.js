@@ -50,6 +50,8 @@ export function previewSettings(report, isDemo, { prompt, seed, resolution }) {
   return {
     prompt,
     negativePrompt: "",
+    emphasis: "original",
+    clipSkip: 1,
     steps: 12,
     guidance: isDemo ? 4 : 7.5,
     seed,
@@ -70,6 +72,8 @@ export function defaultSettings(report, isDemo) {
   return {
     prompt: isDemo ? DEMO_PROMPTS[0] : "",
     negativePrompt: "",
+    emphasis: "original",
+    clipSkip: 1,
     steps: report.family.defaults?.steps ?? 20,
     guidance: report.family.defaults?.guidance ?? (isDemo ? 4 : 7.5),
     scheduler: report.scheduler,

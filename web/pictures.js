@@ -26,9 +26,9 @@ import { CRASH } from "./protocol.js";
 
 /** Equal fingerprints mean equal pictures: everything the arithmetic depends on. */
 export function fingerprint({ model, settings, adapters }) {
-  const { prompt, negativePrompt, steps, guidance, seed, scheduler, spacing, eta, width, height } = settings;
+  const { prompt, negativePrompt, emphasis, clipSkip, steps, guidance, seed, scheduler, spacing, eta, width, height } = settings;
   return JSON.stringify({
-    model, prompt, negativePrompt, steps, guidance, seed: String(seed), scheduler, spacing, eta, width, height,
+    model, prompt, negativePrompt, emphasis, clipSkip, steps, guidance, seed: String(seed), scheduler, spacing, eta, width, height,
     adapters: adapters.map(({ handle, unet, textEncoder }) => [handle, unet, textEncoder]),
   });
 }

@@ -111,6 +111,8 @@
  * @typedef {object} Settings
  * @property {string} prompt
  * @property {string} negativePrompt
+ * @property {string} emphasis             how weights of words act: original, no_norm, comfy_ui, ignore, none
+ * @property {number} clipSkip             1 is none; with 2 the text encoder's last layer is left out
  * @property {number} steps
  * @property {number} guidance
  * @property {string} seed                 decimal, up to 64 bits

@@ -3,7 +3,7 @@
 import { RANDOM, randomSeed } from "../seed.js";
 import { roving } from "./roving.js";
 
-const NUMBERS = ["steps", "guidance", "width", "height"];
+const NUMBERS = ["steps", "guidance", "clipSkip", "width", "height"];
 
 /** Events: "generate", "stop", "reset", "change". */
 export class GenerateForm extends EventTarget {

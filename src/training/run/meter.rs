@@ -22,9 +22,7 @@ impl Meter {
     /// A device's pools give back what nothing uses, such as what preparing the pictures took: else
     /// the passes would find room there and nothing could be told.
     pub(super) fn new(device: &Device) -> Self {
-        if pools(device).is_some() {
-            device.memory_cleanup();
-        }
+        give_back(device);
         Self::default()
     }
 
@@ -57,6 +55,14 @@ impl Meter {
 
     fn saw(&mut self, bytes: u64) {
         self.most = self.most.max(Some(bytes));
+    }
+}
+
+/// A device's pools give back what nothing uses. A tensor of theirs has a page of its own, so other work has
+/// other pages: those of an evaluation and of a pass would lie side by side.
+pub(super) fn give_back(device: &Device) {
+    if pools(device).is_some() {
+        device.memory_cleanup();
     }
 }
 

@@ -5,7 +5,7 @@ use burn::tensor::Tensor;
 
 use super::context::Context;
 use super::history::Evaluated;
-use super::meter::Meter;
+use super::meter::{Meter, give_back};
 use super::state::State;
 use super::step::step;
 use crate::error::{Error, Result};
@@ -134,10 +134,16 @@ impl Trainer {
         self.meter.most().map(|pass| pass + 4 * numbers as u64)
     }
 
+    /// Gives back the memory that other work than passes took on a device that keeps it.
+    pub fn make_room(&self) {
+        give_back(self.context.model.device());
+    }
+
     /// Keeps what an evaluation found: the base model's losses, and the evaluations so far.
     pub fn remember(&mut self, baseline: Vec<f32>, history: Vec<Evaluated>) {
         self.state.baseline = Some(baseline);
         self.state.history = history;
+        self.make_room();
     }
 
     /// The state between two steps, as bytes ([`State::to_bytes`]).

@@ -101,6 +101,7 @@ impl Run {
 
     /// That has taken so long; `preview`: it was one that was due.
     pub(super) fn drew(&mut self, seconds: f64, preview: bool) {
+        self.trainer.make_room();
         match preview {
             true => self.spent.drew(seconds),
             false => self.spent.drew_apart(seconds),
