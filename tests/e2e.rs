@@ -30,6 +30,8 @@ mod people;
 mod policy;
 #[path = "e2e/promise.rs"]
 mod promise;
+#[path = "e2e/prompts.rs"]
+mod prompts;
 #[path = "e2e/reference.rs"]
 mod reference;
 #[path = "e2e/runs.rs"]

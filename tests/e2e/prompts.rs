@@ -1,0 +1,52 @@
+//! Prompts on the page: weights, chunks, texts that change while a picture is drawn, and what is said of signs
+//! that are read otherwise.
+
+use serde_json::json;
+
+use crate::page::{Page, Picture, assert_says};
+
+/// A picture of four steps.
+fn drawn(page: &Page, prompt: &str) -> Picture {
+    page.set("#prompt", prompt);
+    page.generate();
+    page.now()
+}
+
+#[test]
+fn the_signs_of_a_prompt_change_the_picture() {
+    let page = Page::new("prompts");
+    page.open("?backend=cpu");
+    for (field, value) in [("#steps", 4), ("#guidance", 4), ("#seed", 12)] {
+        page.set(field, value);
+    }
+    let plain = drawn(&page, "blue cat face");
+    drawn(&page, "blue cat face # of mine").assert_same(&plain, "a comment");
+    page.take_message();
+    for prompt in [
+        "(blue:1.5) cat face",
+        "blue BREAK cat face",
+        "blue [cat:dog:1] face",
+        &format!("blue cat face, {}", "red apple ".repeat(60)),
+    ] {
+        assert!(drawn(&page, prompt) != plain, "{prompt}");
+    }
+    assert_eq!(page.messages(), "");
+
+    page.set("#emphasis", "none");
+    let brackets = drawn(&page, "(blue:1.5) cat face");
+    page.set("#emphasis", "ignore");
+    let ignored = drawn(&page, "(blue:1.5) cat face");
+    assert!(brackets != ignored, "brackets are text");
+    // The edge of a weight is the edge of a word, and here there is one anyway.
+    ignored.assert_same(&plain, "weights that aren't used");
+    page.set("#emphasis", "original");
+    page.set("#clip-skip", 2);
+    assert!(drawn(&page, "blue cat face") != plain, "clip skip");
+
+    page.set("#clip-skip", 1);
+    drawn(&page, "blue cat face <lora:ink:0.8>").assert_same(&plain, "a tag is no word");
+    assert_says(&page.take_message(), &["About this picture", "<lora:ink:0.8>", "own strengths"]);
+    page.browser.run("document.querySelector('#settings').open = true", json!([]));
+    page.screenshot("prompt-settings");
+    page.assert_no_console_errors();
+}
