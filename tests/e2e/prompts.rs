@@ -13,6 +13,7 @@ fn drawn(page: &Page, prompt: &str) -> Picture {
 }
 
 #[test]
+#[ignore = "needs the built page: cargo xtask test --e2e"]
 fn the_signs_of_a_prompt_change_the_picture() {
     let page = Page::new("prompts");
     page.open("?backend=cpu");
