@@ -8,12 +8,14 @@ mod loader;
 pub mod memory;
 mod prompts;
 mod sampler;
+mod settings;
 mod stable_diffusion;
 mod text_to_image;
 mod vae;
 
 pub use crate::models::bands::Limits;
 pub use conditioning::weigh;
+pub use settings::Settings;
 pub use stable_diffusion::{ModelReport, StableDiffusion};
-pub use text_to_image::{Phase, Settings, Step, TextToImage};
+pub use text_to_image::{Phase, Step, TextToImage};
 pub use vae::{Coding, DecodePlan, EncodePlan, Vae};

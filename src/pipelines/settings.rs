@@ -1,0 +1,71 @@
+//! What a person sets of a picture.
+
+use crate::error::{Error, Result};
+use crate::prompt::Emphasis;
+use crate::schedulers::SchedulerConfig;
+
+/// What to make.
+#[derive(Debug, Clone, PartialEq, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Settings {
+    /// What to draw.
+    pub prompt: String,
+    /// What to keep away from.
+    #[serde(default)]
+    pub negative_prompt: String,
+    /// How the weights of words act.
+    #[serde(default)]
+    pub emphasis: Emphasis,
+    /// The text encoder's layers are counted from its end, as A1111 does: 1 (all of them) to 12.
+    #[serde(default = "all_layers")]
+    pub clip_skip: usize,
+    /// Denoising steps.
+    pub steps: usize,
+    /// Classifier-free guidance; 1 or less means none, and half the work.
+    pub guidance: f64,
+    /// PyTorch's CPU generator is seeded with it.
+    pub seed: u64,
+    /// A scheduler's name, or none for the model's own.
+    #[serde(default)]
+    pub scheduler: Option<String>,
+    /// How the timesteps lie: `leading`, `trailing` or `linspace`; none, or nothing in it: as the
+    /// model's scheduler config says.
+    #[serde(default)]
+    pub spacing: Option<String>,
+    /// How stochastic TCD's steps are, 0 to 1; other schedulers don't read it.
+    #[serde(default)]
+    pub eta: Option<f64>,
+    /// Pixels, a multiple of 8.
+    pub width: usize,
+    /// Pixels, a multiple of 8.
+    pub height: usize,
+}
+
+fn all_layers() -> usize {
+    1
+}
+
+impl Settings {
+    /// The model's scheduler config with what is set here in place of its own.
+    pub(super) fn scheduler_config(&self, own: &SchedulerConfig) -> Result<SchedulerConfig> {
+        let mut config = own.clone();
+        if let Some(spacing) = self.spacing.as_deref().filter(|spacing| !spacing.is_empty()) {
+            if !["leading", "trailing", "linspace"].contains(&spacing) {
+                let problem = format!("there is no timestep spacing `{spacing}`");
+                return Err(Error::setting(
+                    "spacing",
+                    problem,
+                    "Use leading, trailing or linspace",
+                ));
+            }
+            config.timestep_spacing = Some(spacing.into());
+        }
+        if let Some(eta) = self.eta {
+            if !(0.0..=1.0).contains(&eta) {
+                return Err(Error::setting("eta", format!("{eta} is not within 0..1"), "Use 0.3"));
+            }
+            config.eta = Some(eta);
+        }
+        Ok(config)
+    }
+}
