@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use burn::tensor::Device;
 use lorakeet::adapters::file::{self, Site};
+use lorakeet::adapters::kinds::DoRA;
 use lorakeet::adapters::{AdapterFile, AdapterModule, AdapterSet, HostFactors, Kind, Part};
 use lorakeet::error::Result;
 use lorakeet::layers::{self, Conv2d, Conv2dConfig, Factors, Linear};
@@ -257,7 +258,7 @@ fn a_magnitude_lies_where_its_shape_says() {
         let magnitude = Host { shape: shape.to_vec(), data };
         adapter.insert(format!("lora_unet_proj_in.{key}"), magnitude);
         let read = read_for(&layer, &adapter, None).unwrap();
-        let HostFactors::DoRA { magnitude, .. } = &read.modules[0].factors else { panic!() };
+        let HostFactors::DoRA(DoRA { magnitude, .. }) = &read.modules[0].factors else { panic!() };
         assert_eq!(magnitude.shape, wanted, "{key} {shape:?} of {layer:?}");
     }
 }
@@ -468,7 +469,7 @@ fn a_set_checks_dense_factors_again() {
             assert!(layer.sites[0].slot.branches().is_empty());
         }
         let id = layer.attach(file, 1.0);
-        assert!(matches!(layer.sites[0].slot.branches()[0].factors, Factors::Dense(_)));
+        assert!(matches!(layer.sites[0].slot.branches()[0].factors, Factors::Change(_)));
         layer.set.detach(id, &[&layer.sites]).unwrap();
     }
 }

@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 
 use burn::tensor::Device;
 use lorakeet::adapters::file::{self, Site};
+use lorakeet::adapters::kinds::LowRank;
 use lorakeet::adapters::{AdapterFile, AdapterModule, AdapterSet, HostFactors, HostTensor, Part};
 use lorakeet::error::{Error, Result};
 use lorakeet::keys::ldm::UNetLayout;
@@ -176,11 +177,11 @@ impl Module {
         AdapterModule {
             part: self.part,
             path: self.path.clone(),
-            factors: HostFactors::LowRank {
+            factors: HostFactors::LowRank(LowRank {
                 down: tensor(&self.down),
                 mid: self.mid.as_ref().map(tensor),
                 up: tensor(&self.up),
-            },
+            }),
             scale: self.alpha / self.rank as f32,
             rank: self.rank,
             alpha: None,
@@ -1105,47 +1106,24 @@ fn refused() -> Vec<(&'static str, Vec<u8>, Vec<&'static str>)> {
             broken("to_k.lokr_w1: belongs to a LoKr, where others of its layer belong to a LoRA"),
         ),
         (
-            "ia3",
-            file(&[
-                ("lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_k.weight", &[32]),
-                ("lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_k.on_input", &[1]),
-            ]),
-            kind("to_k.on_input: belongs to an IA3 adapter"),
+            "boft of PEFT",
+            file(&[("base_model.model.mid_block.attentions.0.proj_in.boft_R", &[1, 8, 4, 4])]),
+            kind("proj_in.boft_R: belongs to a BOFT adapter"),
         ),
         (
-            "ia3 of PEFT",
-            file(&[("base_model.model.mid_block.attentions.0.proj_in.ia3_l", &[32, 1])]),
-            kind("belongs to an IA3 adapter"),
+            "oft of old",
+            file(&[("lora_unet_mid_block_attentions_0_proj_in.oft_diag", &[4, 8, 8])]),
+            kind("belongs to an old OFT adapter"),
         ),
         (
-            "oft",
-            file(&[("oft_unet_mid_block_attentions_0_proj_in.oft_blocks", &[4, 8, 8])]),
-            kind("belongs to an OFT adapter"),
-        ),
-        (
-            "oft of PEFT",
-            file(&[("base_model.model.mid_block.attentions.0.proj_in.oft_R", &[4, 28])]),
-            kind("belongs to an OFT adapter"),
+            "vera",
+            file(&[("base_model.model.mid_block.attentions.0.proj_in.vera_lambda_b", &[32])]),
+            kind("belongs to a VeRA adapter"),
         ),
         (
             "glora",
             file(&[("lora_unet_mid_block_attentions_0_proj_in.a1.weight", &[4, 20])]),
             kind("belongs to a GLoRA adapter"),
-        ),
-        (
-            "full",
-            file(&[("lora_unet_mid_block_attentions_0_proj_in.diff", &[32, 32, 1, 1])]),
-            kind("proj_in.diff: belongs to a full-difference adapter"),
-        ),
-        (
-            "full bias",
-            file(&[("lora_unet_mid_block_attentions_0_proj_in.diff_b", &[32])]),
-            kind("belongs to a full-difference adapter"),
-        ),
-        (
-            "norms",
-            file(&[("lora_unet_mid_block_attentions_0_norm.w_norm", &[32])]),
-            kind("belongs to a norm-difference adapter"),
         ),
         (
             "sdxl",
@@ -1304,7 +1282,12 @@ fn a_set_attaches_all_of_an_adapter_or_nothing() {
     assert!(error.contains("nowhere: names a layer that the model lacks"), "{error}");
     let error = attach(&|module| module.part = Part::TextEncoder).unwrap_err().to_string();
     assert!(error.contains("names a layer that the model lacks"), "{error}");
-    let error = attach(&|module| module.rank = 3).unwrap_err().to_string();
+    let longer = |module: &mut AdapterModule| {
+        let HostFactors::LowRank(LowRank { up, .. }) = &mut module.factors else { panic!() };
+        up.shape[0] += 1;
+        up.data.resize(up.shape.iter().product(), 0.0);
+    };
+    let error = attach(&longer).unwrap_err().to_string();
     assert!(error.contains("don't fit the layer's"), "{error}");
     assert_eq!(model.branches(), 0);
     attach(&|_| {}).unwrap();

@@ -223,7 +223,7 @@ fn files_that_cannot_be_used_are_refused_by_name() {
     let (with_nan, nan_key) = files::with_nan();
     let text = "This is a text, whatever it is called. ".repeat(30).into_bytes();
     let xl = "lora_te2_text_model_encoder_layers_0_self_attn_q_proj.lora_down.weight";
-    let oft = "lora_unet_mid_block_attentions_0_proj_in.oft_blocks";
+    let boft = "base_model.model.mid_block.attentions.0.proj_in.boft_R";
     let checkpoint = "model.diffusion_model.input_blocks.0.0.weight";
     let again = "download or copy it again";
     let lora = "Use a LoRA, LoCon, DoRA, LoHa or LoKr file";
@@ -234,7 +234,7 @@ fn files_that_cannot_be_used_are_refused_by_name() {
         ("letter.safetensors", text, &["is a text", "download the file again"]),
         ("burnt.safetensors", with_nan, &[&nan_key, "NaN", "get another copy"]),
         ("large.safetensors", files::named(&[xl]), &[xl, "Stable Diffusion XL", "Use an adapter"]),
-        ("rotation.safetensors", files::named(&[oft]), &[oft, "OFT", lora]),
+        ("rotation.safetensors", files::named(&[boft]), &[boft, "BOFT", lora]),
         (
             "other.safetensors",
             files::named(&["layer.weight"]),

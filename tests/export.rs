@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use burn::tensor::Device;
 
 use lorakeet::adapters::file::{self, Site};
+use lorakeet::adapters::kinds::{DoRA, LowRank};
 use lorakeet::adapters::save::{self, BaseModel, Export, Metadata, Precision, kohya_name};
 use lorakeet::adapters::{
     AdapterFile, AdapterModule, AdapterSet, CoverageReport, HostFactors, HostTensor, Kind, Part,
@@ -48,7 +49,7 @@ fn lora(part: Part, path: &str, shape: &[usize], rank: usize, alpha: f32) -> Ada
     let ones = vec![1; shape.len() - 2];
     let down = numbers(&[&[rank, shape[1]], &shape[2..]].concat(), path.len());
     let up = numbers(&[&[shape[0], rank], &ones[..]].concat(), 7 * path.len());
-    let factors = HostFactors::LowRank { down, mid: None, up };
+    let factors = HostFactors::LowRank(LowRank { down, mid: None, up });
     let scale = alpha / rank as f32;
     AdapterModule { part, path: path.into(), factors, scale, rank, alpha: Some(alpha) }
 }
@@ -65,8 +66,8 @@ fn two() -> Vec<AdapterModule> {
 /// What the modules sit on, by their own shapes.
 fn sites(modules: &[AdapterModule]) -> Vec<Site> {
     let site = |module: &AdapterModule| {
-        let (HostFactors::LowRank { down, up, .. } | HostFactors::DoRA { down, up, .. }) =
-            &module.factors
+        let (HostFactors::LowRank(LowRank { down, up, .. })
+        | HostFactors::DoRA(DoRA { down, up, .. })) = &module.factors
         else {
             panic!("{} is no LoRA", module.path)
         };
@@ -159,7 +160,7 @@ fn what_diffusers_and_peft_know_survives_their_formats() {
             let export = export(&modules, precision, &metadata);
             let (diffusers, peft) = (save::diffusers(&export), save::peft(&export));
             let columns = matches!(&modules[0].factors,
-                HostFactors::DoRA { magnitude, .. } if magnitude.columns() > 1);
+                HostFactors::DoRA(DoRA { magnitude, .. }) if magnitude.columns() > 1);
             if matches!(kind, Kind::LoHa | Kind::LoKr) || columns {
                 let error = diffusers.unwrap_err();
                 assert_eq!(peft.unwrap_err(), error);
@@ -227,7 +228,7 @@ fn whole_adapters_survive_every_format() {
 #[test]
 fn a_tucker_core_goes_into_the_factor_where_a_format_has_none() {
     let mut module = lora(Part::UNet, "conv_in", &[8, 6, 3, 3], 3, 3.0);
-    let HostFactors::LowRank { down, mid, .. } = &mut module.factors else { panic!() };
+    let HostFactors::LowRank(LowRank { down, mid, .. }) = &mut module.factors else { panic!() };
     (*down, *mid) = (numbers(&[3, 6, 1, 1], 1), Some(numbers(&[3, 3, 3, 3], 2)));
     let site = Site { part: Part::UNet, path: "conv_in".into(), shape: vec![8, 6, 3, 3] };
     let modules = [module];
@@ -240,7 +241,7 @@ fn a_tucker_core_goes_into_the_factor_where_a_format_has_none() {
     };
     assert_eq!(read(save::kohya(&export).unwrap()), modules[0]);
     let plain = read(save::diffusers(&export).unwrap());
-    let HostFactors::LowRank { down, mid: None, .. } = &plain.factors else { panic!() };
+    let HostFactors::LowRank(LowRank { down, mid: None, .. }) = &plain.factors else { panic!() };
     assert_eq!(down.shape, [3, 6, 3, 3]);
 }
 
@@ -498,12 +499,12 @@ fn what_would_change_nothing_or_is_broken_is_never_written() {
     };
     let filled = |value: f32| {
         change(&|module| {
-            let HostFactors::LowRank { up, .. } = &mut module.factors else { panic!() };
+            let HostFactors::LowRank(LowRank { up, .. }) = &mut module.factors else { panic!() };
             up.data.fill(value);
         })
     };
     let mut one_infinite = two();
-    let HostFactors::LowRank { down, .. } = &mut one_infinite[1].factors else { panic!() };
+    let HostFactors::LowRank(LowRank { down, .. }) = &mut one_infinite[1].factors else { panic!() };
     down.data[3] = f32::INFINITY;
     let zero = "its up weights are all zero: it would change nothing";
     let path = "down_blocks.0.attentions.0.proj_in";
@@ -536,7 +537,7 @@ fn what_would_change_nothing_or_is_broken_is_never_written() {
     }
     // One module that does nothing is no reason to lose the others.
     let mut partly = two();
-    let HostFactors::LowRank { up, .. } = &mut partly[0].factors else { panic!() };
+    let HostFactors::LowRank(LowRank { up, .. }) = &mut partly[0].factors else { panic!() };
     up.data.fill(0.0);
     assert_eq!(partly[0].path, path);
     let bytes = kohya(&partly, Precision::F16).unwrap();
@@ -556,7 +557,7 @@ fn what_would_change_nothing_or_is_broken_is_never_written() {
                 }
                 tensor
             });
-            let magnitude = role == lorakeet::keys::adapter_names::Role::DoraScale;
+            let magnitude = role == lorakeet::adapters::kinds::Role::DORA_SCALE;
             let result = kohya(&zero, Precision::F32);
             assert_eq!(result.is_ok(), magnitude, "{name}: {role:?}");
         }
@@ -596,9 +597,9 @@ fn reading_back_names_the_first_key_that_differs() {
     assert!(error.contains("is not in the adapter"), "{error}");
 
     let mut other = modules.clone();
-    let HostFactors::LowRank { down, up, .. } = &modules[0].factors else { panic!() };
+    let HostFactors::LowRank(LowRank { down, up, .. }) = &modules[0].factors else { panic!() };
     let (down, up, magnitude) = (down.clone(), up.clone(), numbers(&[16, 1], 3));
-    other[0].factors = HostFactors::DoRA { down, up, magnitude };
+    other[0].factors = HostFactors::DoRA(DoRA { down, up, magnitude });
     let error = check(&bytes, &other);
     assert!(error.starts_with(prefix) && error.contains("reads as a LoRA, not a DoRA"), "{error}");
 
@@ -655,10 +656,12 @@ fn write_files_for_diffusers() {
     };
     let dora = |modules: &[AdapterModule]| -> Vec<AdapterModule> {
         let change = |module: &AdapterModule| {
-            let HostFactors::LowRank { down, up, .. } = module.factors.clone() else { panic!() };
+            let HostFactors::LowRank(LowRank { down, up, .. }) = module.factors.clone() else {
+                panic!()
+            };
             let data = lengths(module);
             let magnitude = HostTensor { shape: vec![data.len(), 1], data };
-            let factors = HostFactors::DoRA { down, up, magnitude };
+            let factors = HostFactors::DoRA(DoRA { down, up, magnitude });
             AdapterModule { factors, ..module.clone() }
         };
         modules.iter().map(change).collect()

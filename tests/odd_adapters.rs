@@ -5,7 +5,7 @@ mod support;
 mod tiny;
 
 use lorakeet::adapters::file;
-use lorakeet::adapters::{AdapterFile, AdapterModule};
+use lorakeet::adapters::{AdapterFile, AdapterModule, Part};
 use lorakeet::pipelines::StableDiffusion;
 use lorakeet::weights::{Bytes, FileSource, Index, parse_json};
 use support::{demo_model, path};
@@ -53,13 +53,10 @@ fn extras_of_other_kinds_are_left_out_and_the_rest_is_used() {
     let plain = tensors("ink");
     let expected = modules(&model, &plain);
     let extras = [
-        ("lora_unet_down_blocks_0_attentions_0_norm.w_norm", "norm-difference"),
-        ("lora_unet_down_blocks_0_attentions_0_norm.b_norm", "norm-difference"),
-        ("lora_unet_down_blocks_0_attentions_0_proj_in.diff_b", "full-difference"),
-        ("lora_unet_down_blocks_0_resnets_0_conv1.diff", "full-difference"),
-        ("lora_unet_down_blocks_0_attentions_0_proj_in.on_input", "IA3"),
         ("lora_unet_down_blocks_0_attentions_0_proj_out.a1.weight", "GLoRA"),
-        ("oft_unet_down_blocks_0_attentions_0_proj_in.oft_blocks", "OFT"),
+        ("base_model.model.down_blocks.0.attentions.0.proj_in.boft_R", "BOFT"),
+        ("base_model.model.down_blocks.0.attentions.0.proj_in.vera_lambda_d", "VeRA"),
+        ("lora_unet_down_blocks_0_attentions_0_proj_in.oft_diag", "old OFT"),
     ];
     for (key, kind) in extras {
         for value in [0.0, 0.5] {
@@ -75,6 +72,47 @@ fn extras_of_other_kinds_are_left_out_and_the_rest_is_used() {
         }
     }
     // By itself it is refused by name: tests/adapters.rs.
+}
+
+/// What ComfyUI and LyCORIS write beside a LoRA, and what they write alone, in every tool's names.
+#[test]
+fn norms_biases_and_whole_differences_are_used() {
+    let model = demo_model();
+    let plain = tensors("ink");
+    let expected = modules(&model, &plain);
+    let (c, wide) = (64, 64 * 64 * 9);
+    let extras = [
+        ("lora_unet_down_blocks_0_attentions_0_norm.w_norm", vec![c], "norm difference"),
+        ("lora_unet_down_blocks_0_attentions_0_norm.b_norm", vec![c], "bias difference"),
+        ("lycoris_down_blocks_0_attentions_0_transformer_blocks_0_norm2.w_norm", vec![c], "norm"),
+        ("lora_unet_input_blocks_1_0_in_layers_0.w_norm", vec![c], "norm difference"),
+        ("diffusion_model.out.0.diff", vec![c], "norm difference"),
+        ("unet.conv_norm_out.diff_b", vec![c], "bias difference"),
+        ("lora_unet_down_blocks_0_attentions_0_proj_in.diff_b", vec![c], "bias difference"),
+        ("lora_unet_down_blocks_0_resnets_0_conv1.diff", vec![c, c, 3, 3], "full difference"),
+        ("lora_unet_down_blocks_0_attentions_0_proj_in.ia3_l", vec![c, 1], "IA3"),
+        ("oft_unet_down_blocks_0_attentions_0_proj_in.oft_blocks", vec![16, 4, 4], "OFT"),
+        ("lora_te_text_model_final_layer_norm.diff", vec![0], "norm difference"),
+    ];
+    for (key, shape, kind) in extras {
+        let part = if key.starts_with("lora_te_") { Part::TextEncoder } else { Part::UNet };
+        let of_text = |site: &&file::Site| site.path == "text_model.final_layer_norm";
+        let sites = model.file_sites();
+        let width = sites.iter().find(of_text).map_or(0, |site| site.shape[0]);
+        let shape = if shape == [0] { vec![width] } else { shape };
+        assert!(shape.iter().product::<usize>() <= wide);
+        let mut values = plain.clone();
+        values.insert(key.into(), filled(&shape, 0.25));
+        let read = read(&model, tiny::file(&values)).unwrap();
+        assert_eq!(read.report.unused, [], "{key}");
+        assert!(read.report.kind.contains(kind), "{key}: {}", read.report.kind);
+        let more: Vec<_> = read.modules.iter().filter(|one| !expected.contains(one)).collect();
+        assert_eq!((more.len(), more[0].part, more[0].rank), (1, part, 0), "{key}");
+        assert_eq!(read.modules.len(), expected.len() + 1, "{key}");
+        // Alone it is an adapter too.
+        let alone = Values::from([(key.to_string(), filled(&shape, 0.25))]);
+        assert_eq!(modules(&model, &alone), [more[0].clone()], "{key}");
+    }
 }
 
 #[test]

@@ -256,7 +256,6 @@ fn functions_stay_readable() {
         ("src/kernels/cpu/attention.rs: attention", "one pass over blocks that share many sums"),
         ("src/kernels/cpu/attention_gradients.rs: attention_gradients", "the same, backwards"),
         ("src/adapters/speed.rs: recipe", "a table, a row for each family"),
-        ("src/adapters/file.rs: read", "each key's way from its name to what becomes of it"),
         ("src/weights/index.rs: read", "what a header is checked for, in the file's order"),
     ]
     .into();

@@ -7,11 +7,12 @@ mod tuning;
 
 use std::collections::BTreeMap;
 
+use std::rc::Rc;
+
 use burn::tensor::{Device, Tensor, TensorData};
+use lorakeet::adapters::kinds::Difference;
 use lorakeet::kernels::{self, Choice};
-use lorakeet::layers::{
-    Branch, Conv2d, Conv2dConfig, Dense, Factors, Linear, Parameters, Site, Strength,
-};
+use lorakeet::layers::{Branch, Conv2d, Conv2dConfig, Factors, Linear, Parameters, Site, Strength};
 use lorakeet::training::adapter::{DOWN, MAGNITUDE, UP, row_norms};
 use lorakeet::training::leaves::flatten;
 use lorakeet::training::trainer::read;
@@ -300,7 +301,7 @@ fn merged_weights_are_pefts_and_detaching_leaves_nothing() {
             adapter: 7,
             strength: Strength::new(1.0),
             scale: row.scale as f32,
-            factors: Factors::Dense(Box::new(Dense::Difference(product))),
+            factors: Factors::Change(Rc::new(Difference { weight: Some(product), bias: None })),
             dropout: None,
         });
         near("by a difference");

@@ -5,9 +5,12 @@
 mod tiny;
 mod tuning;
 
+use std::rc::Rc;
+
 use burn::tensor::{Device, Tensor, TensorData};
 use lorakeet::adapters::Part;
-use lorakeet::layers::{Branch, Dense, Factors, Strength};
+use lorakeet::adapters::kinds::Difference;
+use lorakeet::layers::{Branch, Factors, Strength};
 use lorakeet::noise::TorchGenerator;
 use lorakeet::pipelines::StableDiffusion;
 use lorakeet::training::adapter::{UP, with_frozen};
@@ -125,12 +128,12 @@ fn pissa_as_plain_factors_is_the_live_model() {
 fn attach_difference(model: &StableDiffusion, path: &str, difference: Matrix) {
     let site = model.sites(Part::UNet).iter().find(|site| site.path == path).unwrap();
     let data = TensorData::new(difference.data, [difference.rows, difference.cols]);
-    let dense = Dense::Difference(Tensor::from_data(data, &Device::flex()));
+    let weight = Some(Tensor::from_data(data, &Device::flex()));
     site.slot.attach(Branch {
         adapter: 1,
         strength: Strength::new(1.0),
         scale: 1.0,
-        factors: Factors::Dense(Box::new(dense)),
+        factors: Factors::Change(Rc::new(Difference { weight, bias: None })),
         dropout: None,
     });
 }

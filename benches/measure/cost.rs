@@ -4,7 +4,9 @@
 use std::rc::Rc;
 
 use burn::tensor::{Device, Tensor};
+use lorakeet::adapters::kinds::LowRank;
 use lorakeet::adapters::{AdapterModule, HostFactors, HostTensor, Part};
+use lorakeet::layers::Site;
 use lorakeet::pipelines::{Phase, Settings, StableDiffusion, TextToImage};
 use lorakeet::prompt::Emphasis;
 
@@ -61,12 +63,13 @@ fn factor(shape: Vec<usize>) -> HostTensor {
 /// A LoRA of this rank on every layer of the attention blocks that takes one: attention,
 /// feed-forward, `proj_in` and `proj_out`; or on the whole text encoder.
 fn lora(model: &StableDiffusion, part: Part, rank: usize) -> u64 {
-    let wanted = |path: &str| part == Part::TextEncoder || path.contains(".attentions.");
-    let modules = model.sites(part).iter().filter(|site| wanted(&site.path)).map(|site| {
+    let named = |path: &str| part == Part::TextEncoder || path.contains(".attentions.");
+    let wanted = |site: &&Site| site.shape.len() > 1 && named(&site.path);
+    let modules = model.sites(part).iter().filter(wanted).map(|site| {
         let (mut down, mut up) = (site.shape.clone(), site.shape.clone());
         (down[0], up[1]) = (rank, rank);
         let (down, up) = (factor(down), factor(up));
-        let factors = HostFactors::LowRank { down, mid: None, up };
+        let factors = HostFactors::LowRank(LowRank { down, mid: None, up });
         AdapterModule { part, path: site.path.clone(), factors, scale: 1.0, rank, alpha: None }
     });
     model.attach_modules("LoRA", modules.collect()).unwrap()

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::keys::adapter_names::{self, Role};
+use super::kinds::{self, loha, low_rank};
+use super::width;
 use crate::weights::Index;
 
 /// What the header says of its base model, as it is written there.
@@ -47,24 +48,14 @@ pub(super) fn family(base: &str) -> Option<&'static str> {
     marks.iter().find(|(mark, _)| base.contains(mark)).map(|(_, name)| *name)
 }
 
-/// Models by the width of their text embeddings.
-pub(super) fn of_width(width: usize) -> Option<&'static str> {
-    match width {
-        768 => Some("Stable Diffusion 1"),
-        1024 => Some("Stable Diffusion 2"),
-        2048 => Some("Stable Diffusion XL"),
-        _ => None,
-    }
-}
-
 /// By what the layers that read text embeddings take in.
 fn by_width(index: &Index) -> Option<&'static str> {
     index.tensors.iter().find_map(|(key, info)| {
-        let (module, role) = adapter_names::split(key)?;
+        let (module, role) = kinds::split(index, key)?;
         let reads = ["attn2_to_k", "attn2.to_k", "attn2_to_v", "attn2.to_v"];
-        let inner = [Role::Down, Role::HadaW1B].contains(&role);
+        let inner = [low_rank::DOWN, loha::W1_B].contains(&role);
         let reads = reads.iter().any(|end| module.ends_with(end));
-        (inner && reads).then(|| of_width(*info.shape.get(1)?)).flatten()
+        (inner && reads).then(|| width::model_of(*info.shape.get(1)?)).flatten()
     })
 }
 

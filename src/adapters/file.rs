@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::module::{AdapterModule, Kind};
-use super::reader::{Found, Reader};
+use super::kinds::tensors::{Found, Tensors};
+use super::kinds::{self, Kind, Role};
+use super::module::AdapterModule;
 use super::remedies::{BROKEN, OTHER_MODEL, READABLE, UNSUPPORTED};
 use super::settings::Settings;
-use super::{CoverageReport, base, speed};
+use super::{CoverageReport, base, reader, speed};
 use crate::error::{Error, Result};
-use crate::keys::adapter_names::{self, ModuleNames, Naming, Role};
+use crate::keys::adapter_names::{self, ModuleNames, Naming};
 use crate::keys::detect::{self, FileKind};
 use crate::keys::ldm::UNetLayout;
 use crate::weights::{Index, Source};
@@ -44,8 +45,8 @@ const NO_ALPHA: &str = "The file doesn't say its alpha, which PEFT writes into a
                         taken to be the rank, as diffusers does. Bring that file along with it if there \
                         is one";
 
-/// Reads a LoRA, LoCon, DoRA, LoHa or LoKr for a model with these sites. `config` is an `adapter_config.json` that
-/// came with it; `layout` that of the model's UNet, where ldm has names for it.
+/// Reads an adapter for a model with these sites. `config` is an `adapter_config.json` that came with it;
+/// `layout` that of the model's UNet, where ldm has names for it.
 ///
 /// # Errors
 /// Names the file, the key and the remedy: not an adapter, for another base, nothing in it of a kind
@@ -58,81 +59,157 @@ pub fn read(
     layout: Option<&UNetLayout>,
 ) -> Result<AdapterFile> {
     let index = Index::read(source)?;
-    let file = index.file.as_str();
     refuse(&index, sites)?;
-
-    let shapes: BTreeMap<(Part, &str), &[usize]> =
-        sites.iter().map(|site| ((site.part, site.path.as_str()), &site.shape[..])).collect();
-    let names = ModuleNames::new(sites.iter().map(|site| (site.part, site.path.as_str())), layout);
-    let mut modules: BTreeMap<(Part, String), BTreeMap<Role, &str>> = BTreeMap::new();
-    let mut in_file = BTreeSet::new();
-    let mut unused = Vec::new();
-    // Kinds of which something that isn't zero is left out.
-    let mut others = BTreeSet::new();
-    let mut naming: Option<Naming> = None;
-    for key in index.tensors.keys() {
-        if let Some(kind) = adapter_names::other_kind(key) {
-            let reason = format!("{}, which {UNSUPPORTED}", belongs(kind));
-            let zero = index.is_zero(source, key)?;
-            let reason = if zero { format!("{reason}; it is all zeros") } else { reason };
-            others.extend((!zero).then_some(kind));
-            unused.push((key.clone(), reason));
-            continue;
-        }
-        let Some((name, role)) = adapter_names::split(key) else {
-            let reason = if key.starts_with("bundle_emb.") {
-                "an embedding that came bundled; embeddings aren't used"
-            } else {
-                "not a name that any LoRA tool writes"
-            };
-            unused.push((key.clone(), reason.to_string()));
-            continue;
-        };
-        in_file.insert(name);
-        match names.get(name) {
-            Some(module) => {
-                naming.get_or_insert_with(|| adapter_names::naming(key));
-                if let Some(before) = modules.entry(module.clone()).or_default().insert(role, key) {
-                    let problem = format!("names the same factor as {before}");
-                    return Err(Error::key(file, key, problem, BROKEN));
-                }
-            }
-            None => unused.push((key.clone(), "the model has no such layer".to_string())),
-        }
-    }
-    if modules.is_empty() {
+    let mut keys = Keys::sort(&index, source, sites, layout)?;
+    if keys.modules.is_empty() {
         return Err(no_module_fits(&index));
     }
-
     let settings = Settings::new(&index, config);
-    let mut read = Vec::with_capacity(modules.len());
-    for ((part, path), keys) in &modules {
-        let shape = shapes.get(&(*part, path.as_str())).copied().unwrap_or_default();
-        let module = Reader { index: &index, source, part: *part, path, keys, shape };
-        match module.read(&settings)? {
-            Found::Module(module) => read.push(*module),
-            Found::LeftOut(kind, reason) => {
-                others.extend(kind);
-                unused.extend(keys.values().map(|key| (key.to_string(), reason.clone())));
+    let modules = keys.read(&index, source, sites, &settings)?;
+    if modules.is_empty() {
+        let (key, reason) = keys.unused.pop().unwrap_or_default();
+        return Err(Error::key(&index.file, key, reason, READABLE));
+    }
+    let mut report = report(&modules, &keys);
+    report.notes.extend(left_out(&keys.others, &report.unused));
+    report.notes.extend(base::note(&index, report.modules_used, report.modules_in_file));
+    let scaled = || modules.iter().filter(|module| module.factors.is_scaled());
+    let untold = scaled().next().is_some() && scaled().all(|module| module.alpha.is_none());
+    if keys.naming == Some(Naming::Peft) && untold {
+        report.notes.push(NO_ALPHA.into());
+    }
+    report.notes.extend(settings.notes);
+    report.advice = speed::advice(source, &index.metadata, &modules)?;
+    let report = report.finish(&index.metadata, scaled().any(|module| module.alpha.is_some()));
+    Ok(AdapterFile { name: index.file, modules, report })
+}
+
+/// A file's keys by the layers that they are for, and what is left over.
+struct Keys<'a> {
+    modules: BTreeMap<(Part, String), BTreeMap<Role, &'a str>>,
+    /// Names of modules, those that the model lacks too.
+    in_file: BTreeSet<&'a str>,
+    /// Keys that aren't used, with the reason.
+    unused: Vec<(String, String)>,
+    /// Kinds of which something that isn't zero is left out.
+    others: BTreeSet<&'static str>,
+    naming: Option<Naming>,
+}
+
+impl<'a> Keys<'a> {
+    fn sort(
+        index: &'a Index,
+        source: &dyn Source,
+        sites: &[Site],
+        layout: Option<&UNetLayout>,
+    ) -> Result<Self> {
+        let paths = sites.iter().map(|site| (site.part, site.path.as_str()));
+        let names = ModuleNames::new(paths, layout);
+        let norms = sites.iter().filter(|site| site.shape.len() == 1);
+        let norms: BTreeSet<(Part, &str)> =
+            norms.map(|site| (site.part, site.path.as_str())).collect();
+        let mut keys = Self {
+            modules: BTreeMap::new(),
+            in_file: BTreeSet::new(),
+            unused: Vec::new(),
+            others: BTreeSet::new(),
+            naming: None,
+        };
+        for key in index.tensors.keys() {
+            if let Some(kind) = adapter_names::other_kind(key) {
+                keys.leave_out_kind(kind, key, index.is_zero(source, key)?);
+                continue;
+            }
+            let Some((name, role)) = kinds::split(index, key) else {
+                let reason = if key.starts_with("bundle_emb.") {
+                    "an embedding that came bundled; embeddings aren't used"
+                } else {
+                    "not a name that any LoRA tool writes"
+                };
+                keys.unused.push((key.clone(), reason.to_string()));
+                continue;
+            };
+            keys.in_file.insert(name);
+            let Some(module) = names.get(name) else {
+                keys.unused.push((key.clone(), "the model has no such layer".to_string()));
+                continue;
+            };
+            let norm = norms.contains(&(module.0, module.1.as_str()));
+            if norm != kinds::is_of_norms(role).unwrap_or(norm) {
+                let is = if norm { "a norm" } else { "no norm" };
+                keys.unused.push((key.clone(), format!("the model's layer of that name is {is}")));
+                continue;
+            }
+            keys.naming.get_or_insert_with(|| adapter_names::naming(key));
+            if let Some(before) = keys.modules.entry(module.clone()).or_default().insert(role, key)
+            {
+                let problem = format!("names the same factor as {before}");
+                return Err(Error::key(&index.file, key, problem, BROKEN));
             }
         }
-    }
-    if read.is_empty() {
-        let (key, reason) = unused.pop().unwrap_or_default();
-        return Err(Error::key(file, key, reason, READABLE));
+        Ok(keys)
     }
 
-    let count = |part| read.iter().filter(|module: &&AdapterModule| module.part == part).count();
+    fn leave_out_kind(&mut self, kind: &'static str, key: &str, zero: bool) {
+        let reason = format!("{}, which {UNSUPPORTED}", belongs(kind));
+        let reason = if zero { format!("{reason}; it is all zeros") } else { reason };
+        self.others.extend((!zero).then_some(kind));
+        self.unused.push((key.to_string(), reason));
+    }
+
+    /// The modules, by part and path.
+    fn read(
+        &mut self,
+        index: &Index,
+        source: &dyn Source,
+        sites: &[Site],
+        settings: &Settings,
+    ) -> Result<Vec<AdapterModule>> {
+        let shapes: BTreeMap<(Part, &str), &[usize]> =
+            sites.iter().map(|site| ((site.part, site.path.as_str()), &site.shape[..])).collect();
+        let made = base::words(index);
+        let mut read = Vec::with_capacity(self.modules.len());
+        for ((part, path), keys) in &self.modules {
+            let shape = shapes.get(&(*part, path.as_str())).copied().unwrap_or_default();
+            let (part, made) = (*part, made.as_str());
+            let tensors = Tensors { index, source, settings, part, path, keys, shape, made };
+            let found = reader::read(&tensors)?;
+            let mut unused = |reason: &str| {
+                let all = keys.values().map(|key| (key.to_string(), reason.to_string()));
+                self.unused.extend(all);
+            };
+            if found.is_empty() {
+                unused("its layer has no factors in the file");
+            }
+            for found in found {
+                match found {
+                    Found::Factors(module, _) => read.push(module),
+                    Found::LeftOut(kind, reason) => {
+                        self.others.insert(kind);
+                        unused(&reason);
+                    }
+                }
+            }
+        }
+        Ok(read)
+    }
+}
+
+/// What people are told of the modules that were read.
+fn report(modules: &[AdapterModule], keys: &Keys) -> CoverageReport {
+    let layers: BTreeSet<(Part, &str)> =
+        modules.iter().map(|module| (module.part, module.path.as_str())).collect();
+    let count = |part| layers.iter().filter(|(of, _)| *of == part).count();
     // A LoKr of whole factors has no rank.
-    let ranked = || read.iter().filter(|module| module.rank > 0);
+    let ranked = || modules.iter().filter(|module| module.rank > 0);
     let ranks = || ranked().map(|module| module.rank);
     let alphas = || ranked().map(|module| module.alpha.unwrap_or(module.rank as f32));
-    let kinds: Vec<&str> = Kind::of(&read).into_iter().map(Kind::label).collect();
+    let kinds: Vec<&str> = Kind::of(modules).into_iter().map(Kind::label).collect();
     let mut report = CoverageReport {
         kind: kinds.join(" + "),
-        naming: naming.map_or("", Naming::label).into(),
-        modules_used: read.len(),
-        modules_in_file: in_file.len(),
+        naming: keys.naming.map_or("", Naming::label).into(),
+        modules_used: layers.len(),
+        modules_in_file: keys.in_file.len(),
         unet_modules: count(Part::UNet),
         text_encoder_modules: count(Part::TextEncoder),
         ranks: [ranks().min().unwrap_or(0), ranks().max().unwrap_or(0)],
@@ -140,21 +217,13 @@ pub fn read(
             alphas().reduce(f32::min).unwrap_or_default(),
             alphas().reduce(f32::max).unwrap_or_default(),
         ],
-        unused,
+        unused: keys.unused.clone(),
         ..CoverageReport::default()
     };
-    if read.iter().all(AdapterModule::is_zero) {
+    if modules.iter().all(AdapterModule::is_zero) {
         report.notes.push("All its up weights are zero: it changes nothing.".into());
     }
-    report.notes.extend(left_out(&others, &report.unused));
-    report.notes.extend(base::note(&index, read.len(), in_file.len()));
-    if naming == Some(Naming::Peft) && read.iter().all(|module| module.alpha.is_none()) {
-        report.notes.push(NO_ALPHA.into());
-    }
-    report.notes.extend(settings.notes);
-    report.advice = speed::advice(source, &index.metadata, &read)?;
-    let report = report.finish(&index.metadata, read.iter().any(|module| module.alpha.is_some()));
-    Ok(AdapterFile { name: file.into(), modules: read, report })
+    report
 }
 
 /// Refuses what is no adapter, an adapter for another base, or of a kind not supported.
@@ -168,8 +237,8 @@ fn refuse(index: &Index, sites: &[Site]) -> Result<()> {
         return Err(Error::key(file, key, problem, OTHER_MODEL));
     }
     let ours = |key| {
-        let role = adapter_names::split(key).map(|(_, role)| role);
-        adapter_names::other_kind(key).is_none() && role.is_some_and(|role| role != Role::Scale)
+        let role = kinds::split(index, key).map(|(_, role)| role);
+        adapter_names::other_kind(key).is_none() && role.is_some_and(|role| role != Role::SCALE)
     };
     if keys().any(ours) {
         return Ok(());
@@ -204,7 +273,7 @@ fn no_module_fits(index: &Index) -> Error {
 }
 
 fn belongs(kind: &str) -> String {
-    let article = if kind.starts_with(['I', 'O', 'e']) { "an" } else { "a" };
+    let article = if kind.starts_with(['e', 'o']) { "an" } else { "a" };
     format!("belongs to {article} {kind} adapter")
 }
 

@@ -3,6 +3,7 @@
 
 mod base;
 pub mod file;
+pub mod kinds;
 mod module;
 mod peft;
 mod reader;
@@ -13,9 +14,11 @@ mod set;
 mod settings;
 mod speed;
 mod verify;
+mod width;
 
 pub use file::{AdapterFile, Part};
-pub use module::{AdapterModule, HostFactors, HostKroneckerFactor, HostTensor, Kind};
+pub use kinds::{HostFactors, HostTensor, Kind};
+pub use module::AdapterModule;
 pub use report::CoverageReport;
 pub use set::{AdapterSet, Attached};
 pub use speed::Advice;

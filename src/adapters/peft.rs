@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::Part;
-use super::module::{AdapterModule, HostFactors, HostTensor, Kind, absorb_core};
+use super::kinds::host::{HostTensor, absorb_core};
+use super::kinds::{DoRA, HostFactors, Kind, LowRank};
+use super::module::AdapterModule;
 use super::save::{Export, HEADER, alpha, check, common_entries, commonest};
 use crate::error::{Error, Result};
 use crate::weights::save::{Named, write};
@@ -84,14 +86,14 @@ fn without_core(module: &AdapterModule) -> Result<Cow<'_, AdapterModule>> {
         Err(Error::setting("format", problem, "Save it as a kohya file, which all such tools read"))
     };
     match &module.factors {
-        HostFactors::LoHa { .. } | HostFactors::LoKr { .. } => {
+        HostFactors::LoHa(_) | HostFactors::LoKr(_) => {
             refuse(format!("{} adapters go out as kohya files only", module.kind().label()))
         }
-        HostFactors::DoRA { magnitude, .. } if magnitude.columns() != 1 => refuse(format!(
+        HostFactors::DoRA(DoRA { magnitude, .. }) if magnitude.columns() != 1 => refuse(format!(
             "{} has the magnitudes of its input channels, PEFT's DoRA has those of the outputs",
             module.path
         )),
-        HostFactors::LowRank { mid: Some(_), .. } => {
+        HostFactors::LowRank(LowRank { mid: Some(_), .. }) => {
             Ok(Cow::Owned(AdapterModule { factors: absorbed(&module.factors), ..module.clone() }))
         }
         _ => Ok(Cow::Borrowed(module)),
@@ -100,10 +102,12 @@ fn without_core(module: &AdapterModule) -> Result<Cow<'_, AdapterModule>> {
 
 /// The same product without a Tucker core.
 pub(super) fn absorbed(factors: &HostFactors) -> HostFactors {
-    let HostFactors::LowRank { down, mid: Some(mid), up } = factors else { return factors.clone() };
+    let HostFactors::LowRank(LowRank { down, mid: Some(mid), up }) = factors else {
+        return factors.clone();
+    };
     let shape = [&[mid.shape[0], down.shape[1]], &mid.shape[2..]].concat();
     let down = HostTensor { shape, data: absorb_core(mid, down).data };
-    HostFactors::LowRank { down, mid: None, up: up.clone() }
+    HostFactors::LowRank(LowRank { down, mid: None, up: up.clone() })
 }
 
 fn push(
@@ -117,13 +121,13 @@ fn push(
             let key = format!("{prefix}.{}.{suffix}", module.path);
             tensors.push(Named::new(key, shape, data, export.precision));
         };
-        if let HostFactors::LowRank { down, up, .. } | HostFactors::DoRA { down, up, .. } =
-            &module.factors
+        if let HostFactors::LowRank(LowRank { down, up, .. })
+        | HostFactors::DoRA(DoRA { down, up, .. }) = &module.factors
         {
             add("lora_A.weight", down.shape.clone(), &down.data);
             add("lora_B.weight", up.shape.clone(), &up.data);
         }
-        if let HostFactors::DoRA { down, magnitude, .. } = &module.factors {
+        if let HostFactors::DoRA(DoRA { down, magnitude, .. }) = &module.factors {
             // `[out]`; of a convolution `[1, out, 1, 1]` (peft/tuners/lora/dora.py).
             let length = magnitude.data.len();
             let shape = if down.shape.len() == 2 { vec![length] } else { vec![1, length, 1, 1] };

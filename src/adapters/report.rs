@@ -12,7 +12,7 @@ use crate::error::shown;
 /// How an adapter's file fits the model. Serialised for the page.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct CoverageReport {
-    /// `LoRA`, `LoCon`, `DoRA`, `LoHa` or `LoKr`; several with ` + ` between them.
+    /// `LoRA`, `IA3`, `norm difference` and so on ([`super::Kind`]); several with ` + ` between them.
     pub kind: String,
     /// The tool whose names the file uses.
     pub naming: String,
@@ -26,7 +26,7 @@ pub struct CoverageReport {
     pub unet_modules: usize,
     /// Of those attached, how many sit in the text encoder.
     pub text_encoder_modules: usize,
-    /// Smallest and largest rank; 0 where every module is a LoKr of whole factors.
+    /// Smallest and largest rank; 0 where no module has one.
     pub ranks: [usize; 2],
     /// Smallest and largest alpha; the rank where the file says none.
     pub alphas: [f32; 2],
@@ -55,7 +55,8 @@ impl CoverageReport {
             self.modules_used, self.modules_in_file, self.unet_modules, self.text_encoder_modules,
         );
         self.summary += &match self.ranks {
-            [_, 0] => "whole factors".to_string(),
+            [_, 0] if self.kind == "LoKr" => "whole factors".to_string(),
+            [_, 0] => "no ranks".to_string(),
             ranks => {
                 let ranks = range(ranks.map(|rank| rank.to_string()));
                 let alphas = range(self.alphas.map(|alpha| alpha.to_string()));

@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use super::Part;
-use super::module::{AdapterModule, HostFactors, HostKroneckerFactor, HostTensor, Kind};
+use super::kinds::{DoRA, HostFactors, HostTensor, Kind, KroneckerFactor, LoKr, Role, low_rank};
+use super::module::AdapterModule;
 use crate::error::{Error, Result};
-use crate::keys::adapter_names::Role;
 use crate::weights::save::{Named, legacy_hash, model_hash, write};
 
 pub use super::peft::{diffusers, peft};
@@ -74,11 +74,15 @@ pub fn kohya(export: &Export<'_>) -> Result<Vec<u8>> {
         let name = kohya_name(module.part, &module.path);
         for (role, tensor) in module.factors.named() {
             let suffix = match role {
-                Role::Down | Role::Mid | Role::Up => format!("lora_{}.weight", role.label()),
+                low_rank::DOWN | low_rank::MID | low_rank::UP => {
+                    format!("lora_{}.weight", role.label())
+                }
                 role => role.label().into(),
             };
             let mut shape = tensor.shape.clone();
-            if let (Role::DoraScale, HostFactors::DoRA { down, .. }) = (role, &module.factors) {
+            if let (Role::DORA_SCALE, HostFactors::DoRA(DoRA { down, .. })) =
+                (role, &module.factors)
+            {
                 shape.resize(down.shape.len(), 1);
             }
             let key = format!("{name}.{suffix}");
@@ -118,14 +122,14 @@ pub(super) fn alpha(module: &AdapterModule) -> f32 {
 
 /// No alpha can scale a LoKr of whole factors: its scale goes into the first one.
 pub(super) fn with_scale_in_factors(module: &AdapterModule) -> Cow<'_, AdapterModule> {
-    let (HostFactors::LoKr { w1: HostKroneckerFactor::Full(w1), w2 }, 0) =
+    let (HostFactors::LoKr(LoKr { w1: KroneckerFactor::Full(w1), w2 }), 0) =
         (&module.factors, module.rank)
     else {
         return Cow::Borrowed(module);
     };
     let data = w1.data.iter().map(|value| value * module.scale).collect();
-    let w1 = HostKroneckerFactor::Full(HostTensor { shape: w1.shape.clone(), data });
-    let factors = HostFactors::LoKr { w1, w2: w2.clone() };
+    let w1 = KroneckerFactor::Full(HostTensor { shape: w1.shape.clone(), data });
+    let factors = HostFactors::LoKr(LoKr { w1, w2: w2.clone() });
     Cow::Owned(AdapterModule { factors, scale: 1.0, alpha: None, ..module.clone() })
 }
 
@@ -136,6 +140,13 @@ pub(super) fn check(export: &Export<'_>) -> Result<()> {
     for module in export.modules {
         let (path, scale) = (&module.path, module.scale);
         let values = || module.factors.tensors().flat_map(|tensor| &tensor.data);
+        if !module.factors.is_scaled() {
+            let kind = module.kind().label();
+            return refuse(
+                format!("{path} is of the kind {kind}, which isn't written yet"),
+                "Keep the file that it was read from",
+            );
+        }
         if !scale.is_finite() || values().any(|value| !value.is_finite()) {
             return refuse(
                 format!("{path} holds NaN or infinity"),
@@ -187,10 +198,10 @@ fn training_entries(export: &Export<'_>) -> BTreeMap<String, String> {
     let mut arguments = BTreeMap::new();
     // Plain LoRA is kohya's own; the rest are LyCORIS' algorithms.
     let algorithm = match kinds.last() {
-        None | Some(Kind::LoRA) => None,
         Some(Kind::LoCon | Kind::DoRA) => Some("locon"),
         Some(Kind::LoHa) => Some("loha"),
         Some(Kind::LoKr) => Some("lokr"),
+        _ => None,
     };
     if let Some(algorithm) = algorithm {
         arguments.insert("algo", algorithm.to_string());

@@ -4,11 +4,9 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-use super::{
-    AdapterFile, AdapterModule, CoverageReport, HostFactors, HostKroneckerFactor, HostTensor, Part,
-};
+use super::{AdapterFile, AdapterModule, CoverageReport, HostTensor, Part};
 use crate::error::{Error, Result};
-use crate::layers::{Branch, Dense, Factors, KroneckerFactor, Site, Strength};
+use crate::layers::{Branch, Factors, Site, Strength};
 
 /// An adapter that is attached.
 #[derive(Debug)]
@@ -160,97 +158,14 @@ fn unknown(id: u64) -> Error {
 }
 
 fn upload(file: &str, module: &AdapterModule, site: &Site, device: &Device) -> Result<Factors> {
-    let misfit = || {
+    // Everything a matrix: a layer's own shape tells what is a kernel.
+    let matrix = |host: &HostTensor| {
+        let HostTensor { shape, data } = host.flattened();
+        Tensor::from_data(TensorData::new(data, [shape[0], shape[1]]), device)
+    };
+    module.factors.map(matrix).action(&site.shape).ok_or_else(|| {
         let shapes: Vec<_> = module.factors.tensors().map(|tensor| &tensor.shape).collect();
         let problem = format!("factors of {shapes:?} don't fit the layer's {:?}", site.shape);
         Error::key(file, &module.path, problem, "Use an adapter made for this model")
-    };
-    let factors = match &module.factors {
-        HostFactors::LowRank { down, mid, up } => {
-            low_rank([down, up], mid.as_ref(), module.rank, &site.shape, device)
-        }
-        dense => {
-            dense_factors(dense, &site.shape, device).map(|dense| Factors::Dense(dense.into()))
-        }
-    };
-    factors.ok_or_else(misfit)
-}
-
-/// None where a shape doesn't fit the layer's.
-fn low_rank(
-    [down, up]: [&HostTensor; 2],
-    mid: Option<&HostTensor>,
-    rank: usize,
-    shape: &[usize],
-    device: &Device,
-) -> Option<Factors> {
-    match *shape {
-        [output, input] if mid.is_none() => Some(Factors::Linear {
-            down: tensor(down, [rank, input], device)?.transpose(),
-            up: tensor(up, [output, rank], device)?.transpose(),
-        }),
-        [output, input, height, width] => {
-            let kernel = if mid.is_some() { [1, 1] } else { [height, width] };
-            let core = |mid| tensor(mid, [rank, rank, height, width], device);
-            Some(Factors::Conv2d {
-                down: tensor(down, [rank, input, kernel[0], kernel[1]], device)?,
-                mid: match mid {
-                    Some(mid) => Some(core(mid)?),
-                    None => None,
-                },
-                up: tensor(up, [output, rank, 1, 1], device)?,
-            })
-        }
-        _ => None,
-    }
-}
-
-/// The kinds that change the weight: everything a matrix. None where a shape doesn't fit.
-fn dense_factors(factors: &HostFactors, shape: &[usize], device: &Device) -> Option<Dense> {
-    let [output, input, ..] = *shape else { return None };
-    let columns: usize = shape[1..].iter().product();
-    let flat = |host: &HostTensor| {
-        let flat = host.flattened();
-        tensor(&flat, [flat.shape[0], flat.shape[1]], device)
-    };
-    // `[output, r]` and `[r, columns]`.
-    let product = |a: &HostTensor, b: &HostTensor| {
-        let (a, b) = (flat(a)?, flat(b)?);
-        let ([rows, rank], [inner, width]) = (a.dims(), b.dims());
-        ((rows, rank, width) == (output, inner, columns)).then_some((a, b))
-    };
-    match factors {
-        HostFactors::LowRank { .. } => None,
-        HostFactors::LoHa { w1_a, w1_b, w2_a, w2_b } => {
-            let ((w1_a, w1_b), (w2_a, w2_b)) = (product(w1_a, w1_b)?, product(w2_a, w2_b)?);
-            Some(Dense::LoHa { w1_a, w1_b, w2_a, w2_b })
-        }
-        HostFactors::LoKr { w1, w2 } => {
-            let ([a, c], [b, d]) = (w1.size(), w2.size());
-            let fits = a.checked_mul(b) == Some(output) && c.checked_mul(d) == Some(columns);
-            let factor = |factor: &HostKroneckerFactor| match factor {
-                HostKroneckerFactor::Full(whole) => Some(KroneckerFactor::Full(flat(whole)?)),
-                HostKroneckerFactor::Product(a, b) => {
-                    let (a, b) = (flat(a)?, flat(b)?);
-                    (a.dims()[1] == b.dims()[0]).then_some(KroneckerFactor::Product(a, b))
-                }
-            };
-            Some(Dense::LoKr { w1: factor(w1)?, w2: factor(w2)? }).filter(|_| fits)
-        }
-        HostFactors::DoRA { down, up, magnitude } => {
-            let (up, down) = product(up, down)?;
-            let size = if magnitude.columns() == 1 { [output, 1] } else { [1, input] };
-            Some(Dense::DoRA { down, up, magnitude: tensor(magnitude, size, device)? })
-        }
-    }
-}
-
-/// None where the tensor has another shape.
-fn tensor<const D: usize>(
-    host: &HostTensor,
-    shape: [usize; D],
-    device: &Device,
-) -> Option<Tensor<D>> {
-    let data = || TensorData::new(host.data.clone(), shape);
-    (host.shape == shape).then(|| Tensor::from_data(data(), device))
+    })
 }

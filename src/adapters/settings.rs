@@ -4,7 +4,7 @@
 use regex::{Regex, RegexBuilder};
 use serde_json::Value;
 
-use super::file::Part;
+use crate::keys::adapter_names::Part;
 use crate::weights::{Index, parse_json};
 
 /// Stable Diffusion has some hundred layers: more patterns than that are no settings.
@@ -14,11 +14,13 @@ const MOST_PATTERNS: usize = 1000;
 const MOST_COMPILED: usize = 1 << 18;
 
 /// What the two places say of each part of the model.
-pub(super) struct Settings {
+pub struct Settings {
     unet: PartSettings,
     text_encoder: PartSettings,
     /// What of them can't be used, as sentences.
     pub notes: Vec<String>,
+    /// The header's and the config's own JSON, for what only some kinds ask.
+    json: [Option<Value>; 2],
 }
 
 struct PartSettings {
@@ -47,15 +49,7 @@ impl Settings {
             }
         };
         let mut part = |prefix: &str| {
-            let get = |field: &str| {
-                let header = header.as_ref();
-                header
-                    .and_then(|json| {
-                        json.get(format!("{prefix}.{field}")).or_else(|| json.get(field))
-                    })
-                    .or_else(|| config?.get(field))
-                    .filter(|value| !value.is_null())
-            };
+            let get = |field: &str| find([header.as_ref(), config], prefix, field);
             PartSettings {
                 // PEFT's LoHa and LoKr call it alpha.
                 alpha: get("lora_alpha").or_else(|| get("alpha")).and_then(number),
@@ -69,7 +63,18 @@ impl Settings {
         // Both parts of the model read the same.
         notes.sort();
         notes.dedup();
-        Self { unet, text_encoder, notes }
+        Self { unet, text_encoder, notes, json: [header, config.cloned()] }
+    }
+
+    /// A field of a part's settings.
+    pub fn field(&self, part: Part, name: &str) -> Option<&Value> {
+        find(self.json.each_ref().map(Option::as_ref), prefix(part), name)
+    }
+
+    /// A field that lists words.
+    pub fn words(&self, part: Part, name: &str) -> Option<Vec<String>> {
+        let list = self.field(part, name)?.as_array()?;
+        Some(list.iter().filter_map(|word| Some(word.as_str()?.to_string())).collect())
     }
 
     /// PEFT's alpha of a module: `alpha_pattern` wins over `lora_alpha`.
@@ -95,6 +100,26 @@ impl Settings {
             Part::TextEncoder => &self.text_encoder,
         }
     }
+}
+
+/// diffusers' name of a part in its header.
+fn prefix(part: Part) -> &'static str {
+    match part {
+        Part::UNet => "unet",
+        Part::TextEncoder => "text_encoder",
+    }
+}
+
+/// What header and config, in this order, say of a field.
+fn find<'a>(
+    [header, config]: [Option<&'a Value>; 2],
+    prefix: &str,
+    field: &str,
+) -> Option<&'a Value> {
+    header
+        .and_then(|json| json.get(format!("{prefix}.{field}")).or_else(|| json.get(field)))
+        .or_else(|| config?.get(field))
+        .filter(|value| !value.is_null())
 }
 
 /// The number of the first pattern that fits.

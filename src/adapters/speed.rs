@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::module::{AdapterModule, Kind};
+use super::kinds::Kind;
+use super::module::AdapterModule;
 use crate::error::Result;
 use crate::keys::adapter_names::Part;
 use crate::weights::Source;

@@ -3,11 +3,12 @@
 use serde_json::Value;
 
 use super::file::{self, Site};
-use super::module::{AdapterModule, HostTensor};
+use super::kinds::{self, HostTensor, Role, low_rank};
+use super::module::AdapterModule;
 use super::peft::absorbed;
 use super::save::with_scale_in_factors;
 use crate::error::{Error, Result};
-use crate::keys::adapter_names::{self, ModuleNames, Role};
+use crate::keys::adapter_names::ModuleNames;
 use crate::keys::ldm::UNetLayout;
 use crate::weights::save::Precision;
 use crate::weights::{Bytes, Index};
@@ -34,7 +35,7 @@ pub fn verify(
     let names = ModuleNames::new(sites.iter().map(|site| (site.part, site.path.as_str())), layout);
     let fail = |module: &AdapterModule, role: Option<Role>, problem: String| {
         let key = index.tensors.keys().find(|key| {
-            adapter_names::split(key).is_some_and(|(name, found)| {
+            kinds::split(&index, key).is_some_and(|(name, found)| {
                 let same = names.get(name).is_some_and(|(part, path)| {
                     (*part, path.as_str()) == (module.part, module.path.as_str())
                 });
@@ -52,7 +53,7 @@ pub fn verify(
             return fail(theirs, None, "is missing".into());
         };
         let mut expected = with_scale_in_factors(theirs).into_owned();
-        if !ours.factors.named().iter().any(|(role, _)| *role == Role::Mid) {
+        if !ours.factors.named().iter().any(|(role, _)| *role == low_rank::MID) {
             expected.factors = absorbed(&expected.factors);
         }
         let (found, wanted) = (ours.factors.named(), expected.factors.named());
@@ -80,7 +81,7 @@ pub fn verify(
         // To the roundings of a multiplication and a division.
         if (ours.scale - expected.scale).abs() > 1e-6 * expected.scale.abs() {
             let problem = format!("gives the scale {}, not {}", ours.scale, expected.scale);
-            return fail(theirs, Some(Role::Alpha), problem);
+            return fail(theirs, Some(Role::ALPHA), problem);
         }
     }
     let known = |ours: &AdapterModule| {

@@ -45,7 +45,7 @@ impl Conv2d {
 
     /// `[n, in, h, w] -> [n, out, h', w']`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let bias = self.bias.clone();
+        let bias = self.slot.bias(self.bias.clone());
         let point = Conv2dConfig::POINT;
         // What is kept packed belongs to the bare weight.
         let mut y = if self.slot.changes_weight() {

@@ -24,7 +24,7 @@ impl Linear {
 
     /// `[.., in] -> [.., out]`.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        let bias = self.bias.clone();
+        let bias = self.slot.bias(self.bias.clone());
         let branches = self.slot.branches();
         let mut more = branches.iter().filter_map(|branch| match &branch.factors {
             // Strength 0 is the base model bit for bit, not the base plus zeros.

@@ -1,14 +1,42 @@
 use burn::tensor::module::layer_norm;
-use burn::tensor::{Tensor, activation};
+use burn::tensor::{DType, Tensor, activation};
 
-use super::{Parameters, silu};
+use super::{Parameters, Slot, Weight, silu};
 use crate::kernels::{self, Operation};
+
+/// What a norm multiplies and adds, channel by channel, with the attach point of adapters.
+#[derive(Debug)]
+struct Affine {
+    weight: Tensor<1>,
+    bias: Tensor<1>,
+    slot: Slot,
+}
+
+impl Affine {
+    fn load(parameters: &Parameters, channels: usize) -> Self {
+        let weight = parameters.tensor("weight", [channels]);
+        let bias = parameters.tensor("bias", [channels]);
+        let slot = parameters.slot(&Weight::new(weight.clone()));
+        Self { weight, bias, slot }
+    }
+
+    /// Weight and bias with what adapters make of them.
+    fn parameters(&self, dtype: DType) -> [Tensor<1>; 2] {
+        let (mut weight, mut bias) = (self.weight.clone(), self.bias.clone());
+        if self.slot.changes_weight() {
+            weight = self.slot.weight(weight);
+        }
+        if let Some(changed) = self.slot.bias(Some(bias.clone())) {
+            bias = changed;
+        }
+        [weight, bias].map(|tensor| tensor.cast(dtype))
+    }
+}
 
 /// Normalises groups of channels, then scales and shifts each channel.
 #[derive(Debug)]
 pub struct GroupNorm {
-    weight: Tensor<1>,
-    bias: Tensor<1>,
+    affine: Affine,
     groups: usize,
     epsilon: f64,
 }
@@ -16,14 +44,12 @@ pub struct GroupNorm {
 impl GroupNorm {
     /// Loads `weight [channels]` and `bias [channels]`.
     pub fn load(parameters: &Parameters, groups: usize, channels: usize, epsilon: f64) -> Self {
-        let weight = parameters.tensor("weight", [channels]);
-        let bias = parameters.tensor("bias", [channels]);
-        Self { weight, bias, groups, epsilon }
+        Self { affine: Affine::load(parameters, channels), groups, epsilon }
     }
 
     /// A norm of given weights.
     pub(super) fn new(weight: Tensor<1>, bias: Tensor<1>, groups: usize, epsilon: f64) -> Self {
-        Self { weight, bias, groups, epsilon }
+        Self { affine: Affine { weight, bias, slot: Slot::default() }, groups, epsilon }
     }
 
     /// `[n, c, h, w] -> [n, c, h, w]`.
@@ -52,8 +78,8 @@ impl GroupNorm {
             of_groups.reshape([n, groups, 1]).expand(spread).reshape([n, channels, 1, 1])
         };
         let variance = moments.squares.clone().div_scalar(moments.count);
-        let [weight, bias] = [&self.weight, &self.bias]
-            .map(|tensor| tensor.clone().cast(x.dtype()).reshape([1, channels, 1, 1]));
+        let parameters = self.affine.parameters(x.dtype());
+        let [weight, bias] = parameters.map(|tensor| tensor.reshape([1, channels, 1, 1]));
         let scale = weight / each((variance + self.epsilon).sqrt());
         let shift = bias - each(moments.mean.clone()) * scale.clone();
         silu(x * scale + shift)
@@ -65,8 +91,7 @@ impl GroupNorm {
     }
 
     fn kernel(&self, x: Tensor<4>, silu: bool) -> Tensor<4> {
-        let (weight, bias) = (self.weight.clone(), self.bias.clone());
-        let [weight, bias] = [weight, bias].map(|tensor| tensor.cast(x.dtype()));
+        let [weight, bias] = self.affine.parameters(x.dtype());
         kernels::group_norm(x, weight, bias, self.groups, self.epsilon, silu)
     }
 
@@ -78,8 +103,8 @@ impl GroupNorm {
         let centred = grouped.clone() - grouped.mean_dim(2);
         let variance = centred.clone().square().mean_dim(2);
         let normal = centred / (variance + self.epsilon).sqrt();
-        let weight = self.weight.clone().cast(normal.dtype()).reshape([1, c, 1, 1]);
-        let bias = self.bias.clone().cast(normal.dtype()).reshape([1, c, 1, 1]);
+        let parameters = self.affine.parameters(normal.dtype());
+        let [weight, bias] = parameters.map(|tensor| tensor.reshape([1, c, 1, 1]));
         normal.reshape([n, c, h, w]) * weight + bias
     }
 }
@@ -132,28 +157,24 @@ impl Moments {
 /// Normalises the last dimension, then scales and shifts it.
 #[derive(Debug)]
 pub struct LayerNorm {
-    weight: Tensor<1>,
-    bias: Tensor<1>,
+    affine: Affine,
     epsilon: f64,
 }
 
 impl LayerNorm {
     /// Loads `weight [width]` and `bias [width]`.
     pub fn load(parameters: &Parameters, width: usize, epsilon: f64) -> Self {
-        let weight = parameters.tensor("weight", [width]);
-        let bias = parameters.tensor("bias", [width]);
-        Self { weight, bias, epsilon }
+        Self { affine: Affine::load(parameters, width), epsilon }
     }
 
     /// A norm of given weights.
     pub(super) fn new(weight: Tensor<1>, bias: Tensor<1>, epsilon: f64) -> Self {
-        Self { weight, bias, epsilon }
+        Self { affine: Affine { weight, bias, slot: Slot::default() }, epsilon }
     }
 
     /// `[.., width] -> [.., width]`.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        let weight = self.weight.clone().cast(x.dtype());
-        let bias = self.bias.clone().cast(x.dtype());
+        let [weight, bias] = self.affine.parameters(x.dtype());
         if kernels::serve(Operation::LayerNorm, &x) {
             return kernels::layer_norm(x, weight, bias, self.epsilon);
         }

@@ -5,7 +5,6 @@ use std::rc::Rc;
 
 use burn::tensor::Tensor;
 
-use super::dense::Dense;
 use super::dropout::Dropout;
 use super::weight::Weight;
 use crate::error::{Error, Result};
@@ -56,8 +55,27 @@ pub enum Factors {
         /// `[out, r, 1, 1]`.
         up: Tensor<4>,
     },
-    /// A kind that changes the weight itself.
-    Dense(Box<Dense>),
+    /// A change of the layer's own numbers.
+    Change(Rc<dyn Change>),
+}
+
+/// A change of a layer's weight and bias, computed anew at every pass from the base's. Every weight is
+/// a matrix here, `[out, in]`, a convolution's being flattened to `[out, in * kh * kw]`, a norm's
+/// `[channels, 1]`.
+pub trait Change: std::fmt::Debug {
+    /// Whether it changes the weight; some change the bias alone.
+    fn changes_weight(&self) -> bool {
+        true
+    }
+
+    /// What is added to the weight at strength 1.
+    fn weight(&self, base: Tensor<2>, scale: f32) -> Tensor<2>;
+
+    /// What is added to the bias `[out]` at strength 1; `base`: the layer's own, if it has one.
+    fn bias(&self, base: Option<Tensor<1>>, scale: f32) -> Option<Tensor<1>> {
+        let _ = (base, scale);
+        None
+    }
 }
 
 /// One adapter's part in one layer: `y += strength * scale * up(mid(down(x)))`, or a change of the
@@ -115,26 +133,50 @@ impl Slot {
     /// Whether [`weight`](Self::weight) gives another weight than the base's.
     pub(super) fn changes_weight(&self) -> bool {
         self.branches().iter().any(|branch| {
-            matches!(branch.factors, Factors::Dense(_)) && branch.strength.get() != 0.0
+            matches!(&branch.factors, Factors::Change(change) if change.changes_weight())
+                && branch.strength.get() != 0.0
         })
     }
 
-    /// The weight `[out, ..]` with what the dense branches make of it; the very same tensor where
-    /// there is none or all strengths are 0. Every branch starts from the base weight, so the order
-    /// in which adapters were attached doesn't matter.
+    /// The weight `[out, ..]` with what the branches that change it make of it; the very same tensor
+    /// where there is none or all strengths are 0. Every branch starts from the base weight, so the
+    /// order in which adapters were attached doesn't matter.
     pub(super) fn weight<const D: usize>(&self, base: Tensor<D>) -> Tensor<D> {
         let shape = base.dims();
-        let mut sum: Option<Tensor<2>> = None;
-        for branch in self.branches().iter() {
-            let strength = branch.strength.get();
-            let Factors::Dense(dense) = &branch.factors else { continue };
-            if strength != 0.0 {
-                let flat = base.clone().flatten::<2>(1, D - 1);
-                let change = dense.change(flat.clone(), branch.scale).mul_scalar(strength);
-                sum = Some(sum.unwrap_or(flat) + change);
-            }
+        let flat = base.clone().reshape([shape[0], shape[1..].iter().product()]);
+        let changes = self.changes(|change, strength, scale| {
+            let own = change.changes_weight();
+            own.then(|| change.weight(flat.clone(), scale).mul_scalar(strength))
+        });
+        if changes.is_empty() {
+            return base;
         }
-        sum.map_or(base, |sum| sum.reshape(shape))
+        changes.into_iter().fold(flat, |sum, change| sum + change).reshape(shape)
+    }
+
+    /// The same of a bias `[out]`; a layer without one may get one.
+    pub(super) fn bias(&self, base: Option<Tensor<1>>) -> Option<Tensor<1>> {
+        let changes = self.changes(|change, strength, scale| {
+            let added = change.bias(base.clone(), scale);
+            added.map(|added| added.mul_scalar(strength))
+        });
+        changes.into_iter().fold(base, |sum, change| {
+            Some(match sum {
+                Some(sum) => sum + change,
+                None => change,
+            })
+        })
+    }
+
+    /// What each branch that changes something adds; strength 0 is the base bit for bit.
+    fn changes<T>(&self, of: impl Fn(&dyn Change, f32, f32) -> Option<T>) -> Vec<T> {
+        let branches = self.branches();
+        let each = branches.iter().filter_map(|branch| {
+            let Factors::Change(change) = &branch.factors else { return None };
+            let strength = branch.strength.get();
+            if strength == 0.0 { None } else { of(&**change, strength, branch.scale) }
+        });
+        each.collect()
     }
 }
 

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use crate::adapters::kinds::{DoRA, Factors, KroneckerFactor, LoKr, LowRank};
 use crate::adapters::save::{self, BaseModel, Export, Metadata, Precision, verify};
-use crate::adapters::{AdapterModule, HostFactors, HostKroneckerFactor, HostTensor, Part};
+use crate::adapters::{AdapterModule, HostTensor, Part};
 use crate::error::{Error, Result};
 use crate::training::data::picture::Role;
 use crate::training::run::context::Context;
 use crate::training::run::trainer::Trainer;
 use crate::training::settings::optimizer_config::OptimizerConfig;
-use crate::training::trained::adapter::{Adapter, DOWN, MAGNITUDE, Module, UP, with_frozen};
+use crate::training::trained::adapter::{Adapter, Module, with_frozen};
 
 /// Whose names the file has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -63,55 +64,33 @@ impl Adapter {
 
 fn to_module(module: &Module, parameters: &[f32]) -> AdapterModule {
     let kernel = &module.shape[2..];
-    let tensor = |shape: Vec<usize>, data: &[f32]| HostTensor { shape, data: data.to_vec() };
-    let piece = |name: &str| {
-        let found = module.pieces.iter().find(|piece| piece.name == name);
-        found.map(|piece| tensor(piece.shape.to_vec(), &parameters[piece.range.clone()]))
-    };
-    let with_kernel = |mut matrix: HostTensor, kernel: &[usize]| {
-        let area: usize = kernel.iter().product();
-        matrix.shape[1] /= area;
-        matrix.shape.extend(kernel);
-        matrix
-    };
     let ones = vec![1; kernel.len()];
-    let empty = || HostTensor { shape: vec![0, 0], data: Vec::new() };
-    let factor = |name: &str| piece(name).unwrap_or_else(empty);
     let mut rank = module.rank;
-    let low_rank =
-        |down: HostTensor, up: HostTensor| (with_kernel(down, kernel), with_kernel(up, &ones));
-    let factors = match module.pieces[0].name {
-        DOWN => {
-            let (mut down, mut up) = (factor(DOWN), factor(UP));
+    let mut factors = module.factors.map(|&piece| {
+        let piece = &module.pieces[piece];
+        HostTensor { shape: piece.shape.to_vec(), data: parameters[piece.range.clone()].to_vec() }
+    });
+    match &mut factors {
+        Factors::LowRank(LowRank { down, up, .. }) => {
             if let Some((down0, up0)) = &module.frozen {
                 let (d, u) = with_frozen(&down.data, &up.data, down0, up0, rank);
                 rank *= 2;
-                down = HostTensor { shape: vec![rank, down.shape[1]], data: d };
-                up = HostTensor { shape: vec![up.shape[0], rank], data: u };
+                *down = HostTensor { shape: vec![rank, down.shape[1]], data: d };
+                *up = HostTensor { shape: vec![up.shape[0], rank], data: u };
             }
-            let (down, up) = low_rank(down, up);
-            match piece(MAGNITUDE) {
-                None => HostFactors::LowRank { down, mid: None, up },
-                Some(magnitude) => HostFactors::DoRA { down, up, magnitude },
-            }
+            unfold(down, kernel);
+            unfold(up, &ones);
         }
-        "hada_w1_a" => HostFactors::LoHa {
-            w1_a: factor("hada_w1_a"),
-            w1_b: factor("hada_w1_b"),
-            w2_a: factor("hada_w2_a"),
-            w2_b: factor("hada_w2_b"),
-        },
-        _ => HostFactors::LoKr {
-            w1: HostKroneckerFactor::Full(factor("lokr_w1")),
-            w2: match piece("lokr_w2") {
-                Some(whole) => {
-                    rank = 0;
-                    HostKroneckerFactor::Full(with_kernel(whole, kernel))
-                }
-                None => HostKroneckerFactor::Product(factor("lokr_w2_a"), factor("lokr_w2_b")),
-            },
-        },
-    };
+        Factors::DoRA(DoRA { down, up, .. }) => {
+            unfold(down, kernel);
+            unfold(up, &ones);
+        }
+        Factors::LoKr(LoKr { w2: KroneckerFactor::Full(whole), .. }) => {
+            rank = 0;
+            unfold(whole, kernel);
+        }
+        _ => {}
+    }
     AdapterModule {
         part: Part::UNet,
         path: module.path.clone(),
@@ -120,6 +99,13 @@ fn to_module(module: &Module, parameters: &[f32]) -> AdapterModule {
         rank,
         alpha: (rank > 0).then_some(module.scale * rank as f32),
     }
+}
+
+/// Gives a matrix the kernel that lies in its columns.
+fn unfold(matrix: &mut HostTensor, kernel: &[usize]) {
+    let area: usize = kernel.iter().product();
+    matrix.shape[1] /= area;
+    matrix.shape.extend(kernel);
 }
 
 impl Trainer {

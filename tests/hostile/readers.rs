@@ -377,12 +377,13 @@ fn adapter_header(random: &mut Random, sites: &[Site]) -> (String, usize) {
             (Part::UNet, _) => format!("lora_unet_{}", site.path.replace('.', "_")),
             (Part::TextEncoder, _) => format!("lora_te_{}", site.path.replace('.', "_")),
         };
-        let (output, input, kernel) = (site.shape[0], site.shape[1], &site.shape[2..]);
+        let [output, input] = [0, 1].map(|at| site.shape.get(at).copied().unwrap_or(1));
+        let kernel = site.shape.get(2..).unwrap_or_default();
         let rank = 1 + random.below(4);
         let flat = input * kernel.iter().product::<usize>();
         let with = |front: &[usize]| [front, kernel].concat();
         let ones = vec![1; kernel.len()];
-        let roles: Vec<(&str, Vec<usize>)> = match random.below(7) {
+        let roles: Vec<(&str, Vec<usize>)> = match random.below(10) {
             0 => vec![],
             1 => vec![
                 ("hada_w1_a", vec![output, rank]),
@@ -398,6 +399,13 @@ fn adapter_header(random: &mut Random, sites: &[Site]) -> (String, usize) {
                 ("lokr_w2_b", vec![rank, input / 2]),
                 ("lokr_t2", with(&[rank, rank])),
             ],
+            4 if peft => vec![("ia3_l", vec![output, 1])],
+            4 => vec![("weight", vec![input]), ("on_input", vec![])],
+            5 if peft => vec![("oft_R", vec![flat / 4, 6])],
+            5 => {
+                vec![("oft_blocks", vec![2, output / 2, output / 2]), ("rescale", vec![output, 1])]
+            }
+            6 => vec![("diff", with(&[output, input])), ("diff_b", vec![output])],
             _ if peft => vec![
                 ("lora_A.weight", with(&[rank, input])),
                 ("lora_B.weight", [&[output, rank], &ones[..]].concat()),

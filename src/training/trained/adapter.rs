@@ -7,8 +7,10 @@ use burn::tensor::Tensor;
 
 use super::init::{self, LokrShape};
 use super::regularisation::product_norm_squared;
+use crate::adapters::kinds::{DoRA, Factors, KroneckerFactor, LoHa, LoKr, LowRank};
 use crate::error::{Error, Result};
 use crate::layers::Site;
+use crate::noise::TorchGenerator;
 use crate::training::numbers::random::{Stream, generator};
 use crate::training::settings::config::{Config, Kind};
 use crate::training::settings::targets::{is_chosen, stage};
@@ -37,6 +39,8 @@ pub struct Module {
     pub scale: f32,
     /// Its factors.
     pub pieces: Vec<Piece>,
+    /// What they are, by their places among the pieces.
+    pub factors: Factors<usize>,
     /// PiSSA: down `[r, in]` and up `[out, r]` as they started; their product is taken away again.
     pub frozen: Option<(Vec<f32>, Vec<f32>)>,
     /// Frobenius norm of the layer's weight.
@@ -143,7 +147,7 @@ impl Adapter {
         let mut adapter = Self { modules: Vec::new(), parameters: Vec::new(), kind: config.kind };
         let mut norms = norms;
         for (i, site) in sites.iter().enumerate() {
-            let [output, input] = site.matrix();
+            let [output, _] = site.matrix();
             let (own, rest) = norms.split_at(output.min(norms.len()));
             norms = rest;
             let mut random = generator(config.seed, Stream::Init, i as u64);
@@ -153,6 +157,7 @@ impl Adapter {
                 rank: config.rank,
                 scale: scale(config),
                 pieces: Vec::new(),
+                factors: Factors::LowRank(LowRank { down: 0, mid: None, up: 1 }),
                 frozen: None,
                 weight_norm: own.iter().map(|&x| f64::from(x * x)).sum::<f64>().sqrt(),
                 stage: stage(&site.path, down_levels),
@@ -160,57 +165,75 @@ impl Adapter {
             };
             match config.kind {
                 Kind::Lora | Kind::Dora => {
-                    let factors = match ready.next() {
-                        Some(factors) => factors,
-                        None => init::factors(
-                            config.init,
-                            output,
-                            input,
-                            config.rank,
-                            f64::from(module.scale),
-                            None,
-                            &mut random,
-                        )?,
-                    };
-                    adapter.push(&mut module, DOWN, [config.rank, input], &factors.down);
-                    adapter.push(&mut module, UP, [output, config.rank], &factors.up);
-                    module.frozen = factors.frozen;
-                    if config.kind == Kind::Dora {
-                        adapter.push(&mut module, MAGNITUDE, [output, 1], own);
-                    }
+                    adapter.start_low_rank(&mut module, config, ready.next(), own, &mut random)?;
                 }
-                Kind::Loha => {
-                    let rank = config.rank;
-                    let loha = init::loha(output, input, rank, &mut random);
-                    adapter.push(&mut module, "hada_w1_a", [output, rank], &loha.w1_a);
-                    adapter.push(&mut module, "hada_w1_b", [rank, input], &loha.w1_b);
-                    adapter.push(&mut module, "hada_w2_a", [output, rank], &loha.w2_a);
-                    adapter.push(&mut module, "hada_w2_b", [rank, input], &loha.w2_b);
-                }
-                Kind::Lokr => {
-                    let shape = lokr_shape(&site.shape, config);
-                    let lokr = init::lokr(shape, &mut random);
-                    let columns = shape.in_.1 * shape.kernel;
-                    if shape.rank.is_none() {
-                        // Both factors whole: no rank, so no alpha / rank either.
-                        module.scale = 1.0;
-                    }
-                    adapter.push(&mut module, "lokr_w1", [shape.out.0, shape.in_.0], &lokr.w1);
-                    match lokr.w2 {
-                        init::LokrW2::Whole(w2) => {
-                            adapter.push(&mut module, "lokr_w2", [shape.out.1, columns], &w2);
-                        }
-                        init::LokrW2::Product(w2_a, w2_b) => {
-                            let rank = config.rank;
-                            adapter.push(&mut module, "lokr_w2_a", [shape.out.1, rank], &w2_a);
-                            adapter.push(&mut module, "lokr_w2_b", [rank, columns], &w2_b);
-                        }
-                    }
-                }
+                Kind::Loha => adapter.start_loha(&mut module, config.rank, &mut random),
+                Kind::Lokr => adapter.start_lokr(&mut module, config, &mut random),
             }
             adapter.modules.push(module);
         }
         Ok(adapter)
+    }
+
+    /// LoRA's factors, those that are `ready` or drawn; DoRA's with the lengths of the weight's rows.
+    fn start_low_rank(
+        &mut self,
+        module: &mut Module,
+        config: &Config,
+        ready: Option<init::Factors>,
+        lengths: &[f32],
+        random: &mut TorchGenerator,
+    ) -> Result<()> {
+        let ([output, input], rank) = (module.site.matrix(), config.rank);
+        let scale = f64::from(module.scale);
+        let factors = match ready {
+            Some(factors) => factors,
+            None => init::factors(config.init, output, input, rank, scale, None, random)?,
+        };
+        let down = self.push(module, DOWN, [rank, input], &factors.down);
+        let up = self.push(module, UP, [output, rank], &factors.up);
+        module.frozen = factors.frozen;
+        if config.kind == Kind::Dora {
+            let magnitude = self.push(module, MAGNITUDE, [output, 1], lengths);
+            module.factors = Factors::DoRA(DoRA { down, up, magnitude });
+        } else {
+            module.factors = Factors::LowRank(LowRank { down, mid: None, up });
+        }
+        Ok(())
+    }
+
+    fn start_loha(&mut self, module: &mut Module, rank: usize, random: &mut TorchGenerator) {
+        let [output, input] = module.site.matrix();
+        let start = init::loha(output, input, rank, random);
+        let w1_a = self.push(module, "hada_w1_a", [output, rank], &start.w1_a);
+        let w1_b = self.push(module, "hada_w1_b", [rank, input], &start.w1_b);
+        let w2_a = self.push(module, "hada_w2_a", [output, rank], &start.w2_a);
+        let w2_b = self.push(module, "hada_w2_b", [rank, input], &start.w2_b);
+        module.factors = Factors::LoHa(LoHa { w1_a, w1_b, w2_a, w2_b });
+    }
+
+    fn start_lokr(&mut self, module: &mut Module, config: &Config, random: &mut TorchGenerator) {
+        let shape = lokr_shape(&module.shape, config);
+        let start = init::lokr(shape, random);
+        let columns = shape.in_.1 * shape.kernel;
+        if shape.rank.is_none() {
+            // Both factors whole: no rank, so no alpha / rank either.
+            module.scale = 1.0;
+        }
+        let w1 = self.push(module, "lokr_w1", [shape.out.0, shape.in_.0], &start.w1);
+        let w2 = match start.w2 {
+            init::LokrW2::Whole(w2) => {
+                let size = [shape.out.1, columns];
+                KroneckerFactor::Full(self.push(module, "lokr_w2", size, &w2))
+            }
+            init::LokrW2::Product(w2_a, w2_b) => {
+                let rank = config.rank;
+                let a = self.push(module, "lokr_w2_a", [shape.out.1, rank], &w2_a);
+                let b = self.push(module, "lokr_w2_b", [rank, columns], &w2_b);
+                KroneckerFactor::Product(a, b)
+            }
+        };
+        module.factors = Factors::LoKr(LoKr { w1: KroneckerFactor::Full(w1), w2 });
     }
 
     /// How many numbers an adapter on layers of these shapes has.
@@ -236,10 +259,18 @@ impl Adapter {
         shapes.map(of_layer).sum()
     }
 
-    fn push(&mut self, module: &mut Module, name: &'static str, shape: [usize; 2], values: &[f32]) {
+    /// Adds a piece to a module; gives its place there.
+    fn push(
+        &mut self,
+        module: &mut Module,
+        name: &'static str,
+        shape: [usize; 2],
+        values: &[f32],
+    ) -> usize {
         let start = self.parameters.len();
         self.parameters.extend_from_slice(values);
         module.pieces.push(Piece { name, shape, range: start..self.parameters.len() });
+        module.pieces.len() - 1
     }
 
     /// Learning-rate factors over the flat vector: `up` for the factors next to the output, 1 else.

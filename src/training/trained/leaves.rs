@@ -4,8 +4,9 @@
 use burn::tensor::{Device, Gradients, Tensor};
 
 use super::adapter::{Adapter, Module, Piece};
+use crate::adapters::kinds::{self, LowRank};
 use crate::error::Result;
-use crate::layers::{Branch, Dense, Dropout, Factors, KroneckerFactor, Strength};
+use crate::layers::{Branch, Dropout, Factors, Strength};
 use crate::training::settings::config::Kind;
 
 /// Which adapter the branches in training belong to: no file gets this number.
@@ -76,14 +77,9 @@ impl Adapter {
     ) {
         for (i, (module, leaves)) in self.modules.iter().zip(&leaves.0).enumerate() {
             module.site.slot.detach(ID);
-            if let Some(dropout) = drop(i) {
-                module.site.slot.attach(Branch {
-                    adapter: ID,
-                    strength: strength.clone(),
-                    scale: module.scale,
-                    factors: self.factors(module, leaves),
-                    dropout,
-                });
+            if let (Some(dropout), Some(factors)) = (drop(i), factors(module, leaves)) {
+                let (strength, scale) = (strength.clone(), module.scale);
+                module.site.slot.attach(Branch { adapter: ID, strength, scale, factors, dropout });
             }
         }
     }
@@ -92,54 +88,6 @@ impl Adapter {
     pub fn detach(&self) {
         for module in &self.modules {
             module.site.slot.detach(ID);
-        }
-    }
-
-    fn factors(&self, module: &Module, leaves: &[Tensor<2>]) -> Factors {
-        let constant = |values: &[f32], shape: [usize; 2]| {
-            let data = burn::tensor::TensorData::new(values.to_vec(), shape);
-            Tensor::<2>::from_data(data, &leaves[0].device())
-        };
-        let dense = |dense| Factors::Dense(Box::new(dense));
-        match self.kind {
-            Kind::Lora => {
-                let [mut down, mut up] = [leaves[0].clone(), leaves[1].clone()];
-                if let Some((down0, up0)) = &module.frozen {
-                    let (down0, up0) = (constant(down0, down.dims()), constant(up0, up.dims()));
-                    down = Tensor::cat(vec![down, down0], 0);
-                    up = Tensor::cat(vec![up, up0.neg()], 1);
-                }
-                match module.shape[..] {
-                    [_, input, height, width] => {
-                        let [rank, _] = down.dims();
-                        let [output, _] = up.dims();
-                        Factors::Conv2d {
-                            down: down.reshape([rank, input, height, width]),
-                            mid: None,
-                            up: up.reshape([output, rank, 1, 1]),
-                        }
-                    }
-                    _ => Factors::Linear { down: down.transpose(), up: up.transpose() },
-                }
-            }
-            Kind::Dora => dense(Dense::DoRA {
-                down: leaves[0].clone(),
-                up: leaves[1].clone(),
-                magnitude: leaves[2].clone(),
-            }),
-            Kind::Loha => dense(Dense::LoHa {
-                w1_a: leaves[0].clone(),
-                w1_b: leaves[1].clone(),
-                w2_a: leaves[2].clone(),
-                w2_b: leaves[3].clone(),
-            }),
-            Kind::Lokr => dense(Dense::LoKr {
-                w1: KroneckerFactor::Full(leaves[0].clone()),
-                w2: match &leaves[1..] {
-                    [whole] => KroneckerFactor::Full(whole.clone()),
-                    halves => KroneckerFactor::Product(halves[0].clone(), halves[1].clone()),
-                },
-            }),
         }
     }
 
@@ -154,12 +102,29 @@ impl Adapter {
         }
         let norm = |(module, leaves): (&Module, &Vec<Tensor<2>>)| {
             let base = module.site.weight()?;
-            Ok(match self.factors(module, leaves) {
-                Factors::Dense(dense) => dense.change(base, module.scale).square().sum(),
+            Ok(match factors(module, leaves) {
+                Some(Factors::Change(change)) => change.weight(base, module.scale).square().sum(),
                 _ => base.sum().mul_scalar(0.0),
             })
         };
         let norms = self.modules.iter().zip(&leaves.0).map(norm).collect::<Result<_>>()?;
         Ok(Some(Tensor::cat(norms, 0)))
     }
+}
+
+/// What a module does to its layer; its pieces were laid out by the layer's shape and fit it.
+fn factors(module: &Module, leaves: &[Tensor<2>]) -> Option<Factors> {
+    let constant = |values: &[f32], shape: [usize; 2]| {
+        let data = burn::tensor::TensorData::new(values.to_vec(), shape);
+        Tensor::<2>::from_data(data, &leaves[0].device())
+    };
+    let mut factors = module.factors.map(|&piece| leaves[piece].clone());
+    if let (Some((down0, up0)), kinds::Factors::LowRank(LowRank { down, up, .. })) =
+        (&module.frozen, &mut factors)
+    {
+        let (down0, up0) = (constant(down0, down.dims()), constant(up0, up.dims()));
+        *down = Tensor::cat(vec![down.clone(), down0], 0);
+        *up = Tensor::cat(vec![up.clone(), up0.neg()], 1);
+    }
+    factors.action(&module.shape)
 }

@@ -1,0 +1,326 @@
+//! OFT: blocks of outputs (kohya `networks/oft.py`, `lycoris/modules/diag_oft.py`) or of inputs
+//! (`peft/tuners/oft/layer.py`) are rotated by matrices `R` that are made of skew-symmetric ones.
+//!
+//! At a strength m kohya and LyCORIS have `m (R - I) + I`, which is what is done here for PEFT's too.
+
+use std::rc::Rc;
+
+use burn::tensor::Tensor;
+
+use super::host::HostTensor;
+use super::role::{Role, Suffix};
+use super::tensors::{Found, Tensors};
+use crate::adapters::remedies::{BROKEN, UNSUPPORTED};
+use crate::error::Result;
+use crate::layers::{self, Change};
+
+/// kohya's and LyCORIS' blocks `[k, n, n]`, of which the skew-symmetric part counts.
+pub const BLOCKS: Role = Role::new("oft_blocks");
+/// LyCORIS' scale of each output after the rotation.
+pub const RESCALE: Role = Role::new("rescale");
+/// PEFT's blocks `[k, n (n - 1) / 2]`: the upper triangles, row by row.
+pub const TRIANGLES: Role = Role::new("oft_R");
+
+/// See [`super::low_rank::FAMILY`].
+pub const FAMILY: Option<&str> = None;
+/// alpha is a limit here, and no scale.
+pub const SCALED: bool = false;
+/// See [`super::loha::PARAMETERS`].
+pub const PARAMETERS: &[Role] = &[BLOCKS, RESCALE, TRIANGLES];
+/// See [`super::low_rank::SUFFIXES`].
+pub const SUFFIXES: &[Suffix] = &[];
+
+/// Elements of the largest block: an inverse of more would take minutes.
+const MOST: usize = 2048;
+
+/// Rotations of blocks.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Oft<T> {
+    /// What is added to each block for every element of it, `T = R^T - I` for outputs and `R - I` for
+    /// inputs: `[k * n, n]`, or one block for all, `[n, n]`.
+    pub turns: T,
+    /// `[out, 1]`.
+    pub rescale: Option<T>,
+    /// Whether inputs are rotated: columns of the weight as a matrix.
+    pub on_input: bool,
+}
+
+impl<T> Oft<T> {
+    /// Every tensor with its role.
+    pub fn named(&self) -> Vec<(Role, &T)> {
+        let rescale = self.rescale.as_ref().map(|rescale| (RESCALE, rescale));
+        [(BLOCKS, &self.turns)].into_iter().chain(rescale).collect()
+    }
+
+    /// The same of something else for every tensor.
+    pub fn map<U>(&self, each: &mut dyn FnMut(&T) -> U) -> Oft<U> {
+        let (turns, on_input) = (each(&self.turns), self.on_input);
+        Oft { turns, rescale: self.rescale.as_ref().map(&mut *each), on_input }
+    }
+}
+
+/// Whether these roles are those of a module of this kind.
+pub fn belongs(has: &dyn Fn(Role) -> bool) -> bool {
+    PARAMETERS.iter().copied().any(has)
+}
+
+/// Reads the blocks and makes rotations of them.
+///
+/// # Errors
+/// Names the key: missing, misshapen, or not finite.
+pub fn read(tensors: &Tensors) -> Result<Found<Oft<HostTensor>>> {
+    tensors.not_both([TRIANGLES, BLOCKS])?;
+    if tensors.has(TRIANGLES) {
+        return of_inputs(tensors);
+    }
+    let HostTensor { shape, data } = tensors.tensor(BLOCKS, 3)?;
+    let [count, size, width] = shape[..] else {
+        let reason = format!("belongs to a BOFT adapter, which {UNSUPPORTED}");
+        return Ok(Found::LeftOut("BOFT", reason));
+    };
+    if size != width || count.checked_mul(size) != Some(tensors.output()) {
+        let size = size.max(1);
+        return Err(tensors.misfit(BLOCKS, &shape, &[tensors.output() / size, size, size]));
+    }
+    limit(tensors, BLOCKS, size)?;
+    let mut skew: Vec<Square> = data
+        .chunks_exact(size * size)
+        .map(|block| Square::from_fn(size, |i, j| f64::from(block[i * size + j] - block[j * size + i])))
+        .collect();
+    // "constraint in original paper is alpha * out_dim * out_dim, but we use alpha * out_dim": all
+    // blocks together. 0 or none: no limit (LyCORIS).
+    let most = f64::from(tensors.number(Role::ALPHA)?.unwrap_or(0.0)) * tensors.output() as f64;
+    let norm = skew.iter().map(Square::squares).sum::<f64>().sqrt();
+    if most > 0.0 && norm > most {
+        skew.iter_mut().for_each(|block| block.scale(most / norm));
+    }
+    // R = (I + Q) (I - Q)^-1, so R - I = 2 Q (I - Q)^-1.
+    let turn = |block: &Square| block.times(&block.less_from_identity().inverse()).scaled(2.0);
+    let turns = skew.iter().flat_map(|block| turn(block).transposed().into_floats());
+    let turns = HostTensor { shape: vec![count * size, size], data: turns.collect() };
+    let rescale = tensors.has(RESCALE).then(|| rescale(tensors)).transpose()?;
+    Ok(Found::Factors(Oft { turns, rescale, on_input: false }, 0))
+}
+
+fn rescale(tensors: &Tensors) -> Result<HostTensor> {
+    let HostTensor { shape, data } = tensors.tensor(RESCALE, 1)?;
+    let wanted = [tensors.output(), 1];
+    if shape[0] != wanted[0] || data.len() != wanted[0] {
+        return Err(tensors.misfit(RESCALE, &shape, &wanted));
+    }
+    Ok(HostTensor { shape: wanted.to_vec(), data })
+}
+
+fn limit(tensors: &Tensors, role: Role, size: usize) -> Result<()> {
+    let problem = || format!("has blocks of {size}, where {MOST} are the most that is read");
+    if size > MOST { Err(tensors.error(role, problem(), BROKEN)) } else { Ok(()) }
+}
+
+/// PEFT's: `x R` for each block of inputs. Its config tells how R is made of Q: by its default a
+/// Neumann series of some terms in place of the inverse.
+fn of_inputs(tensors: &Tensors) -> Result<Found<Oft<HostTensor>>> {
+    let HostTensor { shape, data } = tensors.tensor(TRIANGLES, 2)?;
+    let entries: usize = shape[1..].iter().product();
+    let size = (1..).take_while(|n| n * (n - 1) / 2 <= entries).last().unwrap_or(1);
+    let (count, columns) = (shape[0], tensors.columns());
+    let shared = count == 1 && columns.is_multiple_of(size);
+    if size * (size - 1) / 2 != entries || !(count * size == columns || shared) {
+        let blocks = columns / size.max(1);
+        return Err(tensors.misfit(TRIANGLES, &shape, &[blocks, size * (size - 1) / 2]));
+    }
+    limit(tensors, TRIANGLES, size)?;
+    let setting = |name: &str| tensors.settings.field(tensors.part, name);
+    let is = |name: &str, usual: bool| setting(name).and_then(|x| x.as_bool()).unwrap_or(usual);
+    let number = |name: &str, usual: f64| setting(name).and_then(|x| x.as_f64()).unwrap_or(usual);
+    let mut turns = Vec::with_capacity(count * size * size);
+    for triangle in data.chunks_exact(entries.max(1)) {
+        let at = |i: usize, j: usize| {
+            let place = i * (2 * size - i - 1) / 2 + (j - i - 1);
+            f64::from(triangle[place])
+        };
+        let mut block = Square::from_fn(size, |i, j| match i.cmp(&j) {
+            std::cmp::Ordering::Less => at(i, j),
+            std::cmp::Ordering::Equal => 0.0,
+            std::cmp::Ordering::Greater => -at(j, i),
+        });
+        if is("coft", false) {
+            let most = number("eps", 6e-5) / (count as f64).sqrt();
+            let norm = block.squares().sqrt();
+            if norm > most {
+                block.scale(most / norm);
+            }
+        }
+        let turn = if is("use_cayley_neumann", true) {
+            block.neumann(number("num_cayley_neumann_terms", 5.0) as usize)
+        } else {
+            // R = (I - Q) (I + Q)^-1, so R - I = -2 Q (I + Q)^-1.
+            block.times(&block.scaled(-1.0).less_from_identity().inverse()).scaled(-2.0)
+        };
+        turns.extend(turn.into_floats());
+    }
+    if turns.iter().any(|value: &f32| !value.is_finite()) {
+        return Err(tensors.error(TRIANGLES, "makes no rotation".into(), BROKEN));
+    }
+    let turns = HostTensor { shape: vec![count * size, size], data: turns };
+    Ok(Found::Factors(Oft { turns, rescale: None, on_input: true }, 0))
+}
+
+/// A square matrix, row by row.
+#[derive(Debug, Clone)]
+struct Square {
+    size: usize,
+    data: Vec<f64>,
+}
+
+impl Square {
+    fn from_fn(size: usize, at: impl Fn(usize, usize) -> f64) -> Self {
+        let data = (0..size * size).map(|place| at(place / size, place % size)).collect();
+        Self { size, data }
+    }
+
+    fn squares(&self) -> f64 {
+        self.data.iter().map(|x| x * x).sum()
+    }
+
+    fn scale(&mut self, factor: f64) {
+        self.data.iter_mut().for_each(|x| *x *= factor);
+    }
+
+    fn scaled(&self, factor: f64) -> Self {
+        Self::from_fn(self.size, |i, j| factor * self.data[i * self.size + j])
+    }
+
+    fn transposed(&self) -> Self {
+        Self::from_fn(self.size, |i, j| self.data[j * self.size + i])
+    }
+
+    /// `I - self`.
+    fn less_from_identity(&self) -> Self {
+        Self::from_fn(self.size, |i, j| f64::from(u8::from(i == j)) - self.data[i * self.size + j])
+    }
+
+    fn times(&self, other: &Self) -> Self {
+        let n = self.size;
+        Self::from_fn(n, |i, j| (0..n).map(|k| self.data[i * n + k] * other.data[k * n + j]).sum())
+    }
+
+    /// `2 Q + 2 Q^2 + .. + Q^(terms - 1)`, as `_cayley_batch` adds it up.
+    fn neumann(&self, terms: usize) -> Self {
+        let mut sum = self.scaled(if terms > 1 { 2.0 } else { 0.0 });
+        if terms > 2 {
+            let mut power = self.times(self);
+            let mut add = |power: &Self, factor: f64| {
+                sum.data.iter_mut().zip(&power.data).for_each(|(sum, x)| *sum += factor * x);
+            };
+            add(&power, 2.0);
+            for _ in 3..terms.saturating_sub(1).min(64) {
+                power = power.times(self);
+                add(&power, 2.0);
+            }
+            power = power.times(self);
+            add(&power, 1.0);
+        }
+        sum
+    }
+
+    /// By elimination. `I` plus a skew-symmetric matrix always has an inverse: its eigenvalues lie on the
+    /// line of real part 1.
+    fn inverse(&self) -> Self {
+        let n = self.size;
+        let mut left = self.data.clone();
+        let mut right = Self::from_fn(n, |i, j| f64::from(u8::from(i == j))).data;
+        for column in 0..n {
+            let size = |row: &usize| left[row * n + column].abs();
+            let pivot = (column..n).max_by(|a, b| size(a).total_cmp(&size(b))).unwrap_or(column);
+            for j in 0..n {
+                left.swap(column * n + j, pivot * n + j);
+                right.swap(column * n + j, pivot * n + j);
+            }
+            let first = left[column * n + column];
+            for j in 0..n {
+                left[column * n + j] /= first;
+                right[column * n + j] /= first;
+            }
+            for row in (0..n).filter(|&row| row != column) {
+                let factor = left[row * n + column];
+                for j in 0..n {
+                    left[row * n + j] -= factor * left[column * n + j];
+                    right[row * n + j] -= factor * right[column * n + j];
+                }
+            }
+        }
+        Self { size: n, data: right }
+    }
+
+    fn into_floats(self) -> impl Iterator<Item = f32> {
+        self.data.into_iter().map(|x| x as f32)
+    }
+}
+
+impl Oft<HostTensor> {
+    /// For people.
+    pub fn label(&self) -> &'static str {
+        "OFT"
+    }
+
+    /// Whether nothing is rotated.
+    pub fn is_zero(&self) -> bool {
+        self.turns.is_zero() && self.rescale.as_ref().is_none_or(|r| r.data.iter().all(|&x| x == 1.0))
+    }
+}
+
+impl Oft<Tensor<2>> {
+    /// What it does to a layer of this shape; none where the blocks don't fit it.
+    pub fn action(self, shape: &[usize]) -> Option<layers::Factors> {
+        let (output, columns) = (*shape.first()?, shape.iter().skip(1).product::<usize>());
+        let ([rows, size], rotated) =
+            (self.turns.dims(), if self.on_input { columns } else { output });
+        let fits = shape.len() > 1
+            && (rows == rotated || rows == size)
+            && rows.is_multiple_of(size)
+            && rotated.is_multiple_of(size)
+            && self.rescale.as_ref().is_none_or(|rescale| rescale.dims() == [output, 1]);
+        fits.then(|| layers::Factors::Change(Rc::new(self)))
+    }
+}
+
+impl Change for Oft<Tensor<2>> {
+    fn weight(&self, base: Tensor<2>, scale: f32) -> Tensor<2> {
+        let [rows, size] = self.turns.dims();
+        let turns = self.turns.clone().reshape([rows / size, size, size]);
+        let lines = if self.on_input { base.clone().transpose() } else { base.clone() };
+        let [all, width] = lines.dims();
+        let lines = lines.reshape([all / size, size, width]);
+        let moved = turns.expand([all / size, size, size]).matmul(lines).reshape([all, width]);
+        let moved = if self.on_input { moved.transpose() } else { moved };
+        let change = match &self.rescale {
+            None => moved,
+            Some(rescale) => (moved + base.clone()) * rescale.clone() - base,
+        };
+        change.mul_scalar(scale)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_of_skew_symmetric_matrices_turn_and_keep_lengths() {
+        for size in [1, 2, 5] {
+            let skew = Square::from_fn(size, |i, j| (i as f64 - j as f64) * 0.3);
+            let turn = skew.times(&skew.less_from_identity().inverse()).scaled(2.0);
+            let rotation = turn.scaled(-1.0).less_from_identity();
+            let product = rotation.times(&rotation.transposed()).less_from_identity();
+            assert!(product.squares() < 1e-24, "{size}: {product:?}");
+            // The series nears (I + Q) (I - Q)^-1 where Q is small.
+            let small = skew.scaled(0.01);
+            let exact = small.times(&small.less_from_identity().inverse()).scaled(2.0);
+            let series = small.neumann(8);
+            let off = Square::from_fn(size, |i, j| {
+                exact.data[i * size + j] - series.data[i * size + j]
+            });
+            assert!(off.squares().sqrt() < 1e-6, "{size}: {off:?}");
+        }
+    }
+}
