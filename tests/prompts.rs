@@ -1,7 +1,6 @@
 //! Prompts as A1111 and ComfyUI read them (`fixtures/prompts`): weights, chunks, embeddings, texts that
 //! change, tags.
 
-#[allow(dead_code, reason = "each test file uses its own part of this")]
 mod tiny;
 
 use std::path::Path;
