@@ -5,7 +5,7 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 
 use super::functional::{LowRank, conv2d, linear};
 use super::{Conv2dConfig, GroupNorm, LayerNorm, Weight, attention, geglu, silu};
-use crate::kernels::{self, Blocks, Choice, Operation, PackedWeight, gpu};
+use crate::kernels::{self, Choice, Operation, PackedWeight, gpu};
 
 /// The largest difference that is rounding, over the largest value.
 const TOLERANCE: f32 = 1e-4;
@@ -69,10 +69,6 @@ fn halves<const D: usize>(dims: [usize; D], device: &Device) -> Weight<D> {
     Weight::new(Tensor::from_data(TensorData::new(values, dims), (device, DType::F16)))
 }
 
-fn blocks<const D: usize>(dims: [usize; D], device: &Device) -> Weight<D> {
-    Weight::in_blocks(Blocks::new(&values(&dims), &dims, device), dims)
-}
-
 fn run(operation: Operation, device: &Device, tiles: bool) -> Tensor<1> {
     let mut all = vec![small(operation, device)];
     if tiles {
@@ -131,10 +127,6 @@ fn small(operation: Operation, device: &Device) -> Tensor<1> {
 fn large(operation: Operation, device: &Device) -> Vec<Tensor<1>> {
     let tokens = || rows([70, 64], device);
     let image = |side| numbers([1, 32, side, side], device);
-    let constant = |weight: Weight<4>, config, side| {
-        let none = PackedWeight::default();
-        weight.packed().conv2d(image(side), None, config, &none).flatten(0, 3)
-    };
     match operation {
         Operation::Linear => {
             let (weight, bias) = (numbers([68, 64], device), Some(numbers([68], device)));
@@ -152,10 +144,11 @@ fn large(operation: Operation, device: &Device) -> Vec<Tensor<1>> {
                 conv2d(image(side), weight.clone(), bias.clone(), config, None).flatten(0, 3)
             };
             let point = Weight::new(numbers([66, 32, 1, 1], device));
+            let none = PackedWeight::default();
             vec![
                 convolve(Conv2dConfig::SAME, 9),
                 convolve(Conv2dConfig::HALVE, 17),
-                constant(point, Conv2dConfig::POINT, 9),
+                point.conv2d(image(9), None, Conv2dConfig::POINT, &none).flatten(0, 3),
             ]
         }
         Operation::Attention => {
@@ -171,17 +164,11 @@ fn large(operation: Operation, device: &Device) -> Vec<Tensor<1>> {
             let weight = Weight::new(numbers([66, 32, 3, 3], device));
             vec![weight.conv2d_enlarged(image(5), None, &PackedWeight::default()).flatten(0, 3)]
         }
-        // Weights in 8-bit blocks, whose layers have halves beside them, are held to the same.
-        Operation::Halves => vec![
-            halves([68, 64], device).linear(tokens(), None, None).flatten(0, 2),
-            blocks([68, 64], device).linear(tokens(), None, None).flatten(0, 2),
-            constant(halves([66, 32, 3, 3], device), Conv2dConfig::SAME, 9),
-            constant(halves([66, 32, 3, 3], device), Conv2dConfig::HALVE, 17),
-            constant(blocks([96, 32, 3, 3], device), Conv2dConfig::SAME, 9),
-        ],
-        Operation::GroupNorm | Operation::LayerNorm | Operation::Silu | Operation::Geglu => {
-            Vec::new()
-        }
+        Operation::GroupNorm
+        | Operation::LayerNorm
+        | Operation::Silu
+        | Operation::Geglu
+        | Operation::Halves => Vec::new(),
     }
 }
 
