@@ -294,7 +294,7 @@ export class LibraryController {
     if (error.name === "QuotaExceededError") {
       const room = await this.#library.room();
       const left = room && Math.max(0, room.quota - room.usage);
-      const free = left !== null && left < bytes ? `, and the browser gives this page ${size(left)} more` : " more than there is room for";
+      const free = left !== null && left < bytes ? `, and the browser gives this page ${size(left)} more` : ", more than there is room for";
       return `${name} was not kept: it takes ${size(bytes)}${free}. Delete something in the Library or free the disk, then tick it again.`;
     }
     if (error.name === "NotReadableError") return `${name} was not kept: its file can't be read any more. Drop it again.`;

@@ -104,7 +104,7 @@ export function buttonsOf(trainer, { usable, startable }) {
 
 /** What the Generate tab says while a run has the engine. */
 export function noticeOf(state) {
-  if (state === "preparing") return "A training run is being prepared.";
+  if (state === "preparing") return "A training run is being prepared. Pause it to draw as soon as that is done.";
   if (state === "measuring") return "A run's pictures are left out in turn. Pause that to draw; it goes on from where it was when you ask again.";
   return "A training run has the engine. Pause it to draw; it goes on from where it was.";
 }

@@ -120,7 +120,7 @@ test("what finds no room in the library is told with what it takes, and stays lo
   await page.drop(file("large.safetensors", LARGE));
   await page.says("#model-name", "large");
   await page.click("#keep-model input");
-  await page.says("#keep-model", "large was not kept: it takes 9 MB");
+  await page.says("#keep-model", "large was not kept: it takes 9 MB, ");
   assert.deepEqual(await entries(page), []);
   await unfold(page);
   await page.shows("no room in the library", "#keep-model");
