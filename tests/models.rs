@@ -486,8 +486,10 @@ fn a_report_names_every_fault() {
     }
     report.check("broken.safetensors").unwrap();
 
-    let adaptable: Vec<&str> =
-        weights.keys().filter_map(|name| name.strip_suffix(".weight")).collect();
+    // All but the one that no layer asks for.
+    let adaptable: Vec<&str> = (weights.keys().filter_map(|name| name.strip_suffix(".weight")))
+        .filter(|path| *path != "down_blocks.7.conv")
+        .collect();
     let mut paths: Vec<&str> = sites.iter().map(|site| site.path.as_str()).collect();
     paths.sort_unstable();
     assert_eq!(paths, adaptable, "every matrix, kernel and norm can be adapted");
