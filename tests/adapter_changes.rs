@@ -7,15 +7,12 @@ mod tiny;
 use std::collections::BTreeMap;
 
 use burn::tensor::Device;
-use lorakeet::adapters::file::{self, Site};
 use lorakeet::adapters::save::{self, Export, Metadata, Precision};
-use lorakeet::adapters::{AdapterFile, AdapterSet, Part};
-use lorakeet::error::Result;
+use lorakeet::adapters::{AdapterFile, AdapterSet};
 use lorakeet::layers::{self, Conv2d, Conv2dConfig, GroupNorm, LayerNorm, Linear};
-use lorakeet::weights::Bytes;
 use serde::Deserialize;
 use serde_json::Value;
-use tiny::{Host, Values, distance, host, read, tensor};
+use tiny::{Host, Values, below, distance, host, read, read_for, tensor};
 
 /// Relative to the largest output: the fixtures are computed in f64, the layers in f32.
 const TOLERANCE: f64 = 1e-6;
@@ -36,13 +33,6 @@ struct Case {
 fn fixture() -> (Fixture, Values) {
     let cases = serde_json::from_slice(&read("adapters/changes.json")).unwrap();
     (cases, tiny::read_values("adapters/changes.safetensors"))
-}
-
-/// The tensors below a prefix.
-fn below(values: &Values, prefix: &str) -> Values {
-    let inner =
-        |(key, host): (&String, &Host)| Some((key.strip_prefix(prefix)?.to_string(), host.clone()));
-    values.iter().filter_map(inner).collect()
 }
 
 enum Layer {
@@ -85,13 +75,6 @@ impl Layer {
             Self::LayerNorm(layer) => host(layer.forward(tensor::<3>(x))),
         }
     }
-}
-
-/// Reads an adapter's file for a UNet of one layer.
-fn read_for(shape: &[usize], adapter: &Values, config: Option<&Value>) -> Result<AdapterFile> {
-    let source = Bytes::new("style.safetensors", tiny::file(adapter));
-    let sites = [Site { part: Part::UNet, path: "proj_in".into(), shape: shape.to_vec() }];
-    file::read(&source, config, &sites, None)
 }
 
 #[test]

@@ -15,7 +15,7 @@ use lorakeet::weights::Bytes;
 use proptest::prelude::*;
 use serde::Deserialize;
 use serde_json::Value;
-use tiny::{Host, Values, distance, host, read, tensor};
+use tiny::{Host, Values, below, distance, host, read, read_for, tensor};
 
 /// Relative to the largest output. The fixtures are computed in f64, the layers in f32: the furthest is
 /// off by 2.9e-7.
@@ -39,13 +39,6 @@ struct Case {
 
 fn fixture() -> Fixture {
     serde_json::from_slice(&read("adapters/kinds.json")).unwrap()
-}
-
-/// The tensors below a prefix.
-fn below(values: &Values, prefix: &str) -> Values {
-    let inner =
-        |(key, host): (&String, &Host)| Some((key.strip_prefix(prefix)?.to_string(), host.clone()));
-    values.iter().filter_map(inner).collect()
 }
 
 enum Kernel {
@@ -100,13 +93,6 @@ impl Layer {
         self.set.set(id, true, strength, strength).unwrap();
         id
     }
-}
-
-/// Reads an adapter's file for a UNet of one layer.
-fn read_for(shape: &[usize], adapter: &Values, config: Option<&Value>) -> Result<AdapterFile> {
-    let source = Bytes::new("style.safetensors", tiny::file(adapter));
-    let sites = [Site { part: Part::UNet, path: "proj_in".into(), shape: shape.to_vec() }];
-    file::read(&source, config, &sites, None)
 }
 
 #[test]

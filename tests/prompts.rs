@@ -3,8 +3,6 @@
 
 mod tiny;
 
-use std::path::Path;
-
 use burn::tensor::Tensor;
 use lorakeet::layers::{Parameters, Storage};
 use lorakeet::models::{CLIPTextConfig, CLIPTextModel};
@@ -12,21 +10,16 @@ use lorakeet::pipelines::weigh;
 use lorakeet::prompt::weights::{Part, parse};
 use lorakeet::prompt::{Chunk, Emphasis, MOST_CHUNKS, Timeline, chunks, read};
 use lorakeet::tokenizer::{ClipTokenizer, TokenizerFiles};
-use lorakeet::weights::{Component, FileSource};
+use lorakeet::weights::Component;
 use serde_json::Value;
 use tiny::{distance, host, load_with, read_values};
 
-fn bytes(name: &str) -> Vec<u8> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/prompts");
-    std::fs::read(folder.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
-}
-
 fn json(name: &str) -> Value {
-    serde_json::from_slice(&bytes(name)).unwrap()
+    serde_json::from_slice(&tiny::read(&format!("prompts/{name}"))).unwrap()
 }
 
 fn tiny_tokenizer() -> ClipTokenizer {
-    let text = |name: &str| bytes(&format!("tiny-clip/{name}"));
+    let text = |name: &str| tiny::read(&format!("prompts/tiny-clip/{name}"));
     ClipTokenizer::new(TokenizerFiles {
         vocab: &text("vocab.json"),
         merges: &text("merges.txt"),
@@ -37,19 +30,18 @@ fn tiny_tokenizer() -> ClipTokenizer {
 }
 
 fn clip_tokenizer(pad: &str) -> ClipTokenizer {
-    let merges = Path::new(env!("CARGO_MANIFEST_DIR")).join("web/clip-vocabulary/merges.txt");
-    ClipTokenizer::from_merges(&std::fs::read(merges).unwrap(), pad).unwrap()
+    let merges = tiny::read("../../web/clip-vocabulary/merges.txt");
+    ClipTokenizer::from_merges(&merges, pad).unwrap()
 }
 
 fn text_model() -> CLIPTextModel {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/fixtures/prompts/tiny-clip/model.safetensors");
-    let source = FileSource::open(path.to_str().unwrap()).unwrap();
+    let source =
+        tiny::source("model.safetensors", tiny::read("prompts/tiny-clip/model.safetensors"));
     let config = json("tiny-clip/config.json");
-    let component = Component::from_safetensors("text_encoder", &source, config).unwrap();
+    let component = Component::from_safetensors("text_encoder", source.as_ref(), config).unwrap();
     let config = CLIPTextConfig::parse(&component).unwrap();
     let build = |parameters: &Parameters| CLIPTextModel::load(&config, parameters);
-    load_with(&component, std::rc::Rc::new(source), Storage::F32, build).0
+    load_with(&component, source, Storage::F32, build).0
 }
 
 /// `[[text, weight], ...]`; a break is ["BREAK", -1].

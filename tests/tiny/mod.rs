@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use burn::tensor::{Device, Tensor, TensorData};
+use lorakeet::adapters::{self, AdapterFile, Part};
+use lorakeet::error::Result;
 use lorakeet::layers::{LoadReport, Parameters, Site, Storage};
 use lorakeet::noise::TorchGenerator;
 use lorakeet::weights::{Bytes, Component, Source};
@@ -112,6 +114,13 @@ pub fn read_values(path: &str) -> Values {
     tensors.tensors().into_iter().filter_map(host).collect()
 }
 
+/// The tensors below a prefix.
+pub fn below(values: &Values, prefix: &str) -> Values {
+    let inner =
+        |(key, host): (&String, &Host)| Some((key.strip_prefix(prefix)?.to_string(), host.clone()));
+    values.iter().filter_map(inner).collect()
+}
+
 /// An f32 safetensors file.
 pub fn file(values: &Values) -> Vec<u8> {
     file_with(values, &[])
@@ -186,4 +195,12 @@ pub fn distance(ours: &Host, expected: &Host) -> f64 {
     };
     let off = largest(&mut ours.data.iter().zip(&expected.data).map(|(a, b)| a - b));
     f64::from(off) / f64::from(largest(&mut expected.data.iter().copied()))
+}
+
+/// Reads an adapter's file for a UNet of one layer.
+pub fn read_for(shape: &[usize], adapter: &Values, config: Option<&Value>) -> Result<AdapterFile> {
+    let source = Bytes::new("style.safetensors", file(adapter));
+    let sites =
+        [adapters::file::Site { part: Part::UNet, path: "proj_in".into(), shape: shape.to_vec() }];
+    adapters::file::read(&source, config, &sites, None)
 }

@@ -177,20 +177,20 @@ pub fn orthogonal(n: usize, generator: &mut TorchGenerator) -> Matrix {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn random(rows: usize, cols: usize, seed: u64) -> Matrix {
+    pub fn random(rows: usize, cols: usize, seed: u64) -> Matrix {
         Matrix::gaussian(rows, cols, &mut TorchGenerator::new(seed))
     }
 
-    fn close(a: &Matrix, b: &Matrix, tolerance: f32) {
+    pub fn close(a: &Matrix, b: &Matrix, tolerance: f32) {
         assert_eq!((a.rows, a.cols), (b.rows, b.cols));
         let worst = a.data.iter().zip(&b.data).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         assert!(worst <= tolerance, "{worst}");
     }
 
-    fn identity(n: usize) -> Matrix {
+    pub fn identity(n: usize) -> Matrix {
         let mut out = Matrix::zeros(n, n);
         out.data.iter_mut().step_by(n + 1).for_each(|x| *x = 1.0);
         out
