@@ -18,6 +18,9 @@ use lorakeet::pipelines::{Phase, Settings, TextToImage};
 use lorakeet::prompt::Emphasis;
 use lorakeet::weights::{FileSource, Index, Source, text};
 use options::{Given, Model, Screen, device};
+use serde::Deserialize;
+use serde::de::IntoDeserializer;
+use serde::de::value::StrDeserializer;
 
 const USAGE: &str = "\
 USAGE: text_to_image --model DIR_OR_FILE --prompt TEXT [OPTIONS]
@@ -109,10 +112,10 @@ fn parse(arguments: &[String]) -> Result<Arguments> {
     Ok(parsed)
 }
 
+/// By the name that settings have for it.
 fn emphasis(given: &Given) -> Result<Emphasis> {
-    let name = given.value()?;
-    let found = Emphasis::ALL.into_iter().find(|(known, _)| *known == name);
-    found.map(|(_, emphasis)| emphasis).ok_or_else(|| given.bad("is no way to weigh words"))
+    let name: StrDeserializer<'_, serde::de::value::Error> = given.value()?.into_deserializer();
+    Emphasis::deserialize(name).map_err(|_| given.bad("is no way to weigh words"))
 }
 
 /// `FILE[:UNET[:TE]]`. The strengths are taken from the right, so that a path may hold colons.

@@ -7,26 +7,41 @@ use crate::error::Result;
 use crate::keys::family::Base;
 use crate::prompt::{self, Chunk, Emphasis, Timeline, weights};
 
-/// The prompts of a picture, encoded.
-pub(super) struct Conditioning {
+/// A picture's prompts, read: the text of each model call.
+pub(super) struct Texts {
     /// Without guidance there is none.
-    negative: Option<Side>,
-    positive: Side,
-    /// What the last call took, and of which of the sides' texts it is.
+    negative: Option<Timeline>,
+    positive: Timeline,
+}
+
+/// The same, encoded.
+pub(super) struct Conditioning {
+    /// Of each of a prompt's texts, `[1, tokens, width]`.
+    negative: Vec<Tensor<3>>,
+    positive: Vec<Tensor<3>>,
+    /// What the last call took, and of which of the prompts' texts it is.
     joined: Option<([usize; 2], Tensor<3>)>,
 }
 
-/// One prompt.
-struct Side {
-    timeline: Timeline,
-    /// Each text's, `[1, tokens, width]`.
-    texts: Vec<Tensor<3>>,
-}
+impl Texts {
+    /// Reads a picture's prompts, and gives notes on them. `calls` are those that the sampler makes in all,
+    /// as prompts that change count them.
+    pub(super) fn read(settings: &Settings, guided: bool, calls: usize) -> (Self, Vec<String>) {
+        let mut notes = Vec::new();
+        let mut read = |prompt: &str| {
+            let read = prompt::read(prompt, calls);
+            notes.extend(read.notes);
+            Timeline::new(&read.text, calls)
+        };
+        let positive = read(&settings.prompt);
+        let negative = guided.then(|| read(&settings.negative_prompt));
+        (Self { negative, positive }, notes)
+    }
 
-/// A prompt that is read and not encoded.
-struct Draft {
-    timeline: Timeline,
-    texts: Vec<Vec<Chunk>>,
+    /// Whether there is a negative prompt, and so two predictions.
+    pub(super) fn is_guided(&self) -> bool {
+        self.negative.is_some()
+    }
 }
 
 /// Layers of the text encoder that are left out, and a note where the setting isn't followed.
@@ -40,44 +55,34 @@ pub(super) fn skipped(model: &StableDiffusion, settings: &Settings) -> (usize, O
 }
 
 impl Conditioning {
-    /// Reads and encodes a picture's prompts. `calls` are those that the sampler makes in all, as prompts
-    /// that change count them.
+    /// Encodes a picture's prompts.
     ///
     /// # Errors
     /// Where a prompt is too long, or the text encoder can't be loaded.
-    pub(super) fn new(
-        model: &StableDiffusion,
-        settings: &Settings,
-        guided: bool,
-        calls: usize,
-    ) -> Result<Self> {
-        let draft = |text: &str| Draft::new(model, text, settings.emphasis, calls);
-        let negative = guided.then(|| draft(&settings.negative_prompt)).transpose()?;
-        let positive = draft(&settings.prompt)?;
-        let encoded = Encoded::new(model, settings, negative.iter().chain([&positive]))?;
-        Ok(Self {
-            negative: negative.map(|draft| encoded.side(draft)),
-            positive: encoded.side(positive),
-            joined: None,
-        })
+    pub(super) fn new(model: &StableDiffusion, settings: &Settings, texts: &Texts) -> Result<Self> {
+        let chunks = |timeline: &Timeline| chunks(model, timeline, settings.emphasis);
+        let negative = texts.negative.as_ref().map_or(Ok(Vec::new()), chunks)?;
+        let positive = chunks(&texts.positive)?;
+        let encoded = Encoded::new(model, settings, negative.iter().chain(&positive).flatten())?;
+        let encoded = |texts: &[Vec<Chunk>]| texts.iter().map(|text| encoded.text(text)).collect();
+        Ok(Self { negative: encoded(&negative), positive: encoded(&positive), joined: None })
     }
 
     /// `[1 or 2, tokens, width]`: the negative prompt's first, where there is guidance. Where one of them
     /// has fewer tokens both are repeated until they have as many, which changes nothing: attention to the
     /// same twice is attention to it once.
-    pub(super) fn context(&mut self, call: usize) -> Tensor<3> {
-        let at = |side: &Side| side.timeline.at_call(call);
-        let places = [self.negative.as_ref().map_or(0, at), at(&self.positive)];
+    pub(super) fn context(&mut self, texts: &Texts, call: usize) -> Tensor<3> {
+        let at = |timeline: &Timeline| timeline.at_call(call);
+        let places = [texts.negative.as_ref().map_or(0, at), at(&texts.positive)];
         if let Some((known, context)) = &self.joined
             && *known == places
         {
             return context.clone();
         }
-        let positive = self.positive.texts[places[1]].clone();
-        let context = match &self.negative {
+        let positive = self.positive[places[1]].clone();
+        let context = match self.negative.get(places[0]).cloned() {
             None => positive,
             Some(negative) => {
-                let negative = negative.texts[places[0]].clone();
                 let [ours, theirs] = [&positive, &negative].map(|text| text.dims()[1]);
                 let shared = ours / greatest_divisor(ours, theirs) * theirs;
                 let repeated = [(negative, theirs), (positive, ours)]
@@ -90,23 +95,24 @@ impl Conditioning {
     }
 }
 
-impl Draft {
-    fn new(model: &StableDiffusion, text: &str, emphasis: Emphasis, calls: usize) -> Result<Self> {
-        let timeline = Timeline::new(&prompt::read(text, calls).text, calls);
-        let chunks = |(_, text): &(usize, String)| {
-            let parts = match emphasis {
-                Emphasis::None => weights::plain(text),
-                _ => weights::parse(text),
-            };
-            let mut chunks = prompt::chunks(&model.tokenizer, &parts)?;
-            if emphasis == Emphasis::Ignore {
-                chunks.iter_mut().for_each(|chunk| chunk.weights.fill(1.0));
-            }
-            Ok(chunks)
+/// The rows of tokens of each of a prompt's texts.
+fn chunks(
+    model: &StableDiffusion,
+    timeline: &Timeline,
+    emphasis: Emphasis,
+) -> Result<Vec<Vec<Chunk>>> {
+    let of_text = |(_, text): &(usize, String)| {
+        let parts = match emphasis {
+            Emphasis::None => weights::plain(text),
+            _ => weights::parse(text),
         };
-        let texts = timeline.entries.iter().map(chunks).collect::<Result<_>>()?;
-        Ok(Self { timeline, texts })
-    }
+        let mut chunks = prompt::chunks(&model.tokenizer, &parts)?;
+        if emphasis == Emphasis::Ignore {
+            chunks.iter_mut().for_each(|chunk| chunk.weights.fill(1.0));
+        }
+        Ok(chunks)
+    };
+    timeline.entries.iter().map(of_text).collect()
 }
 
 /// Every different row of tokens, encoded in one batch.
@@ -123,11 +129,11 @@ impl Encoded {
     fn new<'a>(
         model: &StableDiffusion,
         settings: &Settings,
-        drafts: impl Iterator<Item = &'a Draft>,
+        chunks: impl Iterator<Item = &'a Chunk>,
     ) -> Result<Self> {
         let mut rows: Vec<Vec<u32>> = Vec::new();
         let mut weighted = false;
-        for chunk in drafts.flat_map(|draft| draft.texts.iter().flatten()) {
+        for chunk in chunks {
             weighted |= chunk.is_weighted();
             if !rows.contains(&chunk.ids) {
                 rows.push(chunk.ids.clone());
@@ -141,12 +147,9 @@ impl Encoded {
         Ok(Self { rows, values, empty, emphasis: settings.emphasis })
     }
 
-    fn side(&self, draft: Draft) -> Side {
-        let text = |chunks: &Vec<Chunk>| {
-            let chunks = chunks.iter().map(|chunk| self.chunk(chunk)).collect();
-            Tensor::cat(chunks, 1)
-        };
-        Side { texts: draft.texts.iter().map(text).collect(), timeline: draft.timeline }
+    /// A text's embeddings, `[1, tokens, width]`.
+    fn text(&self, chunks: &[Chunk]) -> Tensor<3> {
+        Tensor::cat(chunks.iter().map(|chunk| self.chunk(chunk)).collect(), 1)
     }
 
     /// A chunk's embeddings `[1, tokens, width]`, weighted.

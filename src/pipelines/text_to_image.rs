@@ -4,14 +4,13 @@ use std::rc::Rc;
 
 use burn::tensor::{Tensor, TensorData};
 
-use super::conditioning::{self, Conditioning};
+use super::conditioning::{self, Conditioning, Texts};
 use super::sampler::Sampler;
 use super::{Coding, DecodePlan, Settings, StableDiffusion, Vae, inpainting};
 use crate::error::{Error, Result};
 use crate::models::embeddings::timestep_embedding;
 use crate::models::unet_2d_condition::UNetPass;
 use crate::noise::TorchGenerator;
-use crate::prompt;
 use crate::schedulers::{Schedule, SchedulerKind};
 use crate::weights::Task;
 
@@ -52,8 +51,7 @@ pub struct TextToImage {
     settings: Settings,
     schedule: Schedule,
     generator: TorchGenerator,
-    /// Model calls as prompts that change count them: so many for each step.
-    timed_calls: usize,
+    texts: Texts,
     conditioning: Option<Conditioning>,
     /// What an inpainting UNet takes beside the latents.
     beside: Option<Tensor<4>>,
@@ -128,14 +126,17 @@ impl TextToImage {
         };
         let latents = Tensor::from_data(TensorData::new(noise, shape), model.device())
             .mul_scalar(schedule.init_noise_sigma);
+        // LCM models take guidance as an input (`time_cond_proj_dim`) and need no second pass.
+        let guided = settings.guidance > 1.0 && model.unet.config().time_cond_proj_dim.is_none();
         let calls = settings.steps * kind.calls_a_step();
-        let notes = notes(&model, &settings, calls);
+        let (texts, mut notes) = Texts::read(&settings, guided, calls);
+        notes.extend(conditioning::skipped(&model, &settings).1);
         Ok(Self {
             model,
             settings,
             schedule,
             generator,
-            timed_calls: calls,
+            texts,
             conditioning: None,
             beside: None,
             sampler: Sampler::new(latents),
@@ -187,9 +188,8 @@ impl TextToImage {
         let mut picture = None;
         match phase {
             Phase::Text => {
-                let (settings, calls) = (&self.settings, self.timed_calls);
-                let guided = is_guided(&self.model, settings);
-                self.conditioning = Some(Conditioning::new(&self.model, settings, guided, calls)?);
+                let conditioning = Conditioning::new(&self.model, &self.settings, &self.texts)?;
+                self.conditioning = Some(conditioning);
                 if self.model.family.task == Task::Inpainting {
                     let [_, _, height, width] = self.latents().dims();
                     self.beside = Some(inpainting::of_nothing(&self.model, [height, width])?);
@@ -208,10 +208,6 @@ impl TextToImage {
         Ok(Step { phase, step, steps, fraction, preview, picture })
     }
 
-    fn guided(&self) -> bool {
-        is_guided(&self.model, &self.settings)
-    }
-
     fn denoise_block(&mut self) -> Option<Tensor<4>> {
         let model = self.model.clone();
         let unet = &model.unet;
@@ -223,7 +219,7 @@ impl TextToImage {
                 if let Some(beside) = &self.beside {
                     input = Tensor::cat(vec![input, beside.clone()], 1);
                 }
-                let context = self.conditioning.as_mut()?.context(self.call);
+                let context = self.conditioning.as_mut()?.context(&self.texts, self.call);
                 let batch = context.dims()[0];
                 let input = input.repeat_dim(0, batch);
                 let condition = unet.config().time_cond_proj_dim.map(|width| {
@@ -239,7 +235,7 @@ impl TextToImage {
         self.pass = None;
         self.stage = 0;
 
-        let noise_prediction = if self.guided() {
+        let noise_prediction = if self.texts.is_guided() {
             let unconditional = output.clone().narrow(0, 0, 1);
             let conditional = output.narrow(0, 1, 1);
             unconditional.clone() + (conditional - unconditional).mul_scalar(self.settings.guidance)
@@ -293,17 +289,4 @@ impl TextToImage {
         };
         done / (calls + DECODE)
     }
-}
-
-/// LCM models take guidance as an input (`time_cond_proj_dim`) and need no second pass.
-fn is_guided(model: &StableDiffusion, settings: &Settings) -> bool {
-    settings.guidance > 1.0 && model.unet.config().time_cond_proj_dim.is_none()
-}
-
-fn notes(model: &StableDiffusion, settings: &Settings, calls: usize) -> Vec<String> {
-    let negative = is_guided(model, settings).then_some(&settings.negative_prompt);
-    let prompts = [Some(&settings.prompt), negative];
-    let read = |text: &String| prompt::read(text, calls).notes;
-    let notes = prompts.into_iter().flatten().flat_map(read);
-    notes.chain(conditioning::skipped(model, settings).1).collect()
 }

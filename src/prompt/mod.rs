@@ -32,17 +32,6 @@ pub enum Emphasis {
     None,
 }
 
-impl Emphasis {
-    /// All of them, by the names that settings and the command line use.
-    pub const ALL: [(&'static str, Self); 5] = [
-        ("original", Self::Original),
-        ("no_norm", Self::NoNorm),
-        ("comfy_ui", Self::ComfyUi),
-        ("ignore", Self::Ignore),
-        ("none", Self::None),
-    ];
-}
-
 /// A prompt without what is no text of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Read {
