@@ -44,6 +44,11 @@ export function filesOfInput(input) {
   return [...input.files].map((file) => ({ path: file.webkitRelativePath || file.name, file }));
 }
 
+/** Files that the system opens with the installed page. @param {FileSystemFileHandle[]} handles @returns {Promise<Dropped[]>} */
+export function filesOfLaunch(handles) {
+  return Promise.all(handles.map(async (place) => ({ path: place.name, file: await place.getFile().catch(() => null), place })));
+}
+
 async function walk(entry) {
   if (entry instanceof File) return [{ path: entry.name, file: entry }];
   const path = entry.fullPath.replace(/^\//, "");

@@ -13,10 +13,12 @@ import { FocusKeeper } from "./ui/focus.js";
 import { GenerateForm } from "./ui/generate-form.js";
 import { Herald } from "./ui/herald.js";
 import { History } from "./ui/history.js";
+import { InstallButton } from "./ui/install.js";
 import { KeepLine } from "./ui/keep-line.js";
 import { LibraryPanel } from "./ui/library-panel.js";
 import { Messages } from "./ui/messages.js";
 import { ModelPanel } from "./ui/model-panel.js";
+import { OfflineLine } from "./ui/offline.js";
 import { Progress } from "./ui/progress.js";
 import { Tabs } from "./ui/tabs.js";
 import { TrainBar } from "./ui/train-bar.js";
@@ -43,6 +45,8 @@ const tooOld = !document.querySelector("#too-old").hidden;
 const messages = new Messages();
 const herald = new Herald();
 new FocusKeeper();
+new InstallButton();
+const offline = new OfflineLine();
 
 // What nobody expected is told too, and not to the console alone.
 const unexpected = (error) => {
@@ -91,5 +95,5 @@ const visits = new Visits(new VersionNotice(), () => controller.busy);
 if (!tooOld) {
   await visits.begin();
   await controller.start(["webgpu", "cpu"].includes(forced) ? forced : null);
-  visits.loaded();
+  if (await visits.loaded()) offline.kept();
 }

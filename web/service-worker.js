@@ -61,7 +61,7 @@ self.addEventListener("message", (event) => {
   if (data === "others") event.waitUntil(others(source).then((found) => port.postMessage(found)));
   // A page that was loaded before there was a service worker has fetched past it.
   if (FILES?.[data.used]) event.waitUntil(late(data.used).catch(() => {}));
-  if (data === "loaded") event.waitUntil(keepAll());
+  if (data === "loaded") event.waitUntil(keepAll().then(isWhole).then((all) => port?.postMessage(all)));
 });
 
 /**
@@ -235,9 +235,11 @@ function sum(bytes) {
   return state >>> 0;
 }
 
-/** WebAssembly is compiled while it arrives only under its own type, which not every host knows. */
+/** What not every host knows. WebAssembly is compiled while it arrives only under its own type. */
+const TYPES = { wasm: "application/wasm", webmanifest: "application/manifest+json" };
+
 function type(path, response) {
-  return path.endsWith(".wasm") ? "application/wasm" : response.headers.get("Content-Type") ?? "application/octet-stream";
+  return TYPES[path.split(".").at(-1)] ?? response.headers.get("Content-Type") ?? "application/octet-stream";
 }
 
 async function activate() {

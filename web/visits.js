@@ -14,6 +14,9 @@ const ISOLATION_MS = 4000;
 /** A service worker of an older build doesn't know every question. */
 const ANSWER_MS = 3000;
 
+/** So long a line may take to bring all of the page. */
+const FILLED_MS = 30 * 60 * 1000;
+
 const SCRIPT = new URL("../service-worker.js", import.meta.url);
 
 /** What starts with a build's name, as the service worker has it. */
@@ -76,11 +79,14 @@ export class Visits {
     }
   }
 
-  /** The page has all that it needs to begin with: it can be kept for the next visit. */
+  /**
+   * The page has all that it needs to begin with: it can be kept for the next visit.
+   * @returns {Promise<boolean>} whether it is, so that it opens without the network
+   */
   async loaded() {
-    if (!BUILT || !possible()) return;
+    if (!BUILT || !possible()) return false;
     const { active } = await navigator.serviceWorker.ready;
-    active.postMessage("loaded");
+    return Boolean(await ask(active, "loaded", FILLED_MS));
   }
 
   /** Tells of a version that waits, now or later. */
@@ -153,12 +159,12 @@ async function forget() {
   await registration.unregister();
 }
 
-/** @returns {Promise<?object>} null: no answer */
-function ask(worker, question) {
+/** @returns {Promise<any>} null: no answer */
+function ask(worker, question, patience = ANSWER_MS) {
   return new Promise((resolve) => {
     const { port1, port2 } = new MessageChannel();
     port1.onmessage = ({ data }) => resolve(data);
-    setTimeout(() => resolve(null), ANSWER_MS);
+    setTimeout(() => resolve(null), patience);
     worker.postMessage(question, [port2]);
   });
 }

@@ -6,6 +6,7 @@ import { size } from "../format.js";
 import { CHUNK } from "../library/shelf.js";
 import { Sha256 } from "../library/sha256.js";
 import { Pace } from "./pace.js";
+import { withoutNetwork } from "./source.js";
 
 /** So many bytes before the place of a cut are asked for again, and compared: a file that changed meanwhile is found out. */
 const OVERLAP = 64 * 1024;
@@ -99,7 +100,7 @@ export class Fetcher {
         await this.#noted(entry);
         if (signal.aborted || error.name === "AbortError") throw new DOMException("Stopped.", "AbortError");
         if (["Refused", "Full", "OtherBytes"].includes(error.name)) throw error;
-        const message = error.kind === "network" ? CUT : error.message;
+        const message = error.kind === "network" ? withoutNetwork() ?? CUT : error.message;
         failures = work.at > before ? 1 : failures + 1;
         // some browsers ask the host's leave for a range, which its storage refuses: then all of it, from the start
         work.plain = !work.answered && failures >= UNANSWERED / 2;
@@ -256,7 +257,7 @@ function lookAt(bytes, { path, size }) {
 function explained(error, url) {
   const { host } = new URL(url);
   if (error.kind === "policy") return refused(`${host} sends on to a host that you didn't choose. If you trust it, look up the address again and name that host under “More”.`);
-  if (error.kind === "network") return new Error(`${host} can't be reached, or doesn't let other pages read its files.`);
+  if (error.kind === "network") return new Error(withoutNetwork() ?? `${host} can't be reached, or doesn't let other pages read its files.`);
   return error;
 }
 

@@ -1,6 +1,6 @@
 // Opens the frame that may ask chosen hosts, and closes it when nobody asks any more.
 
-import { Source } from "./source.js";
+import { Source, withoutNetwork } from "./source.js";
 
 /** How long a frame may take to be there. */
 const LIMIT_MS = 20_000;
@@ -20,8 +20,10 @@ export class Gate {
     const address = new URL("./frame.html", import.meta.url);
     address.hash = encodeURIComponent(hosts.join(" "));
     this.#loaded = new Promise((resolve, reject) => {
-      frame.addEventListener("load", resolve, { once: true });
-      setTimeout(() => reject(new Error("The part of the page that downloads could not be opened.")), LIMIT_MS);
+      const lost = () => reject(new Error(withoutNetwork() ?? "The part of the page that downloads could not be opened."));
+      // a browser's own page of what went wrong loads too, and nobody may look into it
+      frame.addEventListener("load", () => (frame.contentDocument ? resolve() : lost()), { once: true });
+      setTimeout(lost, LIMIT_MS);
     });
     this.#loaded.catch(() => {});
     frame.src = address.href;
@@ -41,7 +43,7 @@ export class Gate {
   async json(url, signal) {
     const { host } = new URL(url);
     const { head, text } = await new Source(await this.port()).text(url, signal).catch((error) => {
-      if (error.kind === "network") throw new Error(`${host} can't be reached, or doesn't let other pages ask it. Download the file in a tab of its own and drop it here.`);
+      if (error.kind === "network") throw new Error(withoutNetwork() ?? `${host} can't be reached, or doesn't let other pages ask it. Download the file in a tab of its own and drop it here.`);
       throw error;
     });
     if (head.status === 401 || head.status === 403) throw new Error(`${host} wants to know who asks (HTTP ${head.status}): the model may want a login or a licence agreed to. Do that in a tab of its own, download the file there, and drop it here.`);

@@ -9,6 +9,11 @@ export class AskError extends Error {
   }
 }
 
+/** What to say of a request that came to nothing while there is no network; null while there may be one. @returns {?string} */
+export function withoutNetwork() {
+  return navigator.onLine === false ? "There is no network. Downloads need it; everything else on this page goes on without." : null;
+}
+
 export class Source {
   #port;
   #lastId = 0;

@@ -1,6 +1,6 @@
-// Files come in here: dropped anywhere on the page, or through the two buttons.
+// Files come in here: dropped anywhere on the page, through the two buttons, or opened with the installed page.
 
-import { filesOfDrop, filesOfInput } from "../files.js";
+import { filesOfDrop, filesOfInput, filesOfLaunch } from "../files.js";
 
 /** Events: "files" {files, role}; role: what pictures among them are for, by where they were dropped. */
 export class DropTarget extends EventTarget {
@@ -33,6 +33,7 @@ export class DropTarget extends EventTarget {
         chooser.value = ""; // the same file again is a change again
       });
     }
+    window.launchQueue?.setConsumer(async ({ files: handles }) => this.#take(await filesOfLaunch(handles)));
   }
 
   #take(files, role = "train") {

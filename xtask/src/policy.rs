@@ -14,8 +14,11 @@ macro_rules! own_origin {
     };
 }
 
-/// index.html's: besides, no text becomes markup or a script's address but by `web/workers.js`.
-pub const PAGE: &str = own_origin!("; require-trusted-types-for 'script'; trusted-types lorakeet");
+/// index.html's: besides, it can be installed, and no text becomes markup or a script's address but by
+/// `web/workers.js`.
+pub const PAGE: &str = own_origin!(
+    "; manifest-src 'self'; require-trusted-types-for 'script'; trusted-types lorakeet"
+);
 
 /// bench.html's. The other side of a race starts workers in its own way.
 pub const BENCH: &str = own_origin!("");

@@ -1,14 +1,15 @@
 // The page's sources as a site, with what the build would make of Rust played by engine.js: web/ is served as it
 // lies, so that the page, its worker and all between them are the real ones.
 
-import { readFile } from "node:fs/promises";
+import { readFile, readdir } from "node:fs/promises";
 import { createServer } from "node:http";
-import { extname } from "node:path";
+import { extname, join, relative } from "node:path";
+import { fileURLToPath } from "node:url";
 
 const ROOT = new URL("../../../", import.meta.url);
 const HERE = new URL("./", import.meta.url);
 const TYPES = {
-  ".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".json": "application/json",
+  ".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".json": "application/json", ".webmanifest": "application/manifest+json",
   ".png": "image/png", ".txt": "text/plain", ".wasm": "application/wasm",
 };
 
@@ -57,6 +58,19 @@ export class Site {
     this.#changed.set(`/${path}`, how);
   }
 
+  /** Makes it a build, whose service worker keeps it, as `cargo xtask build` does (`xtask/src/version.rs`). */
+  async build() {
+    this.change("web/visits.js", (text) => text.replace("const BUILT = false;", "const BUILT = true;"));
+    const inside = (await readdir(new URL("web/", ROOT), { recursive: true, withFileTypes: true })).filter((entry) => entry.isFile());
+    const names = inside.map(({ parentPath, name }) => relative(fileURLToPath(ROOT), join(parentPath, name)));
+    const files = {};
+    for (const name of ["index.html", "lorakeet.js", "lorakeet_bg.wasm", ...names]) {
+      const { body } = await this.#file(`/${name}`);
+      files[name] = [body.length, sum(body)];
+    }
+    this.change("service-worker.js", (text) => text.replace("const FILES = null;", `const FILES = ${JSON.stringify(files)};`).replace("const HEADERS = null;", 'const HEADERS = { "": {} };'));
+  }
+
   close() {
     this.#server.closeAllConnections();
     this.#server.close();
@@ -68,11 +82,18 @@ export class Site {
     const path = pathname === "/" ? "/index.html" : decodeURIComponent(pathname);
     if (path === "/stage/play") return { body: Buffer.from(JSON.stringify(await this.#played(request))), type: TYPES[".json"] };
     if (path === "/stage/settings.json") return { body: await settings(), type: TYPES[".json"] };
+    return this.#file(path);
+  }
+
+  /** @param {string} path @returns {Promise<{body: Buffer, type: string}>} */
+  async #file(path) {
     if (path === "/lorakeet_bg.wasm") return { body: WASM, type: TYPES[".wasm"] };
     if (path === "/lorakeet.js") return { body: Buffer.from(MODULE), type: TYPES[".js"] };
     // nobody computes with them
     if (path.startsWith("/web/demo-model/model/") && path.endsWith(".safetensors")) return { body: Buffer.alloc(1000), type: "application/octet-stream" };
-    const file = path.startsWith("/stage/") ? new URL(`.${path.slice(6)}`, HERE) : new URL(`.${path}`, ROOT);
+    // the build copies it beside the page
+    const place = path === "/service-worker.js" ? `/web${path}` : path;
+    const file = path.startsWith("/stage/") ? new URL(`.${path.slice(6)}`, HERE) : new URL(`.${place}`, ROOT);
     const type = TYPES[extname(file.pathname)] ?? "application/octet-stream";
     const body = await readFile(file);
     // the machine that the worker finds is the script's too
@@ -88,6 +109,11 @@ export class Site {
     this.points.push(point);
     return await this.plays[point]?.(details) ?? {};
   }
+}
+
+/** FNV-1a, as web/service-worker.js has it. @param {Uint8Array} bytes */
+function sum(bytes) {
+  return bytes.reduce((state, byte) => Math.imul(state ^ byte, 16777619), 2166136261) >>> 0;
 }
 
 /** Every training setting with its default, as the README has them. (A native test holds them to the code.) */

@@ -7,6 +7,11 @@ interface GPUAdapter {
   isFallbackAdapter?: boolean;
 }
 
+interface Window {
+  /** Chromium's, of an installed page. */
+  launchQueue?: { setConsumer(take: (launch: { files: FileSystemFileHandle[] }) => void): void };
+}
+
 interface Navigator {
   /** Chromium's. */
   userAgentData?: { brands: { brand: string, version: string }[], platform: string };
