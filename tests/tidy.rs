@@ -297,6 +297,7 @@ fn parts_of_the_page_emit_and_the_controller_wires() {
             "web/module.js",
             "web/bench/worked.js",
             "web/library/library.js",
+            "web/sums.js",
             "web/workers.js",
         ];
         let starts_worker = code.contains("startWorker(");

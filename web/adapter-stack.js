@@ -23,6 +23,8 @@ export class AdapterStack {
   #added = 0;
   /** What each is, by its content. @type {Map<string, string>} */
   #contents = new Map();
+  /** Its file, by handle. @type {Map<string, Blob>} */
+  #files = new Map();
 
   /**
    * @param {import("./engine.js").Engine} engine
@@ -57,6 +59,7 @@ export class AdapterStack {
         state.set("loading", `Adding ${name}…`);
         const report = await train.interlude(() => this.#engine.addAdapter(handle, file instanceof File ? file.name : `${name}.safetensors`, file, config));
         this.#contents.set(handle, content);
+        this.#files.set(handle, file);
         list.add({ handle, name, size: file.size, report }, older?.handle);
         if (older) await this.#replaced(older);
         else if (off || strength) list.setStrength(handle, off ? undefined : strength);
@@ -99,6 +102,11 @@ export class AdapterStack {
     });
   }
 
+  /** @param {string} handle @returns {?Blob} */
+  fileOf(handle) {
+    return this.#files.get(handle) ?? null;
+  }
+
   /** How those that were loaded fit another engine or model. @param {import("./engine.js").Refitted[]} outcome */
   refitted(outcome, reason) {
     const { list, messages } = this.#ui;
@@ -107,7 +115,7 @@ export class AdapterStack {
         list.setReport(handle, report);
       } else {
         messages.error(`${list.remove(handle)} ${reason}`, error.message);
-        this.#contents.delete(handle);
+        this.#forgotten(handle);
         this.#page.library.adapterRemoved(handle);
       }
     }
@@ -116,6 +124,7 @@ export class AdapterStack {
   /** There is no model for them any more. */
   clear() {
     this.#contents.clear();
+    this.#files.clear();
     for (const handle of this.#ui.list.clear()) this.#page.library.adapterRemoved(handle);
   }
 
@@ -124,8 +133,13 @@ export class AdapterStack {
     await this.#forget(handle);
   }
 
-  async #forget(handle) {
+  #forgotten(handle) {
     this.#contents.delete(handle);
+    this.#files.delete(handle);
+  }
+
+  async #forget(handle) {
+    this.#forgotten(handle);
     this.#page.library.adapterRemoved(handle);
     try {
       await this.#page.train.interlude(() => this.#engine.removeAdapter(handle));

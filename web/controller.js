@@ -9,9 +9,11 @@ import { LibraryController } from "./library-controller.js";
 import { ModelLoader } from "./model-loader.js";
 import { PageState, Turns } from "./page-state.js";
 import { PictureController } from "./picture-controller.js";
+import { PictureTexts } from "./picture-texts.js";
 import { LOST } from "./protocol.js";
 import { Recovery } from "./recovery.js";
 import { recall, remember } from "./storage.js";
+import { Sums } from "./sums.js";
 import { TrainController } from "./train-controller.js";
 import { chosen, confirmed } from "./ui/dialogs.js";
 import { keepUsed } from "./visits.js";
@@ -35,6 +37,7 @@ export class Controller {
   /** @type {AdapterStack} */
   #stack;
   #state = new PageState();
+  #texts = new PictureTexts(new Sums());
   /** Loads and additions run one after another. */
   #turns = new Turns();
 
@@ -47,6 +50,8 @@ export class Controller {
       isTraining: () => this.#train.busy,
       remember: () => this.#rememberSettings(),
       tellMemory: () => this.#loader.tellMemory(),
+      fileOf: (handle) => this.#stack.fileOf(handle),
+      texts: this.#texts,
     });
     this.#recovery = new Recovery(engine, ui.capability, keepUsed);
     this.#train = new TrainController(engine, ui.train, {
@@ -195,6 +200,7 @@ export class Controller {
     const known = remembered?.model === title && report.schedulers.some(({ id }) => id === remembered.scheduler);
     const { prompt, ...settings } = { ...this.#defaults(), ...(known ? remembered : {}) };
     form.write(settings);
+    this.#texts.begin(this.#model);
     this.#pictures.clear(report.native, isDemo ? "Press Generate, or choose a prompt above." : "Write a prompt and press Generate.");
   }
 

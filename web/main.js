@@ -19,6 +19,7 @@ import { LibraryPanel } from "./ui/library-panel.js";
 import { Messages } from "./ui/messages.js";
 import { ModelPanel } from "./ui/model-panel.js";
 import { OfflineLine } from "./ui/offline.js";
+import { PictureSwitches } from "./ui/picture-switches.js";
 import { Progress } from "./ui/progress.js";
 import { Tabs } from "./ui/tabs.js";
 import { TrainBar } from "./ui/train-bar.js";
@@ -58,6 +59,7 @@ addEventListener("unhandledrejection", ({ reason }) => unexpected(reason));
 
 const controller = new Controller(new Engine(patience), new Library(), {
   form: new GenerateForm(),
+  switches: new PictureSwitches(),
   twoUp: new TwoUp(),
   progress: new Progress(),
   history: new History(),

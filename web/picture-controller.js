@@ -1,6 +1,8 @@
 // Wires the picture: what is drawn when, what is shown beside it, and the pictures before it.
 
+import { fileNameOf, pngOf } from "./picture-texts.js";
 import { PictureCache, PictureMaker, baseJob } from "./pictures.js";
+import { saveAs } from "./save.js";
 
 /** How long a slider that is still held rests before its picture is drawn. */
 const REST_MS = 250;
@@ -12,6 +14,8 @@ const REST_MS = 250;
  * @property {() => boolean} isTraining   whether a run has the engine
  * @property {() => void} remember        the settings, for the next visit
  * @property {() => void} tellMemory
+ * @property {(handle: string) => ?Blob} fileOf   an adapter's
+ * @property {import("./picture-texts.js").PictureTexts} texts
  */
 export class PictureController {
   #ui;
@@ -131,6 +135,7 @@ export class PictureController {
   #show(picture, fresh) {
     const { twoUp, history, progress, messages } = this.#ui;
     this.#shown = picture;
+    if (picture.job.model === this.#host.model()?.key) this.#host.texts.note(picture, this.#host.model(), this.#host.fileOf);
     for (const note of fresh ? picture.notes : []) messages.info("About this picture", note);
     const base = this.#baseOf(picture.job);
     twoUp.show(picture.image, describe(picture.job), base?.image ?? null);
@@ -176,15 +181,9 @@ export class PictureController {
 
   async #save() {
     if (!this.#shown) return;
-    const { image, job } = this.#shown;
-    const canvas = new OffscreenCanvas(image.width, image.height);
-    canvas.getContext("2d").putImageData(image, 0, 0);
-    const link = document.createElement("a");
-    link.href = URL.createObjectURL(await canvas.convertToBlob({ type: "image/png" }));
-    const words = job.settings.prompt.normalize("NFKD").replace(/[^\w]+/g, "-").replace(/^-+|-+$/g, "").slice(0, 60).toLowerCase();
-    link.download = `${words || "picture"}-${job.settings.seed}.png`;
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+    const { image, job: { settings: { prompt, seed } } } = this.#shown;
+    const text = this.#ui.switches.carry ? await this.#host.texts.of(this.#shown) : "";
+    saveAs(await pngOf(image, text), fileNameOf(prompt, seed));
   }
 
   stop() {

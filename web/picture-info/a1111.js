@@ -1,0 +1,74 @@
+// A1111's text as what is found in a picture. Forge, SD.Next, Civitai and many others write it too.
+
+import { found, numberOr, seedOr } from "./found.js";
+import { readInfotext } from "./infotext.js";
+import { emphasisOf, fromA1111 } from "./names.js";
+import { tagName, tagsOf, withoutTags } from "./tags.js";
+
+/** Keys that have a place here; all others are told as they stand. */
+const USED = new Set([
+  "Steps", "Sampler", "Schedule type", "CFG scale", "Seed", "Size-1", "Size-2", "Model hash", "Model", "Clip skip", "RNG", "Lora hashes",
+  "Emphasis", "Version", "Lorakeet",
+]);
+
+/** @param {string} text @returns {?import("./found.js").Found} null: it has no settings */
+export function readA1111(text) {
+  const info = readInfotext(text);
+  return info.settings.size > 0 ? fromInfotext(info) : null;
+}
+
+/** @param {import("./infotext.js").Infotext} info */
+export function fromInfotext({ prompt, negativePrompt, settings, resources }) {
+  const of = (key) => settings.get(key);
+  const sampler = of("Sampler");
+  const emphasis = of("Emphasis");
+  const adapters = tagsOf(prompt).map((tag) => ({ ...tag, hash: hashOf(tag.name, of("Lora hashes"), resources.Hashes) }));
+  const rest = [...settings].filter(([key]) => !USED.has(key)).map(([key, value]) => `${key}: ${value}`);
+  return found("A1111", {
+    prompt,
+    negativePrompt,
+    seed: seedOr(of("Seed")),
+    steps: numberOr(of("Steps")),
+    guidance: numberOr(of("CFG scale")),
+    clipSkip: numberOr(of("Clip skip")) ?? 1,
+    emphasis: emphasis ? emphasisOf(emphasis) : "original",
+    sampler: sampler ? fromA1111(sampler, of("Schedule type")) : null,
+    spacing: "",
+    width: numberOr(of("Size-1")),
+    height: numberOr(of("Size-2")),
+    adapters,
+    model: modelOf(of("Model"), of("Model hash") ?? resources.Hashes?.model),
+    rest: joinedSizes(rest),
+    notes: of("Seed") && of("RNG") !== "CPU" ? ["its noise was drawn on a GPU (no “RNG: CPU”), and here it is another one"] : [],
+  });
+}
+
+function modelOf(name, hash) {
+  return name || hash ? { name: name ?? "", hash: hash ?? null } : null;
+}
+
+/** @param {string} name @returns {?string} of the list that A1111 writes, or of the one for Civitai */
+export function hashOf(name, list = "", hashes = {}) {
+  for (const entry of list.split(",")) {
+    const colon = entry.lastIndexOf(":");
+    if (entry.slice(0, colon).trim() === tagName(name)) return entry.slice(colon + 1).trim() || null;
+  }
+  const listed = hashes?.[`lora:${name}`];
+  return typeof listed === "string" ? listed : null;
+}
+
+/** `Hires resize-1: 8`, `Hires resize-2: 9` is one thing to people. */
+function joinedSizes(rest) {
+  return rest.flatMap((line, i) => {
+    const first = /^(.*)-1: (\d+)$/.exec(line);
+    const second = first && rest[i + 1]?.startsWith(`${first[1]}-2: `);
+    if (second) return [`${first[1]}: ${first[2]}x${rest[i + 1].slice(first[1].length + 4)}`];
+    const before = /^(.*)-2: \d+$/.exec(line);
+    return before && rest[i - 1]?.startsWith(`${before[1]}-1: `) ? [] : [line];
+  });
+}
+
+/** What is left of a prompt whose tags became strengths of cards. @param {string} prompt @param {{tag?: string}[]} adapters */
+export function promptWithout(prompt, adapters) {
+  return withoutTags(prompt, adapters.flatMap(({ tag }) => tag ?? []));
+}

@@ -1,0 +1,97 @@
+// What our own pictures say: A1111's text, so that everybody reads it, and under one key of our own what A1111 has no
+// word for, so that the page sets exactly what it drew with.
+
+import { fromInfotext, hashOf } from "./a1111.js";
+import { numberOr, parseJson } from "./found.js";
+import { readInfotext, writeInfotext } from "./infotext.js";
+import { EMPHASES, labelsOf } from "./names.js";
+import { tagFor, tagName, tagsOf, withoutTags } from "./tags.js";
+import { VERSION } from "../version.js";
+
+/** The keyword of the text in a PNG. */
+export const KEYWORD = "parameters";
+const OWN = "Lorakeet";
+
+/**
+ * @typedef {object} PictureRecord
+ * @property {import("../protocol.js").Settings} settings
+ * @property {(import("../pictures.js").Strength & {hash: ?string})[]} adapters   those that acted
+ * @property {{title: string, hash: ?string, vae: ?{name: string, hash: ?string}, options: import("../protocol.js").ModelOptions}} model
+ */
+
+/** @param {PictureRecord} record @returns {string} */
+export function writeRecord({ settings, adapters, model }) {
+  const { negativePrompt, emphasis, clipSkip, steps, guidance, seed, scheduler, width, height } = settings;
+  const { sampler, schedule } = labelsOf(scheduler);
+  const prompt = taggedPrompt(settings.prompt, adapters);
+  const hashes = adapters.filter(({ hash }) => hash).map(({ name, hash }) => `${tagName(name)}: ${hash}`).join(", ");
+  const text = (own) => writeInfotext(prompt, withoutComments(negativePrompt), [
+    ["Steps", steps], ["Sampler", sampler], ["Schedule type", schedule], ["CFG scale", guidance], ["Seed", seed], ["Size", `${width}x${height}`],
+    ["Model hash", model.hash], ["Model", model.title || null], ["VAE hash", model.vae?.hash], ["VAE", model.vae?.name],
+    ["Clip skip", clipSkip > 1 ? clipSkip : null], ["RNG", "CPU"], ["Lora hashes", hashes || null],
+    ["Emphasis", emphasis !== "original" && /[([]/.test(prompt + negativePrompt) ? EMPHASES[emphasis] : null],
+    [OWN, JSON.stringify(own)], ["Version", `${OWN} ${VERSION}`],
+  ]);
+  const own = ownFields(settings, adapters, model);
+  // texts that A1111's form doesn't hold as they are: comments, blanks at a line's end, a line like its own
+  const read = /** @type {import("./found.js").Found} */ (readRecord(text(own)));
+  if (read.prompt !== settings.prompt) own.prompt = settings.prompt;
+  if (read.negativePrompt !== negativePrompt) own.negativePrompt = negativePrompt;
+  return text(own);
+}
+
+/** What A1111's keys don't say, or not to the last digit. @returns {Record<string, any>} */
+function ownFields({ emphasis, scheduler, spacing, eta }, adapters, { options }) {
+  return {
+    scheduler, spacing, emphasis,
+    ...eta !== null && { eta },
+    ...adapters.length > 0 && { adapters: adapters.map(({ name, unet, textEncoder }) => [name, unet, textEncoder]) },
+    ...Object.keys(options).length > 0 && { options },
+  };
+}
+
+/** Without comments, with a tag for each adapter: in its place where there is one, else at the end. */
+function taggedPrompt(prompt, adapters) {
+  let text = withoutComments(prompt);
+  const written = tagsOf(text);
+  const added = [];
+  for (const adapter of adapters) {
+    const tag = tagFor(adapter);
+    const there = written.find(({ name }) => name === tagName(adapter.name));
+    if (there) text = text.replace(there.tag, () => tag);
+    else added.push(tag);
+  }
+  return [text, ...added].filter(Boolean).join(" ");
+}
+
+/** As the engine reads a prompt (src/prompt): from # to the end of its line. @param {string} prompt */
+function withoutComments(prompt) {
+  return prompt.includes("#") ? prompt.split("\n").map((line) => line.split("#")[0].trimEnd()).join("\n").trim() : prompt;
+}
+
+/** @param {string} text @returns {?import("./found.js").Found} null: no picture of ours */
+export function readRecord(text) {
+  const info = readInfotext(text);
+  const own = parseJson(info.settings.get(OWN) ?? "");
+  if (!own) return null;
+  const plain = fromInfotext(info);
+  const listed = Array.isArray(own.adapters) ? own.adapters.filter((one) => Array.isArray(one) && typeof one[0] === "string") : [];
+  const adapters = listed.map(([name, unet, textEncoder]) => ({
+    name, unet: numberOr(unet) ?? 1, textEncoder: numberOr(textEncoder) ?? 1, hash: hashOf(name, info.settings.get("Lora hashes")),
+  }));
+  const added = plain.adapters.filter(({ name }) => adapters.some((one) => tagName(one.name) === name)).map(({ tag }) => tag);
+  const texts = (name) => (typeof own[name] === "string" ? own[name] : null);
+  return {
+    ...plain,
+    program: OWN,
+    prompt: texts("prompt") ?? withoutTags(info.prompt, added),
+    negativePrompt: texts("negativePrompt") ?? info.negativePrompt,
+    scheduler: texts("scheduler"),
+    spacing: texts("spacing") ?? "",
+    emphasis: texts("emphasis") ?? plain.emphasis,
+    eta: numberOr(own.eta),
+    adapters,
+    options: own.options && typeof own.options === "object" ? own.options : {},
+    rest: plain.rest.filter((line) => !line.startsWith("VAE")),
+  };
+}
