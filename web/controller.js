@@ -129,7 +129,7 @@ export class Controller {
 
     on(adapters, "strength", () => this.#strengthMoved());
     on(adapters, "remove", ({ handle }) => this.#stack.remove(handle));
-    on(adapters, "trigger", ({ word }) => form.appendToPrompt(word));
+    on(adapters, "trigger", ({ word }) => form.addToPrompt(word));
     on(adapters, "advice", ({ settings }) => this.#takeAdvice(settings));
     on(adapters, "demo", ({ adapter }) => this.#stack.addDemo(adapter));
 

@@ -16,11 +16,13 @@ import { History } from "./ui/history.js";
 import { InstallButton } from "./ui/install.js";
 import { KeepLine } from "./ui/keep-line.js";
 import { LibraryPanel } from "./ui/library-panel.js";
+import { LookChoice } from "./ui/look-choice.js";
 import { Messages } from "./ui/messages.js";
 import { ModelPanel } from "./ui/model-panel.js";
 import { OfflineLine } from "./ui/offline.js";
 import { PictureSwitches } from "./ui/picture-switches.js";
 import { Progress } from "./ui/progress.js";
+import { Shortcuts } from "./ui/shortcuts.js";
 import { Tabs } from "./ui/tabs.js";
 import { TrainBar } from "./ui/train-bar.js";
 import { TrainHeat } from "./ui/train-heat.js";
@@ -47,6 +49,7 @@ const messages = new Messages();
 const herald = new Herald();
 new FocusKeeper();
 new InstallButton();
+new LookChoice();
 const offline = new OfflineLine();
 
 // What nobody expected is told too, and not to the console alone.
@@ -60,6 +63,7 @@ addEventListener("unhandledrejection", ({ reason }) => unexpected(reason));
 const controller = new Controller(new Engine(patience), new Library(), {
   form: new GenerateForm(),
   switches: new PictureSwitches(),
+  keys: new Shortcuts(),
   twoUp: new TwoUp(),
   progress: new Progress(),
   history: new History(),

@@ -32,9 +32,10 @@ export class PictureController {
     this.#ui = ui;
     this.#host = host;
     this.#maker = new PictureMaker(engine, new PictureCache());
-    const { form, adapters, progress, history, twoUp } = ui;
+    const { form, keys, adapters, progress, history, twoUp } = ui;
     const on = (part, type, act) => part.addEventListener(type, ({ detail }) => act(detail));
     on(form, "generate", () => this.generate());
+    on(keys, "draw", () => this.generate());
     on(form, "stop", () => this.stop());
     on(adapters, "released", () => this.#rest && this.#remake());
     on(progress, "save", () => this.#save());

@@ -172,7 +172,7 @@ fn the_focus_never_falls_to_the_document() {
     enter(&page, "#about-open", "the dialog opens", open);
     let at = enter(
         &page,
-        "#about button",
+        "#about .primary",
         "the dialog closes",
         "return !document.querySelector('#about').open",
     );

@@ -1,6 +1,7 @@
 // Prompt, primary button and settings: the settings are the form.
 
 import { RANDOM, randomSeed } from "../seed.js";
+import { PromptField } from "./prompt-field.js";
 import { roving } from "./roving.js";
 
 const NUMBERS = ["steps", "guidance", "clipSkip", "width", "height"];
@@ -15,6 +16,8 @@ export class GenerateForm extends EventTarget {
   #settings = document.querySelector("#settings");
   #chips = document.querySelector("#prompt-chips");
   #eta = document.querySelector("#eta-field");
+  /** By the name of its field. */
+  #texts = { prompt: new PromptField(this.#prompt), negativePrompt: new PromptField(document.querySelector("#negative-prompt")) };
   #running = false;
 
   constructor() {
@@ -26,7 +29,7 @@ export class GenerateForm extends EventTarget {
     });
     // Enter draws anew, also while another picture is being drawn
     this.#prompt.addEventListener("keydown", (event) => {
-      if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+      if (event.key !== "Enter" || event.shiftKey || event.ctrlKey || event.metaKey || event.isComposing) return;
       event.preventDefault();
       this.#emit("generate");
     });
@@ -68,7 +71,7 @@ export class GenerateForm extends EventTarget {
   /** Sets the fields that `settings` names. */
   write(settings) {
     for (const [name, value] of Object.entries(settings)) {
-      const control = /** @type {?HTMLInputElement} */ (this.#form.elements.namedItem(name));
+      const control = this.#texts[name] ?? /** @type {?HTMLInputElement} */ (this.#form.elements.namedItem(name));
       if (control && value !== null) control.value = value;
     }
     this.#summarise();
@@ -99,11 +102,9 @@ export class GenerateForm extends EventTarget {
     this.write({ seed: randomSeed() });
   }
 
-  appendToPrompt(words) {
-    const prompt = this.#prompt.value.trim();
-    if (prompt.toLowerCase().includes(words.toLowerCase())) return;
-    this.write({ prompt: prompt ? `${prompt}, ${words}` : words });
-    this.#changed();
+  /** Words into the prompt at the cursor, once. */
+  addToPrompt(words) {
+    this.#texts.prompt.insert(words);
   }
 
   setPrompts(prompts) {
