@@ -25,10 +25,12 @@ export class AdapterStack {
   #contents = new Map();
   /** Its file, by handle. @type {Map<string, Blob>} */
   #files = new Map();
+  /** Those without a card that waiting pictures are still drawn with. @type {Map<string, Promise<void>>} */
+  #leaving = new Map();
 
   /**
    * @param {import("./engine.js").Engine} engine
-   * @param {object} page   {state, turns, train, library, hasModel(), stopPictures(), redraw(), strengthMoved()}
+   * @param {object} page   {state, turns, train, library, pictures, hasModel(), redraw(), strengthMoved()}
    */
   constructor(engine, ui, page) {
     this.#engine = engine;
@@ -55,13 +57,15 @@ export class AdapterStack {
         const { file, config, place, entry, strength, off, handle = `adapter ${++this.#added}` } = adapter;
         const name = adapter.beside ? this.#unique(adapter.name) : adapter.name;
         const older = list.find((card) => card.name === name);
-        this.#page.stopPictures();
-        state.set("loading", `Adding ${name}…`);
-        const report = await train.interlude(() => this.#engine.addAdapter(handle, file instanceof File ? file.name : `${name}.safetensors`, file, config));
+        await this.#leaving.get(handle); // the demo's come back under the handle that they had
+        const report = await this.#page.pictures.between(`${name} is added after this picture`, () => {
+          state.set("loading", `Adding ${name}…`);
+          return train.interlude(() => this.#engine.addAdapter(handle, file instanceof File ? file.name : `${name}.safetensors`, file, config));
+        });
         this.#contents.set(handle, content);
         this.#files.set(handle, file);
         list.add({ handle, name, size: file.size, report }, older?.handle);
-        if (older) await this.#replaced(older);
+        if (older) this.#forget(older.handle);
         else if (off || strength) list.setStrength(handle, off ? undefined : strength);
         if (!handle.startsWith("demo ")) library.adapterAdded({ handle, name, file, config, report, place, entry });
         const is = older ? "is the newer file now, at the strength that the older one had" : off ? "is switched off" : strength ? "is on as it was" : "is on at strength 1";
@@ -95,10 +99,9 @@ export class AdapterStack {
 
   remove(handle) {
     return this.#page.turns.take(async () => {
-      this.#page.stopPictures();
       this.#ui.list.remove(handle);
-      await this.#forget(handle);
       this.#page.strengthMoved();
+      this.#forget(handle);
     });
   }
 
@@ -128,20 +131,22 @@ export class AdapterStack {
     for (const handle of this.#ui.list.clear()) this.#page.library.adapterRemoved(handle);
   }
 
-  /** The older one's card is gone already. */
-  async #replaced({ handle }) {
-    await this.#forget(handle);
-  }
-
   #forgotten(handle) {
     this.#contents.delete(handle);
     this.#files.delete(handle);
   }
 
-  async #forget(handle) {
-    this.#forgotten(handle);
+  /** Its card is gone; it goes itself when no picture that was asked for with it waits any more. */
+  #forget(handle) {
+    this.#contents.delete(handle);
     this.#page.library.adapterRemoved(handle);
+    this.#leaving.set(handle, this.#leave(handle).finally(() => this.#leaving.delete(handle)));
+  }
+
+  async #leave(handle) {
     try {
+      await this.#page.pictures.without(handle);
+      this.#forgotten(handle);
       await this.#page.train.interlude(() => this.#engine.removeAdapter(handle));
     } catch (error) {
       if (error.name !== CRASH) this.#ui.messages.error("The adapter was not removed", error.message);

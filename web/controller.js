@@ -56,7 +56,8 @@ export class Controller {
     this.#recovery = new Recovery(engine, ui.capability, keepUsed);
     this.#train = new TrainController(engine, ui.train, {
       addAdapter: (adapter) => this.#stack.add({ ...adapter, config: null, beside: true }),
-      stopPictures: () => this.#pictures.stop(),
+      insteadOfPictures: (work) => this.#pictures.instead(work),
+      turned: () => this.#pictures.refresh(),
       openFiles: (files, role) => this.openFiles(files, role),
     });
     this.#library = new LibraryController(library, { ...ui.library, messages: ui.messages }, {
@@ -70,7 +71,7 @@ export class Controller {
     this.#stack = new AdapterStack(engine, { list: ui.adapters, messages: ui.messages }, {
       ...shared,
       hasModel: () => Boolean(this.#model),
-      stopPictures: () => this.#pictures.stop(),
+      pictures: this.#pictures,
       redraw: () => this.#pictures.redraw(),
       strengthMoved: () => this.#strengthMoved(),
     });
@@ -234,13 +235,14 @@ export class Controller {
     this.#ui.form.setEnabled(at === "ready" || at === "running");
     this.#ui.progress.status(status);
     this.#train.refresh();
+    this.#pictures.refresh();
   }
 
   /** The worker broke: bring up another with the same model and adapters. */
   #recover(error) {
     const { progress, messages } = this.#ui;
     const what = error.kind === LOST ? "The GPU was lost" : "The engine stopped";
-    this.#pictures.stop();
+    const lost = this.#pictures.engineLost(error);
     this.#train.engineLost();
     this.#state.set("loading", `${what}; starting it again…`);
     return this.#turns.take(async () => {
@@ -250,13 +252,13 @@ export class Controller {
         this.#stack.refitted(adapters, "was not put back");
         this.#state.set(this.#model ? "ready" : "empty", this.#model ? "Ready" : "No model is loaded");
         const run = await this.#train.engineBack(this.#recovery.backend);
-        const kept = this.#model ? `Your model and adapters are back. ${run ?? "Only the job in hand was lost."}` : run ?? "";
+        const kept = this.#model ? `Your model and adapters are back. ${run ?? lost}` : run ?? "";
         const slower = leftGpu ? " It computes on the CPU now, which is slower: reload the page to try the GPU again." : "";
         messages.error(error.kind === LOST ? `${what}, and the engine was started again` : `${what} and was started again`, `${kept}${slower} (${error.message})`.trim());
       } catch (again) {
         this.#fail("The engine stopped and could not be started again", again, "Reload the page.");
       } finally {
-        progress.end();
+        if (!this.#pictures.isRunning) progress.end();
       }
     });
   }

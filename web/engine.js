@@ -173,14 +173,16 @@ export class Engine extends EventTarget {
   /**
    * Draws one picture.
    * @param {import("./protocol.js").Settings} settings
-   * @param {{handle: string, unet: number, textEncoder: number}[]} active  every other adapter is off
+   * @param {import("./pictures.js").Strength[]} active  every other adapter is off
    * @param {import("./protocol.js").Watch} [watch]
    */
   async generate(settings, active, { signal, onProgress } = {}) {
     const strengths = new Map(active.map((a) => [a.handle, a]));
+    const gone = active.find(({ handle }) => !this.#adapters.has(handle));
+    if (gone) throw new Error(`${gone.name}: it is not on the model any more. Add it again`);
     const adapters = [...this.#adapters].map(([handle, { id }]) => {
-      const a = strengths.get(handle);
-      return { id, enabled: Boolean(a), unet: a?.unet ?? 0, textEncoder: a?.textEncoder ?? 0 };
+      const { unet, textEncoder } = strengths.get(handle) ?? { unet: 0, textEncoder: 0 };
+      return { id, enabled: strengths.has(handle), unet, textEncoder };
     });
     return this.#request(Action.generate, { settings, adapters }, { onProgress, signal });
   }
@@ -267,9 +269,7 @@ export class Engine extends EventTarget {
     return (await this.#request(Action.trainExport, order, { transfer: buffers(order.state) })).files;
   }
 
-  trainEnd() {
-    return this.#request(Action.trainEnd, {});
-  }
+  trainEnd() { return this.#request(Action.trainEnd, {}); }
 
   // ---- the worker --------------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ import { ModelPanel } from "./ui/model-panel.js";
 import { OfflineLine } from "./ui/offline.js";
 import { PictureSwitches } from "./ui/picture-switches.js";
 import { Progress } from "./ui/progress.js";
+import { QueueLine } from "./ui/queue-line.js";
 import { Shortcuts } from "./ui/shortcuts.js";
 import { Tabs } from "./ui/tabs.js";
 import { TrainBar } from "./ui/train-bar.js";
@@ -67,6 +68,7 @@ const controller = new Controller(new Engine(patience), new Library(), {
   twoUp: new TwoUp(),
   progress: new Progress(),
   history: new History(),
+  queue: new QueueLine(),
   adapters: new AdapterList(),
   model: new ModelPanel(),
   family: new FamilyPanel(),

@@ -28,7 +28,7 @@ export class ModelLoader extends EventTarget {
 
   /**
    * @param {import("./engine.js").Engine} engine
-   * @param {object} page   {state, turns, train, adapters, library, backend(), pictures: {isRunning, stop()}, confirmed}
+   * @param {object} page   {state, turns, train, adapters, library, backend(), pictures: {isRunning, waits, settled()}, confirmed}
    */
   constructor(engine, ui, page) {
     super();
@@ -101,11 +101,16 @@ export class ModelLoader extends EventTarget {
       try {
         const { files, judged } = await this.#look(name, options, getFiles, signal);
         if (!await this.#mayTakeOver(name)) throw abortError();
-        // it will do: what is going on makes way, and the model in use
-        pictures.stop();
-        progress.loading(true);
-        state.set("loading", `Loading ${name}…`);
+        // it will do: what is going on makes way, and the model in use when what was asked of it is drawn
+        const begin = () => {
+          progress.loading(true);
+          state.set("loading", `Loading ${name}…`);
+        };
+        if (!pictures.waits) begin();
         bringRunBack = await train.modelLeaves();
+        progress.cancellable(true);
+        await pictures.settled(name, signal);
+        begin();
         panel.showJudged(judged);
         const onProgress = (bytes) => progress.bytes(bytes);
         const report = await this.#replace(files, options, { anew: judged.anew, signal, onProgress });
@@ -127,7 +132,8 @@ export class ModelLoader extends EventTarget {
         return false;
       } finally {
         this.#loading = null;
-        if (!pictures.isRunning) progress.loading(false);
+        if (pictures.isRunning) progress.cancellable(false);
+        else progress.loading(false);
         panel.setBackToDemo(!this.model?.isDemo, Boolean(this.model));
         if (this.model) await bringRunBack?.();
         await this.tellMemory();

@@ -1,8 +1,14 @@
-// Wires the picture: what is drawn when, what is shown beside it, and the pictures before it.
+// Wires the picture: what is drawn when, what is shown beside it, and the pictures before it. The line of those that wait
+// is queue-controller.js'.
 
+import { counted } from "./format.js";
 import { fileNameOf, pngOf } from "./picture-texts.js";
 import { PictureCache, PictureMaker, baseJob } from "./pictures.js";
+import { CRASH } from "./protocol.js";
+import { QueueController } from "./queue-controller.js";
+import { owed } from "./queue.js";
 import { saveAs } from "./save.js";
+import { seedAfter } from "./seed.js";
 
 /** How long a slider that is still held rests before its picture is drawn. */
 const REST_MS = 250;
@@ -22,8 +28,13 @@ export class PictureController {
   /** @type {PictureHost} */
   #host;
   #maker;
+  #queue;
   /** @type {?import("./pictures.js").Picture} the picture on show */
   #shown = null;
+  /** The seed that the form said when it was asked for: of several at once, the first one's. */
+  #shownFrom = "";
+  /** Whether pictures that come take the stage: not while somebody looks at another one that they chose. */
+  #follows = true;
   #rest = 0;
   #usedSeed = null;
 
@@ -31,32 +42,43 @@ export class PictureController {
   constructor(engine, ui, host) {
     this.#ui = ui;
     this.#host = host;
-    this.#maker = new PictureMaker(engine, new PictureCache());
-    const { form, keys, adapters, progress, history, twoUp } = ui;
+    this.#maker = new PictureMaker(engine, new PictureCache(), () => this.#mayDraw);
+    this.#queue = new QueueController(this.#maker, ui, host);
+    const { form, keys, adapters, progress, history } = ui;
     const on = (part, type, act) => part.addEventListener(type, ({ detail }) => act(detail));
     on(form, "generate", () => this.generate());
     on(keys, "draw", () => this.generate());
     on(form, "stop", () => this.stop());
+    on(form, "tell", ({ words }) => progress.status(words));
+    on(form, "last-seed", () => this.#shown ? form.keepSeed(this.#shown.job.settings.seed) : progress.status("There is no picture yet whose seed could be used"));
     on(adapters, "released", () => this.#rest && this.#remake());
     on(progress, "save", () => this.#save());
     on(history, "select", ({ picture }) => this.#restore(picture));
-    on(this.#maker, "start", ({ job, which }) => this.#started(job, which));
-    on(this.#maker, "progress", (step) => {
-      progress.step(step);
-      if (step.preview) twoUp.preview(step.which, step.preview, step.fraction);
-    });
-    on(this.#maker, "picture", ({ picture, fresh }) => this.#show(picture, fresh));
-    on(this.#maker, "base", ({ picture }) => this.#showBase(picture));
+    on(this.#queue, "look", () => this.#follow(true));
+    on(this.#maker, "start", ({ entry, kind }) => this.#started(entry, kind));
+    on(this.#maker, "progress", (step) => this.#progressed(step));
+    on(this.#maker, "picture", (drawn) => this.#came(drawn));
     on(this.#maker, "failed", ({ error }) => this.#ui.messages.error("No picture", error.message));
     on(this.#maker, "idle", ({ stopped }) => this.#idle(stopped));
   }
 
+  get maker() { return this.#maker; }
+
   get isRunning() { return this.#maker.running; }
+
+  /** Whether something that was asked for isn't there yet. */
+  get waits() { return owed(this.#maker.state) > 0; }
+
+  get #mayDraw() {
+    const { state } = this.#host;
+    return Boolean(this.#host.model()) && (state.at === "ready" || state.at === "running") && !this.#host.isTraining();
+  }
 
   /** Another model is in use: there is no picture of it yet. @param {{width: number, height: number}} size @param {string} hint */
   clear(size, hint) {
     this.#shown = null;
     this.#usedSeed = null;
+    this.#leaveOut();
     this.#ui.twoUp.clear(size, hint);
     delete document.body.dataset.pictureFingerprint;
     delete document.body.dataset.pictureBase;
@@ -66,6 +88,16 @@ export class PictureController {
   /** What is on show is no picture of this engine's any more. */
   forget() {
     this.#shown = null;
+    this.#leaveOut();
+  }
+
+  /** Those of a model that is gone can't be drawn. */
+  #leaveOut() {
+    const isForeign = ({ job }) => job.model !== this.#host.model()?.key;
+    const { length } = this.#maker.state.waiting.filter(isForeign);
+    if (length === 0) return;
+    this.#maker.cancel(isForeign);
+    this.#ui.messages.error("The queue was emptied", `${counted(length, "waiting picture")} can’t be drawn any more: their model is gone.`);
   }
 
   /** The picture on show anew, with what the page says now. */
@@ -79,54 +111,151 @@ export class PictureController {
     this.#endRest();
     // said where the picture's state is: the focus is on the slider, and stays there
     if (!this.#ui.form.isGood) return this.#ui.progress.status("Not drawn: a setting is not right");
-    const job = this.#job();
+    const job = this.#liveJob();
     if (!job) return;
     if (this.#maker.cached(job)) {
-      this.#maker.make(job);
+      this.#maker.live(job, this.#ui.form.read().seed);
     } else {
-      this.#maker.stop();
-      this.#rest = setTimeout(() => {
-        this.#rest = 0;
-        this.#maker.make(job);
-      }, REST_MS);
+      this.#rest = setTimeout(() => this.#remake(), REST_MS);
+      this.#maker.rest();
     }
   }
 
+  /** As many as are wanted wait their turn, with what the page says now. */
   generate() {
-    const { form } = this.#ui;
+    const { form, messages, progress } = this.#ui;
     if (!this.#host.model() || this.#host.state.isLoading || !form.valid()) return;
-    if (this.#host.isTraining()) {
-      this.#ui.messages.info("Training has the engine", "Pause it to draw; it goes on from where it was.");
-      return;
-    }
     if (!form.seedKept && form.read().seed === this.#usedSeed) form.randomSeed();
     this.#host.remember();
-    this.#remake();
+    this.#endRest();
+    this.#follow(true);
+    messages.clear("No picture");
+    const job = this.#job();
+    const { seed } = job.settings;
+    this.#usedSeed = seed;
+    const jobs = Array.from({ length: form.batchCount }, (_, i) => ({ ...job, settings: { ...job.settings, seed: seedAfter(seed, i) } }));
+    const isKnown = jobs.every((one) => this.#maker.cached(one));
+    const added = this.#maker.ask(jobs);
+    if (!isKnown && added === 0) progress.status("It is in the queue already: another seed gives another picture");
+    if (this.#host.isTraining()) messages.info("Training has the engine", `${added === 0 ? "Pause it to draw" : "What you asked for waits until then: pause the run to draw"}; it goes on from where it was.`);
   }
 
   #remake() {
     this.#endRest();
-    const job = this.#job();
-    if (job) this.#maker.make(job);
+    const job = this.#liveJob();
+    if (job) this.#maker.live(job, this.#ui.form.read().seed);
   }
 
-  /** @returns {?import("./pictures.js").Job} what the page asks for now; null while nothing can be drawn */
+  /** What the page asks for now. @returns {import("./pictures.js").Job} */
   #job() {
-    if (!this.#host.model() || this.#host.state.isLoading || this.#host.isTraining() || !this.#ui.form.valid()) return null;
     return { model: this.#host.model().key, settings: this.#ui.form.read(), adapters: this.#ui.adapters.active() };
   }
 
-  #started(job, which) {
+  /**
+   * The picture on show, as the page would have it now; null while nothing can be drawn. Of several that were asked for at
+   * once each has its own seed, and keeps it while the form's is untouched.
+   * @returns {?import("./pictures.js").Job}
+   */
+  #liveJob() {
+    if (!this.#mayDraw || !this.#ui.form.valid()) return null;
+    const job = this.#job();
+    const keeps = this.#shown && job.settings.seed === this.#shownFrom;
+    return keeps ? { ...job, settings: { ...job.settings, seed: this.#shown.job.settings.seed } } : job;
+  }
+
+  #follow(follows) {
+    this.#follows = follows;
+    this.#queue.hidden = !follows;
+  }
+
+  /** The engine is free, or another one, or nothing of it is known: what waits goes on where it can. */
+  refresh() {
+    this.#queue.refresh();
+    this.#maker.goOn();
+  }
+
+  /** Another model is to be loaded: what was asked for is drawn first. @param {string} name @param {AbortSignal} signal */
+  async settled(name, signal) {
+    this.#endRest();
+    if (owed(this.#maker.state) > 0) this.#queue.then(`then ${name} is loaded`);
+    try {
+      await this.#maker.settled(signal);
+    } catch (error) {
+      if (error.name === CRASH) this.#ui.messages.error(`${name} was not loaded`, "The engine stopped before its turn came. Load it again.");
+      throw error;
+    } finally {
+      this.#queue.then("");
+    }
+  }
+
+  /**
+   * @template T
+   * @param {string} words what happens, while the picture in hand is waited for
+   * @param {() => Promise<T>} work what needs the engine between two pictures
+   * @returns {Promise<T>}
+   */
+  between(words, work) {
+    this.#endRest();
+    this.#queue.then(words);
+    return this.#maker.between(() => {
+      this.#queue.then("");
+      return work();
+    });
+  }
+
+  /** Resolves when no picture in the line is drawn with this adapter. @param {string} handle */
+  without(handle) { return this.#maker.without(handle); }
+
+  /** @template T @param {() => Promise<T>} work what needs the engine at once @returns {Promise<T>} */
+  instead(work) {
+    this.#endRest();
+    return this.#maker.instead(work);
+  }
+
+  /** @param {Error} error @returns {string} what the engine's end took along, in words */
+  engineLost(error) {
+    this.#endRest();
+    this.#maker.engineLost(error);
+    const { length } = this.#maker.state.waiting;
+    return `Only the job in hand was lost${length > 0 ? `, and not what waits in the queue (${counted(length, "picture")})` : ""}.`;
+  }
+
+  /** Whether this one is to be seen as it comes. @param {import("./queue.js").Entry} entry */
+  #isWatched({ group }, kind) {
+    return !group && (kind === "live" || (kind === "asked" && this.#follows));
+  }
+
+  #started(entry, kind) {
+    const { job } = entry;
     const { form, progress, twoUp, messages } = this.#ui;
     form.setRunning(true);
-    messages.clear("No picture");
-    const drawing = which === "base" ? "Drawing strength 0, to compare" : "Drawing";
+    if (kind === "live") messages.clear("No picture");
+    const drawing = kind === "base" ? "Drawing strength 0, to compare" : "Drawing";
     this.#host.state.set("running", drawing);
     progress.begin();
-    if (which === "now") {
-      this.#usedSeed = job.settings.seed;
-      twoUp.begin(job.settings, this.#baseOf(job)?.image ?? null);
+    if (kind === "live") this.#usedSeed = entry.from;
+    if (this.#isWatched(entry, kind)) twoUp.begin(job.settings, this.#baseOf(job)?.image ?? null);
+  }
+
+  #progressed({ entry, kind, ...step }) {
+    this.#ui.progress.step(step);
+    if (step.preview && this.#isWatched(entry, kind)) this.#ui.twoUp.preview(step.preview, step.fraction);
+  }
+
+  #came({ picture, fresh, entry, kind }) {
+    const { history, messages, progress } = this.#ui;
+    if (kind === "base") return this.#showBase(picture);
+    for (const note of fresh ? picture.notes : []) messages.info("About this picture", note);
+    if (entry.group) return progress.finished(picture, fresh);
+    if (!this.#isWatched(entry, kind)) {
+      this.#note(picture);
+      history.add(picture, label(picture.job));
+      return progress.finished(picture, fresh);
     }
+    // who moved a slider looks at that, while others of the line come
+    if (kind === "live") this.#follow(owed(this.#maker.state) === 0);
+    this.#shownFrom = entry.from;
+    this.#show(picture, fresh);
   }
 
   #baseOf(job) {
@@ -134,10 +263,9 @@ export class PictureController {
   }
 
   #show(picture, fresh) {
-    const { twoUp, history, progress, messages } = this.#ui;
+    const { twoUp, history, progress } = this.#ui;
     this.#shown = picture;
-    if (picture.job.model === this.#host.model()?.key) this.#host.texts.note(picture, this.#host.model(), this.#host.fileOf);
-    for (const note of fresh ? picture.notes : []) messages.info("About this picture", note);
+    this.#note(picture);
     const base = this.#baseOf(picture.job);
     twoUp.show(picture.image, describe(picture.job), base?.image ?? null);
     history.show(picture, label(picture.job));
@@ -145,6 +273,12 @@ export class PictureController {
     progress.setSavable(true);
     document.body.dataset.pictureFingerprint = picture.fingerprint;
     this.#markBase(base);
+    if (!base && picture.job.adapters.length > 0 && picture.job.model === this.#host.model()?.key) this.#maker.compare(picture.job);
+  }
+
+  /** What it was drawn with, for its file: model and adapters may be others when it is saved. */
+  #note(picture) {
+    if (picture.job.model === this.#host.model()?.key) this.#host.texts.note(picture, this.#host.model(), this.#host.fileOf);
   }
 
   #showBase(picture) {
@@ -163,20 +297,24 @@ export class PictureController {
     form.setRunning(false);
     progress.end();
     if (stopped) twoUp.revert();
+    this.#follow(true);
     const stopStatus = this.#rest ? "Ready" : "Stopped"; // a slider that moves stops nothing for good
     if (this.#host.state.at === "running") this.#host.state.set("ready", stopped ? stopStatus : progress.summary());
     if (!stopped) herald.ended("Drawn");
     this.#host.tellMemory();
   }
 
+  /** What is drawn goes on, and is found in the strip. */
   #restore(picture) {
     if (this.#host.state.isLoading) return;
-    this.stop();
+    this.#endRest();
     if (picture.job.model === this.#host.model()?.key) {
       this.#ui.form.write(picture.job.settings);
       this.#ui.adapters.restore(picture.job.adapters);
       this.#usedSeed = picture.job.settings.seed;
     }
+    this.#follow(false);
+    this.#shownFrom = picture.job.settings.seed;
     this.#show(picture, false);
   }
 
@@ -187,9 +325,12 @@ export class PictureController {
     saveAs(await pngOf(image, text), fileNameOf(prompt, seed));
   }
 
+  /** What is drawn is not wanted; of a sheet, all that is left of it. */
   stop() {
     this.#endRest();
-    this.#maker.stop();
+    const group = this.#maker.state.hand?.entry.group;
+    if (group) this.#maker.cancel((entry) => entry.group === group);
+    else this.#maker.stop();
   }
 
   #endRest() {

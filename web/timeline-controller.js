@@ -143,8 +143,7 @@ export class TimelineController {
       "Rewind",
     )) return;
     await this.#attempt("The run could not be rewound", async () => {
-      this.#host.stopPictures();
-      await trainer.rewind(step);
+      await this.#host.insteadOfPictures(() => trainer.rewind(step));
     });
   }
 

@@ -35,7 +35,8 @@ export class TrainController {
   /**
    * @param {object} host
    * @param {(adapter: {name: string, file: File, content: string}) => Promise<boolean>} host.addAdapter
-   * @param {() => void} host.stopPictures
+   * @param {<T>(work: () => Promise<T>) => Promise<T>} host.insteadOfPictures   no picture is drawn meanwhile
+   * @param {() => void} host.turned   a run began or let go of the engine
    * @param {(files: object[], role: string) => void} host.openFiles
    */
   constructor(engine, ui, host) {
@@ -76,7 +77,7 @@ export class TrainController {
     on(bar, "pause", () => this.pause());
     on(bar, "stop", () => this.#attempt("The run could not be stopped", () => this.#trainer.stop()));
     on(bar, "new", () => this.#attempt("The run could not be put away", () => this.#newRun()));
-    on(unseen, "measure", () => this.#attempt("The pictures could not be left out", () => { this.#host.stopPictures(); return this.#trainer.leaveOneOut(); }));
+    on(unseen, "measure", () => this.#attempt("The pictures could not be left out", () => this.#host.insteadOfPictures(() => this.#trainer.leaveOneOut())));
     on(unseen, "pause", () => this.pause());
     on(runs, "continue", ({ id }) => this.#attempt("The run could not go on", async () => { await this.#openRun(id); await this.#go(); }));
     on(runs, "open", ({ id }) => this.#attempt("The run could not be opened", () => this.#openRun(id)));
@@ -234,11 +235,10 @@ export class TrainController {
     const order = this.#plan.order();
     if (!order) return;
     return this.#attempt("Training did not start", async () => {
-      this.#host.stopPictures();
       this.#plan.keepSettings();
       this.#beginView();
       this.#runs.persist();
-      await this.#goingOn.preparing(this.#trainer.start(this.#plan.set, order));
+      await this.#host.insteadOfPictures(() => this.#goingOn.preparing(this.#trainer.start(this.#plan.set, order)));
       if (!this.#trainer.record) return; // cancelled
       this.#plan.handedOver();
       this.#plan.pace.note(this.#trainer.record.secondsPerStep, this.#trainer.record);
@@ -247,8 +247,7 @@ export class TrainController {
   }
 
   #go() {
-    this.#host.stopPictures();
-    return this.#trainer.go();
+    return this.#host.insteadOfPictures(() => this.#trainer.go());
   }
 
   /** An empty plot and timeline, for the run to fill. */
@@ -292,6 +291,7 @@ export class TrainController {
     }
     this.#before = state;
     stayAwake(this.busy);
+    this.#host.turned();
     if (state !== "running") this.#listRuns();
   }
 

@@ -1,15 +1,16 @@
 // Prompt, primary button and settings: the settings are the form.
 
-import { RANDOM, randomSeed } from "../seed.js";
+import { RANDOM, randomSeed, seedAfter } from "../seed.js";
 import { PromptField } from "./prompt-field.js";
 import { roving } from "./roving.js";
 
 const NUMBERS = ["steps", "guidance", "clipSkip", "width", "height"];
 
-/** Events: "generate", "stop", "reset", "change". */
+/** Events: "generate", "stop", "reset", "change", "last-seed", "tell" {words}. */
 export class GenerateForm extends EventTarget {
   #form = document.querySelector("#generate-form");
   #button = document.querySelector("#generate");
+  #enqueue = document.querySelector("#enqueue");
   #prompt = document.querySelector("#prompt");
   #seed = document.querySelector("#seed");
   #lock = document.querySelector("#seed-lock");
@@ -27,7 +28,8 @@ export class GenerateForm extends EventTarget {
       event.preventDefault();
       this.#emit(this.#running ? "stop" : "generate");
     });
-    // Enter draws anew, also while another picture is being drawn
+    this.#enqueue.addEventListener("click", () => this.#emit("generate"));
+    // Enter asks for one more, also while another picture is being drawn
     this.#prompt.addEventListener("keydown", (event) => {
       if (event.key !== "Enter" || event.shiftKey || event.ctrlKey || event.metaKey || event.isComposing) return;
       event.preventDefault();
@@ -42,6 +44,9 @@ export class GenerateForm extends EventTarget {
       this.#lock.checked = false;
       this.#changed();
     });
+    document.querySelector("#seed-next").addEventListener("click", () => this.#seed.validity.valid && this.keepSeed(seedAfter(this.#seed.value)));
+    document.querySelector("#seed-last").addEventListener("click", () => this.#emit("last-seed"));
+    document.querySelector("#seed-copy").addEventListener("click", () => this.#copySeed());
     // a seed typed by hand is meant to be used; what other programs call -1 is what Keep leaves to us
     this.#seed.addEventListener("input", () => { this.#lock.checked = this.#seed.value.trim() !== RANDOM; });
     this.#seed.addEventListener("change", () => { if (this.#seed.value.trim() === RANDOM) this.randomSeed(); });
@@ -102,6 +107,28 @@ export class GenerateForm extends EventTarget {
     this.write({ seed: randomSeed() });
   }
 
+  /** A seed that is meant to be used. @param {string} seed */
+  keepSeed(seed) {
+    this.#lock.checked = true;
+    this.apply({ seed });
+  }
+
+  /** How many pictures one press asks for. */
+  get batchCount() {
+    return document.querySelector("#batch-count").valueAsNumber;
+  }
+
+  async #copySeed() {
+    const seed = this.#seed.value;
+    try {
+      await navigator.clipboard.writeText(seed);
+      this.#emit("tell", { words: `Seed ${seed} is copied` });
+    } catch {
+      this.#seed.select();
+      this.#emit("tell", { words: "This browser doesn’t let the page copy: the seed is marked, press Ctrl+C" });
+    }
+  }
+
   /** Words into the prompt at the cursor, once. */
   addToPrompt(words) {
     this.#texts.prompt.insert(words);
@@ -135,10 +162,11 @@ export class GenerateForm extends EventTarget {
     this.#running = running;
     this.#button.textContent = running ? "Stop" : "Generate";
     this.#button.classList.toggle("stop", running);
+    this.#enqueue.hidden = !running;
   }
 
   setEnabled(enabled) {
-    this.#button.disabled = !enabled;
+    this.#button.disabled = this.#enqueue.disabled = !enabled;
     for (const chip of this.#chips.querySelectorAll("button")) chip.disabled = !enabled;
   }
 
@@ -153,7 +181,7 @@ export class GenerateForm extends EventTarget {
     document.querySelector("#settings-summary").textContent = `${steps} steps · guidance ${guidance} · ${width}×${height}`;
   }
 
-  #emit(type) {
-    this.dispatchEvent(new CustomEvent(type));
+  #emit(type, detail) {
+    this.dispatchEvent(new CustomEvent(type, { detail }));
   }
 }

@@ -17,19 +17,24 @@ export class History extends EventTarget {
 
   /** Marks the picture as the one on show; a new one goes to the front. */
   show(picture, label) {
-    let button = this.#buttons.get(picture.fingerprint);
-    if (!button) {
-      button = this.#thumbnail(picture, label);
-      this.#buttons.set(picture.fingerprint, button);
-      this.#strip.prepend(button);
-      for (const key of [...this.#buttons.keys()].slice(0, -LENGTH)) {
-        this.#buttons.get(key).remove();
-        this.#buttons.delete(key);
-      }
-      this.#strip.scrollTo({ left: 0 });
-    }
+    const button = this.add(picture, label);
     for (const other of this.#buttons.values()) other.setAttribute("aria-pressed", other === button);
+  }
+
+  /** A new one goes to the front, and the one on show stays marked. @returns {HTMLButtonElement} */
+  add(picture, label) {
     this.#strip.hidden = false;
+    const known = this.#buttons.get(picture.fingerprint);
+    if (known) return known;
+    const button = this.#thumbnail(picture, label);
+    this.#buttons.set(picture.fingerprint, button);
+    this.#strip.prepend(button);
+    for (const key of [...this.#buttons.keys()].slice(0, -LENGTH)) {
+      this.#buttons.get(key).remove();
+      this.#buttons.delete(key);
+    }
+    this.#strip.scrollTo({ left: 0 });
+    return button;
   }
 
   #thumbnail(picture, label) {

@@ -35,6 +35,11 @@ export class Progress extends EventTarget {
     if (!on) this.#bar.value = 0;
   }
 
+  /** Something that can be cancelled waits, while something else goes on. */
+  cancellable(on) {
+    this.#cancel.hidden = !on;
+  }
+
   bytes({ done, total, what }) {
     if (total > 0) this.#bar.value = done / total;
     const [part, inside] = what.split("/"); // a component's folder; the name of the one file is in the status already

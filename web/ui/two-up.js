@@ -46,12 +46,10 @@ export class TwoUp {
 
   /**
    * A small picture of what the run has so far, over what was there.
-   * @param {"now"|"base"} which
    * @param {import("../protocol.js").Pixels} pixels
    * @param {number} fraction of the run that is done
    */
-  async preview(which, { width, height, rgba }, fraction) {
-    if (which === "base") return; // it would hide the picture that is done
+  preview({ width, height, rgba }, fraction) {
     const small = new OffscreenCanvas(width, height);
     small.getContext("2d").putImageData(new ImageData(rgba, width, height), 0, 0);
     const context = this.#now.getContext("2d");
