@@ -88,12 +88,18 @@ export class AdapterStack {
     if (added > 1) this.#ui.messages.info(`${added} adapters are here, switched off`, "Switch on those to draw with.");
   }
 
-  async addDemo({ name, url }) {
+  /**
+   * @param {{name: string, url: string}} adapter
+   * @param {boolean} [off] comes switched off
+   * @returns {Promise<boolean>} whether it was added
+   */
+  async addDemo({ name, url }, off = false) {
     try {
       const [{ blob }] = await this.#engine.fetchFiles([{ path: `${name}.safetensors`, url }]);
-      await this.add({ name, file: blob, config: null, handle: `demo ${name}` });
+      return await this.add({ name, file: blob, config: null, handle: `demo ${name}`, off });
     } catch (error) {
       this.#notAdded(name, error);
+      return false;
     }
   }
 

@@ -12,6 +12,7 @@ import { PictureController } from "./picture-controller.js";
 import { PictureTexts } from "./picture-texts.js";
 import { LOST } from "./protocol.js";
 import { Recovery } from "./recovery.js";
+import { Restorer } from "./restorer.js";
 import { recall, remember } from "./storage.js";
 import { Sums } from "./sums.js";
 import { TrainController } from "./train-controller.js";
@@ -37,7 +38,9 @@ export class Controller {
   /** @type {AdapterStack} */
   #stack;
   #state = new PageState();
-  #texts = new PictureTexts(new Sums());
+  #sums = new Sums();
+  #texts = new PictureTexts(this.#sums);
+  #restorer;
   /** Loads and additions run one after another. */
   #turns = new Turns();
 
@@ -74,6 +77,16 @@ export class Controller {
       pictures: this.#pictures,
       redraw: () => this.#pictures.redraw(),
       strengthMoved: () => this.#strengthMoved(),
+    });
+    this.#restorer = new Restorer(ui, {
+      model: () => this.#model,
+      sums: this.#sums,
+      fileOf: (handle) => this.#stack.fileOf(handle),
+      fetchAdapter: (wish) => this.#fetchAdapter(wish),
+      settingsCame: () => {
+        this.#pictures.settingsCame();
+        if (this.#state.at === "ready") this.#state.set("ready", "Ready");
+      },
     });
     const { progress, model: panel, messages, family, twoUp } = ui;
     this.#loader = new ModelLoader(engine, { progress, panel, messages, family, twoUp }, {
@@ -135,6 +148,7 @@ export class Controller {
     on(adapters, "demo", ({ adapter }) => this.#stack.addDemo(adapter));
 
     on(drop, "files", ({ files, role }) => this.openFiles(files, role));
+    on(drop, "infotext", ({ text }) => this.#restorer.fromText(text));
     on(model, "demo", () => this.#loader.loadDemo());
     on(model, "weights", ({ weights }) => this.#loader.reload({ weights: weights ?? undefined }));
     on(this.#ui.family, "by-hand", (options) => this.#loader.reload(options));
@@ -159,6 +173,27 @@ export class Controller {
     await this.#addAdapters(adapters);
     // pictures beside an adapter or a model show what it can do
     if (models.length + parts.length + adapters.length > 0 || pictures.length + texts.length === 0) return;
+    // one alone, where pictures are drawn, is shown for its settings; several are a set to train on
+    const isForSettings = pictures.length === 1 && texts.length === 0 && this.#ui.train.tabs.view === "generate";
+    if (isForSettings) return this.#openSettings(pictures[0], role);
+    await this.#addPictures(pictures, texts, role);
+  }
+
+  async #openSettings(picture, role) {
+    await this.#turns.take(async () => {}); // what is being loaded writes the form
+    if (await this.#restorer.fromFile(picture).catch(() => false)) return;
+    const text = "This picture carries no settings. They are lost where a picture is edited or copied; a file as it was saved has them.";
+    this.#ui.messages.offer(picture.name, text, "Train on it", () => this.#addPictures([picture], [], role), "info");
+  }
+
+  /** An adapter that a picture names, from what ships with the page or is kept. */
+  async #fetchAdapter({ name }) {
+    const demo = this.#model?.isDemo && DEMO_ADAPTERS.find((one) => one.name === name);
+    return demo ? this.#stack.addDemo(demo, true) : this.#library.addByName(name);
+  }
+
+  async #addPictures(pictures, texts, role) {
+    const { messages } = this.#ui;
     const lost = await this.#train.addFiles(pictures, texts, role);
     const repeats = repeatsOf(pictures);
     if (repeats) messages.info(repeats, "In kohya’s folders the number says how often a picture is repeated. Lorakeet takes each picture equally often: the numbers are not used.");

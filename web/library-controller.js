@@ -27,7 +27,7 @@ const REST_MS = 600;
  * @typedef {object} Page   what the library asks of the page
  * @property {(model: {name: string, files: object[], hasTokenizer: boolean, entry: string}) => Promise<boolean>} loadModel
  *   false: it was not loaded
- * @property {(adapter: {name: string, file: Blob, config: ?string, entry: string, strength: ?object}) => Promise<boolean>} addAdapter
+ * @property {(adapter: import("./adapter-stack.js").AdapterFile) => Promise<boolean>} addAdapter
  * @property {(handle: string) => Promise<void>} removeAdapter
  * @property {() => Promise<boolean>} loadDemo
  * @property {(title: string, text: string, yes: string) => Promise<boolean>} confirmed
@@ -108,15 +108,22 @@ export class LibraryController {
     return false;
   }
 
-  /** Loads a model, or adds an adapter. @returns {Promise<boolean>} */
-  async use(entry) {
+  /** Adds a kept adapter, switched off, by its name. @param {string} name @returns {Promise<boolean>} false: none is kept */
+  async addByName(name) {
+    const entries = Library.problem ? [] : await this.#library.list().catch(() => []);
+    const entry = entries.find((one) => one.kind === "adapter" && one.state === "whole" && !one.gone && one.name === name);
+    return entry ? this.use(entry, true) : false;
+  }
+
+  /** Loads a model, or adds an adapter. @param {boolean} [off] it comes switched off @returns {Promise<boolean>} */
+  async use(entry, off = false) {
     const { id, kind, name } = entry;
     try {
       const { files, entry: { hasTokenizer, config, strength } } = await this.#library.open(id);
       const named = files.map(({ path, blob }) => ({ path, blob: new File([blob], path.split("/").at(-1)) }));
       const done = kind === "model"
         ? await this.#opening(id, () => this.#page.loadModel({ name, files: named, hasTokenizer, entry: id }))
-        : await this.#page.addAdapter({ name, file: named[0].blob, config, entry: id, strength });
+        : await this.#page.addAdapter({ name, file: named[0].blob, config, entry: id, strength, off });
       if (!done && !this.#inUse(id)) this.#library.release(id);
       return done;
     } catch (error) {

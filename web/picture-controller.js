@@ -100,6 +100,11 @@ export class PictureController {
     this.#ui.messages.error("The queue was emptied", `${counted(length, "waiting picture")} can’t be drawn any more: their model is gone.`);
   }
 
+  /** The seed in the form is wanted, also where it is that of the picture on show. */
+  settingsCame() {
+    this.#usedSeed = null;
+  }
+
   /** The picture on show anew, with what the page says now. */
   redraw() {
     if (this.#shown) this.#remake();

@@ -98,9 +98,9 @@ export function fromInvoke(name) {
  * @param {Sampler} sampler @param {string[]} ids @returns {{id: ?string, lacking: ?string}}
  */
 export function nearest({ label, id, schedule }, ids) {
-  if (!id || !ids.includes(id)) return { id: null, lacking: `sampler ${label}` };
-  const joined = schedule && `${id}_${schedule.toLowerCase().replaceAll(" ", "_")}`;
+  const joined = id && schedule && `${id}_${schedule.toLowerCase().replaceAll(" ", "_")}`;
   if (joined && ids.includes(joined)) return { id: joined, lacking: null };
+  if (!id || !ids.includes(id)) return { id: null, lacking: `sampler ${label}` };
   const lacking = schedule && schedule !== "Uniform" ? `schedule ${schedule} (the levels are the model’s own)` : null;
   return { id, lacking };
 }

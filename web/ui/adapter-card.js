@@ -91,9 +91,19 @@ export class AdapterCard extends EventTarget {
 
   /** Takes the switch and the strengths of another card. @param {AdapterCard} card */
   takeOver(card) {
-    this.#find(".enabled").checked = card.#find(".enabled").checked;
-    this.#unet = card.#unet;
-    this.#textEncoder = card.#textEncoder;
+    this.putBack(card.state);
+  }
+
+  /** The switch and the strengths as they are, also of one that is off. */
+  get state() {
+    return { enabled: this.#find(".enabled").checked, unet: this.#unet, textEncoder: this.#textEncoder };
+  }
+
+  /** @param {AdapterCard["state"]} state */
+  putBack({ enabled, unet, textEncoder }) {
+    this.#find(".enabled").checked = enabled;
+    this.#unet = unet;
+    this.#textEncoder = textEncoder;
     this.#write();
   }
 

@@ -98,6 +98,21 @@ export class AdapterList extends EventTarget {
     for (const [handle, card] of this.#cards) card.restore(known.get(handle));
   }
 
+  /** @returns {{handle: string, name: string}[]} those that act and those that are off */
+  all() {
+    return [...this.#cards].map(([handle, { name }]) => ({ handle, name }));
+  }
+
+  /** The switches and strengths of all, for `putBack`. */
+  snapshot() {
+    return new Map([...this.#cards].map(([handle, card]) => [handle, card.state]));
+  }
+
+  /** @param {ReturnType<AdapterList["snapshot"]>} snapshot   adapters that came later go off */
+  putBack(snapshot) {
+    for (const [handle, card] of this.#cards) card.putBack(snapshot.get(handle) ?? { ...card.state, enabled: false });
+  }
+
   #refresh() {
     for (const button of this.#demo.querySelectorAll("button")) {
       button.hidden = [...this.#cards.values()].some(({ name }) => name === button.dataset.adapter);

@@ -2,7 +2,13 @@
 
 import { filesOfDrop, filesOfInput, filesOfLaunch } from "../files.js";
 
-/** Events: "files" {files, role}; role: what pictures among them are for, by where they were dropped. */
+/** A text with A1111's line of settings. */
+const INFOTEXT = /(^|\n)Steps: \d+, /;
+
+/**
+ * Events: "files" {files, role}; role: what pictures among them are for, by where they were dropped. "infotext" {text}: the
+ * settings of a picture, pasted as its prompt.
+ */
 export class DropTarget extends EventTarget {
   #overlay = document.querySelector("#drop-overlay");
 
@@ -24,6 +30,7 @@ export class DropTarget extends EventTarget {
       const role = event.target instanceof Element ? event.target.closest("[data-drop-role]")?.getAttribute("data-drop-role") : undefined;
       this.#take(await filesOfDrop(event.dataTransfer), role);
     });
+    addEventListener("paste", (event) => this.#paste(event));
     const [files, folder] = [document.querySelector("#file-input"), document.querySelector("#folder-input")];
     document.querySelector("#add-files").addEventListener("click", () => files.click());
     document.querySelector("#open-folder").addEventListener("click", () => folder.click());
@@ -34,6 +41,20 @@ export class DropTarget extends EventTarget {
       });
     }
     window.launchQueue?.setConsumer(async ({ files: handles }) => this.#take(await filesOfLaunch(handles)));
+  }
+
+  /** @param {ClipboardEvent} event */
+  #paste(event) {
+    const { clipboardData, target } = event;
+    const text = clipboardData.getData("text/plain");
+    const field = target instanceof Element && target.matches("input, textarea");
+    if (text && target instanceof Element && target.id === "prompt" && INFOTEXT.test(text)) {
+      event.preventDefault();
+      this.dispatchEvent(new CustomEvent("infotext", { detail: { text } }));
+    } else if (clipboardData.files.length > 0 && !(field && text)) {
+      event.preventDefault();
+      this.#take([...clipboardData.files].map((file) => ({ path: file.name, file })));
+    }
   }
 
   #take(files, role = "train") {

@@ -88,6 +88,31 @@ export class GenerateForm extends EventTarget {
     this.#changed();
   }
 
+  /** Whether a field can have this value. @param {string} name @param {string} value */
+  takes(name, value) {
+    const field = /** @type {HTMLInputElement|HTMLSelectElement|null} */ (this.#form.elements.namedItem(name));
+    if (!field) return false;
+    if (field instanceof HTMLSelectElement) return [...field.options].some((option) => option.value === value);
+    const tried = /** @type {HTMLInputElement} */ (field.cloneNode());
+    tried.value = value;
+    return tried.checkValidity();
+  }
+
+  /** Everything in it as it stands, for `putBack`. @returns {[HTMLInputElement, string, boolean][]} */
+  snapshot() {
+    const controls = [.../** @type {Iterable<HTMLInputElement>} */ (this.#form.elements)];
+    return controls.filter((control) => !control.matches("button")).map((control) => [control, control.value, control.checked]);
+  }
+
+  /** @param {ReturnType<GenerateForm["snapshot"]>} snapshot */
+  putBack(snapshot) {
+    for (const [control, value, checked] of snapshot) {
+      (this.#texts[control.name] ?? control).value = value;
+      if (control.type === "checkbox") control.checked = checked;
+    }
+    this.#changed();
+  }
+
   /** Whether every field is good; shows the first that is not. */
   valid() {
     return this.#form.reportValidity();

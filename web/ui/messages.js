@@ -28,8 +28,9 @@ export class Messages {
   }
 
   /** One with something to do about it, which takes it away. */
-  offer(title, text, label, act) {
-    const message = this.#add(title, text, "error");
+  offer(title, text, label, act, kind = "error") {
+    const message = this.#add(title, text, kind);
+    if (kind === "info") this.#announce.replaceChildren(textOf("p", `${title}: ${text}`));
     const button = Object.assign(textOf("button", label), { type: "button", className: "quiet" });
     button.addEventListener("click", () => {
       message.remove();

@@ -1,0 +1,74 @@
+// What of a picture's settings is taken over, and what is said of the rest.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { readA1111 } from "../../web/picture-info/a1111.js";
+import { found } from "../../web/picture-info/found.js";
+import { missing, planOf } from "../../web/picture-info/plan.js";
+
+const SCHEDULERS = [{ id: "ddim", label: "DDIM" }, { id: "euler_a", label: "Euler ancestral" }, { id: "dpmpp_2m_karras", label: "DPM++ 2M Karras" }];
+const page = (more = {}) => ({
+  takes: (name, value) => name !== "steps" || Number(value) <= 150,
+  schedulers: SCHEDULERS, scheduler: "ddim", adapters: [], model: { title: "Emoji Diffusion", hash: null, options: {} }, ...more,
+});
+const text = (prompt, settings) => `${prompt}\nNegative prompt: fog\nSteps: 20, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 7, Seed: 5, Size: 512x640${settings}`;
+const plan = (prompt, settings, more) => planOf(readA1111(text(prompt, settings)), page(more));
+
+test("what the page has is set, defaults that a text leaves out among it", () => {
+  const { settings, restored, lacking, strengths } = plan("a (cat:1.2)", ", RNG: CPU");
+  assert.deepEqual(settings, {
+    prompt: "a (cat:1.2)", negativePrompt: "fog", seed: "5", steps: 20, guidance: 7, scheduler: "dpmpp_2m_karras", clipSkip: 1,
+    emphasis: "original", spacing: "", width: 512, height: 640,
+  });
+  assert.deepEqual(restored, ["prompt", "negative prompt", "seed 5", "20 steps", "guidance 7", "DPM++ 2M Karras", "512×640"]);
+  assert.deepEqual([lacking, strengths], [[], []]);
+});
+
+test("what it can't set stays as it is, and is told by name", () => {
+  const wish = readA1111("a\nSteps: 900, Sampler: Restart, CFG scale: 7, Seed: 5, Size: 8x8, Clip skip: 2, ENSD: 31337, Hires resize: 10x20, Hires upscaler: Latent, Model: other, Model hash: 0123456789");
+  const { settings, lacking } = planOf(wish, page());
+  assert.equal(settings.clipSkip, 2);
+  assert.ok(!("steps" in settings) && !("scheduler" in settings));
+  assert.deepEqual(lacking, [
+    "sampler Restart (DDIM stays)", "steps 900, which can’t be set here", "model other (0123456789); Emoji Diffusion is loaded", "ENSD: 31337",
+    "Hires resize: 10x20", "Hires upscaler: Latent", "its noise was drawn on a GPU (no “RNG: CPU”), and here it is another one",
+  ]);
+  const long = Array.from({ length: 30 }, (_, i) => `, Key ${i}: ${"x".repeat(i * 10)}`).join("");
+  const many = plan("a", `, RNG: CPU${long}`).lacking;
+  assert.deepEqual([many.length, many[0], many[8]], [9, "Key 1: xxxxxxxxxx", "21 more"]);
+  assert.ok(many.every((line) => line.length <= 80));
+});
+
+test("adapters are known by their bytes, then by their names; those that aren't here keep their tags", () => {
+  const prompt = "ink <lora:ink-v2:0.8:0.5> and <lora:gone:1> <lora:Soft:3>";
+  const hashes = ', RNG: CPU, Lora hashes: "ink-v2: 0123456789ab, gone: ffffffffffff, Soft: aaaaaaaaaaaa"';
+  const adapters = [{ handle: "1", name: "renamed", hash: "0123456789ab" }, { handle: "2", name: "soft", hash: "bbbbbbbbbbbb" }, { handle: "3", name: "ink-v2", hash: null }];
+  const { settings, strengths, restored, lacking } = plan(prompt, hashes, { adapters });
+  assert.equal(settings.prompt, "ink and <lora:gone:1>");
+  assert.deepEqual(strengths, [{ handle: "1", unet: 0.5, textEncoder: 0.8 }, { handle: "2", unet: 2, textEncoder: 2 }]);
+  assert.deepEqual(restored.slice(-2), ["renamed 0.5 / 0.8", "soft 3"]);
+  assert.deepEqual(lacking, [
+    "adapter Soft with the hash aaaaaaaaaaaa (the one here has bbbbbbbbbbbb)", "strength 3 of soft (the most is 2)", "adapter gone (ffffffffffff)",
+  ]);
+  assert.deepEqual(missing(readA1111(text(prompt, hashes)), adapters).map(({ name }) => name), ["gone"]);
+});
+
+test("an adapter that is named twice acts with both strengths", () => {
+  const adapters = [{ handle: "1", name: "ink", hash: null }];
+  assert.deepEqual(plan("<lora:ink:0.3> <lora:ink:0.4:0>", ", RNG: CPU", { adapters }).strengths, [{ handle: "1", unet: 0.3, textEncoder: 0.7 }]);
+});
+
+test("a text alone changes nothing but the prompt", () => {
+  const { settings, strengths } = planOf(found("A1111", { prompt: "a cat" }), page());
+  assert.deepEqual([settings, strengths], [{ prompt: "a cat" }, null]);
+});
+
+test("the model is known by its hash, else by its name; how it was loaded is told where it differs", () => {
+  const wish = (more) => found("Lorakeet", { model: { name: "a", hash: "0123456789" }, options: {}, ...more });
+  const of = (one, model) => planOf(one, page({ model })).lacking;
+  assert.deepEqual(of(wish(), { title: "b", hash: "0123456789", options: {} }), []);
+  assert.deepEqual(of(wish(), { title: "A", hash: null, options: {} }), []);
+  assert.deepEqual(of(wish(), { title: "a", hash: "ffffffffff", options: {} }), ["model a (0123456789); a is loaded"]);
+  assert.deepEqual(of(wish({ options: { prediction: "v_prediction" } }), { title: "a", hash: null, options: {} }), ["the model’s options prediction v_prediction (now: none)"]);
+  assert.deepEqual(of(wish(), null), []);
+});

@@ -1,0 +1,133 @@
+// What of a picture's settings the page can take over, and in words what it takes and what it can't.
+
+import { promptWithout } from "./a1111.js";
+import { nearest } from "./names.js";
+import { tagName } from "./tags.js";
+
+/** What an adapter's strength can be on the page. */
+const STRONGEST = 2;
+/** A list that is longer is told by its beginning. */
+const MOST_TOLD = 8;
+
+/**
+ * @typedef {object} Page   what there is to set
+ * @property {(name: string, value: string) => boolean} takes   whether a field of the form can have this value
+ * @property {{id: string, label: string}[]} schedulers
+ * @property {string} scheduler                                 the one that is set
+ * @property {{handle: string, name: string, hash: ?string}[]} adapters
+ * @property {?{title: string, hash: ?string, options: object}} model
+ *
+ * @typedef {object} Plan
+ * @property {Partial<import("../protocol.js").Settings>} settings
+ * @property {?{handle: string, unet: number, textEncoder: number}[]} strengths   all others go off; null: they stay as they are
+ * @property {string[]} restored   in words
+ * @property {string[]} lacking    in words
+ */
+
+/** @param {import("./found.js").Found} found @param {Page} page @returns {Plan} */
+export function planOf(found, page) {
+  const adapters = matched(found.adapters, page.adapters);
+  const scheduler = schedulerOf(found, page);
+  const prompt = found.prompt === null || found.program === "Lorakeet" ? found.prompt : promptWithout(found.prompt, adapters.map(({ wish }) => wish));
+  /** @type {[string, any, string][]} field, value, words; no words: what goes without saying */
+  const fields = [
+    ["prompt", prompt, "prompt"],
+    ["negativePrompt", found.negativePrompt, found.negativePrompt ? "negative prompt" : ""],
+    ["seed", found.seed, `seed ${found.seed}`],
+    ["steps", found.steps, `${found.steps} steps`],
+    ["guidance", found.guidance, `guidance ${found.guidance}`],
+    ["scheduler", scheduler.id, page.schedulers.find(({ id }) => id === scheduler.id)?.label ?? ""],
+    ["clipSkip", found.clipSkip, found.clipSkip === 1 ? "" : `clip skip ${found.clipSkip}`],
+    ["emphasis", found.emphasis, ["original", null].includes(found.emphasis) ? "" : "weights of words"],
+    ["spacing", found.spacing, found.spacing ? `timesteps ${found.spacing}` : ""],
+    ["eta", found.eta, `eta ${found.eta}`],
+  ];
+  const plan = { settings: {}, strengths: null, restored: [], lacking: [...scheduler.lacking] };
+  for (const [field, value, words] of fields) take(plan, page, [[field, value]], words, `${field} ${value}`);
+  const size = `${found.width}×${found.height}`;
+  if (found.width !== null && found.height !== null) take(plan, page, [["width", found.width], ["height", found.height]], size, `size ${size}`);
+  takeAdapters(plan, found, adapters);
+  takeModel(plan, found, page.model);
+  plan.lacking.push(...shortened(found.rest), ...found.notes);
+  return plan;
+}
+
+/** Whether any of the picture's settings is known; a text alone says nothing of adapters. */
+const saysMuch = ({ steps, adapters }) => steps !== null || adapters.length > 0;
+
+function take(plan, page, values, words, name) {
+  const said = values.filter(([, value]) => value !== null);
+  if (said.length === 0) return;
+  if (!said.every(([field, value]) => page.takes(field, String(value)))) {
+    plan.lacking.push(`${name}, which can’t be set here`);
+    return;
+  }
+  for (const [field, value] of said) plan.settings[field] = value;
+  if (words) plan.restored.push(words);
+}
+
+/** @returns {{id: ?string, lacking: string[]}} */
+function schedulerOf({ scheduler, sampler }, { schedulers, scheduler: current }) {
+  const ids = schedulers.map(({ id }) => id);
+  const stays = schedulers.find(({ id }) => id === current)?.label ?? current;
+  if (scheduler && ids.includes(scheduler)) return { id: scheduler, lacking: [] };
+  if (!sampler) return { id: null, lacking: scheduler ? [`scheduler ${scheduler} (${stays} stays)`] : [] };
+  const { id, lacking } = nearest(sampler, ids);
+  return { id, lacking: lacking ? [id ? lacking : `${lacking} (${stays} stays)`] : [] };
+}
+
+/** Hashes tell what a file is, whatever it is called; then the name. */
+function matched(wishes, there) {
+  const isSame = (hash, other) => Boolean(hash && other) && (hash.startsWith(other) || other.startsWith(hash));
+  return wishes.flatMap((wish) => {
+    const name = tagName(wish.name);
+    const card = there.find(({ hash }) => isSame(wish.hash, hash))
+      ?? there.find((one) => tagName(one.name) === name)
+      ?? there.find((one) => tagName(one.name).toLowerCase() === name.toLowerCase());
+    return card ? [{ wish, card, isOther: Boolean(wish.hash && card.hash) && !isSame(wish.hash, card.hash) }] : [];
+  });
+}
+
+function takeAdapters(plan, found, adapters) {
+  if (!saysMuch(found)) return;
+  const clamp = (strength) => Math.min(STRONGEST, Math.max(-STRONGEST, strength));
+  // of one that is named twice, A1111 adds both
+  const sums = new Map();
+  for (const { wish, card } of adapters) {
+    const { unet = 0, textEncoder = 0 } = sums.get(card.handle) ?? {};
+    sums.set(card.handle, { unet: unet + wish.unet, textEncoder: textEncoder + wish.textEncoder });
+  }
+  plan.strengths = [...sums].map(([handle, { unet, textEncoder }]) => ({ handle, unet: clamp(unet), textEncoder: clamp(textEncoder) }));
+  for (const { wish, card, isOther } of adapters) {
+    const { unet: ofUnet, textEncoder: ofText } = wish;
+    plan.restored.push(`${card.name} ${ofUnet === ofText || !ofUnet || !ofText ? ofUnet || ofText : `${ofUnet} / ${ofText}`}`);
+    if (isOther) plan.lacking.push(`adapter ${wish.name} with the hash ${wish.hash} (the one here has ${card.hash})`);
+    const { unet, textEncoder } = sums.get(card.handle);
+    if (clamp(unet) !== unet || clamp(textEncoder) !== textEncoder) plan.lacking.push(`strength ${unet} of ${card.name} (the most is ${STRONGEST})`);
+  }
+  for (const wish of missingOf(found, adapters)) plan.lacking.push(`adapter ${wish.name}${wish.hash ? ` (${wish.hash})` : ""}`);
+}
+
+const missingOf = (found, adapters) => found.adapters.filter((wish) => !adapters.some((one) => one.wish === wish));
+
+/** Adapters that a picture names and the page doesn't have. @param {import("./found.js").Found} found @param {Page["adapters"]} there */
+export function missing(found, there) {
+  return missingOf(found, matched(found.adapters, there));
+}
+
+function takeModel(plan, { model, options }, loaded) {
+  if (!model || !loaded) return;
+  const isSame = model.hash && loaded.hash ? model.hash === loaded.hash : model.name.toLowerCase() === loaded.title.toLowerCase();
+  const name = [model.name, model.hash && `(${model.hash})`].filter(Boolean).join(" ");
+  if (!isSame) plan.lacking.push(`model ${name}; ${loaded.title} is loaded`);
+  else if (options && JSON.stringify(options) !== JSON.stringify(loaded.options)) plan.lacking.push(`the model’s options ${wordsOf(options)} (now: ${wordsOf(loaded.options)})`);
+}
+
+function wordsOf(options) {
+  return Object.entries(options).map(([name, value]) => `${name} ${value}`).join(", ") || "none";
+}
+
+function shortened(lines) {
+  const told = lines.map((line) => (line.length > 80 ? `${line.slice(0, 77)}…` : line));
+  return told.length > MOST_TOLD ? [...told.slice(0, MOST_TOLD), `${told.length - MOST_TOLD} more`] : told;
+}
