@@ -10,6 +10,7 @@ import { ModelLoader } from "./model-loader.js";
 import { PageState, Turns } from "./page-state.js";
 import { PictureController } from "./picture-controller.js";
 import { PictureTexts } from "./picture-texts.js";
+import { PromptsController } from "./prompts-controller.js";
 import { LOST } from "./protocol.js";
 import { Recovery } from "./recovery.js";
 import { Restorer } from "./restorer.js";
@@ -32,6 +33,8 @@ export class Controller {
   #train;
   /** @type {LibraryController} */
   #library;
+  /** @type {PromptsController} */
+  #prompts;
   #recovery;
   /** @type {ModelLoader} */
   #loader;
@@ -51,7 +54,10 @@ export class Controller {
       state: this.#state,
       model: () => this.#model,
       isTraining: () => this.#train.busy,
-      remember: () => this.#rememberSettings(),
+      remember: () => {
+        this.#rememberSettings();
+        this.#prompts.drawn();
+      },
       tellMemory: () => this.#loader.tellMemory(),
       fileOf: (handle) => this.#stack.fileOf(handle),
       texts: this.#texts,
@@ -68,8 +74,10 @@ export class Controller {
       addAdapter: (adapter) => this.#stack.add(adapter),
       removeAdapter: (handle) => this.#stack.remove(handle),
       loadDemo: () => this.#loader.loadDemo(),
+      addToPrompt: (words) => ui.form.addToPrompt(words),
       confirmed,
     });
+    this.#prompts = new PromptsController(ui, confirmed);
     const shared = { state: this.#state, turns: this.#turns, train: this.#train, library: this.#library };
     this.#stack = new AdapterStack(engine, { list: ui.adapters, messages: ui.messages }, {
       ...shared,

@@ -30,6 +30,7 @@ const REST_MS = 600;
  * @property {(adapter: import("./adapter-stack.js").AdapterFile) => Promise<boolean>} addAdapter
  * @property {(handle: string) => Promise<void>} removeAdapter
  * @property {() => Promise<boolean>} loadDemo
+ * @property {(words: string) => void} addToPrompt
  * @property {(title: string, text: string, yes: string) => Promise<boolean>} confirmed
  */
 
@@ -64,6 +65,7 @@ export class LibraryController {
     on(panel, "cancel", ({ entry }) => this.#copies.get(entry.id)?.abort());
     on(panel, "rename", ({ id, name }) => this.#attempt("It was not renamed", () => library.change(id, { name })));
     on(panel, "delete", ({ entry }) => this.#delete(entry));
+    on(panel, "trigger", ({ word }) => page.addToPrompt(word));
     on(panel, "persist", () => this.#persist());
     on(keepModel, "keep", ({ how }) => this.#keepModelAsked(how));
     on(keepModel, "leave", () => remember(KEEP_MODELS, false));

@@ -22,6 +22,7 @@ import { ModelPanel } from "./ui/model-panel.js";
 import { OfflineLine } from "./ui/offline.js";
 import { PictureSwitches } from "./ui/picture-switches.js";
 import { Progress } from "./ui/progress.js";
+import { PromptShelf } from "./ui/prompt-shelf.js";
 import { QueueLine } from "./ui/queue-line.js";
 import { Shortcuts } from "./ui/shortcuts.js";
 import { Tabs } from "./ui/tabs.js";
@@ -65,6 +66,7 @@ const controller = new Controller(new Engine(patience), new Library(), {
   form: new GenerateForm(),
   switches: new PictureSwitches(),
   keys: new Shortcuts(),
+  shelf: new PromptShelf(),
   twoUp: new TwoUp(),
   progress: new Progress(),
   history: new History(),

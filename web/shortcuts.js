@@ -25,6 +25,7 @@ export const SHORTCUTS = [
   { says: "Library, open or folded", keys: ["L"], key: "l", press: "#library > summary" },
   { says: "Settings, open or folded", keys: ["E"], key: "e", press: "#settings > summary" },
   { says: "In a prompt: more or less weight for the word or what is selected, (word:1.1); for a tag, its strength", keys: ["Ctrl", "↑ ↓"] },
+  { says: "In a prompt: an earlier one, a later one, with its negative", keys: ["Alt", "↑ ↓"] },
   { says: "In a prompt: take back, and do again, whatever changed it", keys: ["Ctrl", "Z", "Y"] },
   { says: "This list", keys: ["?"], key: "?", press: "#keys-open" },
 ];

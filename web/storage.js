@@ -10,10 +10,12 @@ export function recall(key, otherwise = null) {
   }
 }
 
+/** @returns {boolean} false in private windows and full storage: the page works without */
 export function remember(key, value) {
   try {
     localStorage.setItem(PREFIX + key, JSON.stringify(value));
+    return true;
   } catch {
-    // private windows and full storage: the page works without
+    return false;
   }
 }

@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { MOST, Walk, readPairs, readPresets, withNewest, withPreset } from "../../web/prompt-history.js";
 import { weigh } from "../../web/prompt-weights.js";
 import { inserted } from "../../web/prompt-words.js";
 import { TextHistory } from "../../web/text-history.js";
@@ -122,4 +123,39 @@ test("undo knows of every change, joins what is typed at once, and forgets what 
   let steps = 0;
   while (history.undo()) steps++;
   assert.ok(steps > 100 && steps < 300, `${steps} are kept`);
+});
+
+test("the last 50 different prompts are kept with their negatives, and what a browser gives back is looked at", () => {
+  let list = [];
+  for (let i = 0; i < 60; i++) list = withNewest(list, { prompt: `cat ${i}`, negative: "" });
+  assert.equal(list.length, MOST);
+  assert.deepEqual(list[0], { prompt: "cat 59", negative: "" });
+  list = withNewest(list, { prompt: "cat 40", negative: "" });
+  assert.deepEqual([list[0].prompt, list[1].prompt, list.length], ["cat 40", "cat 59", MOST]);
+  list = withNewest(list, { prompt: "cat 40", negative: "blurry" });
+  assert.equal(list.filter(({ prompt }) => prompt === "cat 40").length, 2, "another negative is another prompt");
+  assert.equal(withNewest(list, { prompt: "", negative: "blurry" }), list);
+  for (const kept of [null, "text", 7, {}, [null, 3, { prompt: 4, negative: "" }, { prompt: "", negative: "" }]]) assert.deepEqual(readPairs(kept), []);
+  assert.deepEqual(readPairs([{ prompt: "a", negative: "", more: 1 }]), [{ prompt: "a", negative: "" }]);
+  for (const kept of [null, [{ name: "", text: "a" }, { name: "a", text: 1 }]]) assert.deepEqual(readPresets(kept), []);
+  const presets = withPreset(withPreset([{ name: "b", text: "1" }], { name: "a", text: "2" }), { name: "b", text: "3" });
+  assert.deepEqual(presets, [{ name: "a", text: "2" }, { name: "b", text: "3" }]);
+});
+
+test("going through them begins at what is written, comes back to it, and stops at the ends", () => {
+  const list = ["c", "b", "a"].map((prompt) => ({ prompt, negative: "" }));
+  const walk = new Walk();
+  let now = { prompt: "draft", negative: "n" };
+  const seen = [];
+  for (const by of /** @type {const} */ ([-1, 1, 1, 1, 1, -1, -1, -1, -1])) {
+    now = walk.step(list, now, by) ?? now;
+    seen.push(now.prompt);
+  }
+  assert.deepEqual(seen, ["draft", "c", "b", "a", "a", "b", "c", "draft", "draft"]);
+  assert.deepEqual(now, { prompt: "draft", negative: "n" });
+  const drawn = new Walk();
+  assert.equal(drawn.step(list, list[0], 1)?.prompt, "b", "what was just drawn is its own first one");
+  assert.equal(drawn.step(list, { prompt: "b, changed", negative: "" }, 1)?.prompt, "c", "a change is a new beginning");
+  assert.equal(drawn.step(list, list[0], -1)?.prompt, "b, changed");
+  assert.equal(drawn.step([], list[0], 1), null);
 });

@@ -1,6 +1,7 @@
 // One adapter: switch, name, strength, and folded away the two strengths apart and the coverage report.
 
 import { size } from "../format.js";
+import { triggerChips } from "./trigger-chips.js";
 
 const LIMIT = 2;
 const UNUSED_SHOWN = 200;
@@ -116,15 +117,7 @@ export class AdapterCard extends EventTarget {
 
     const triggers = this.#find(".triggers");
     triggers.hidden = !report.trigger_words?.length;
-    triggers.replaceChildren(...(report.trigger_words ?? []).map((word) => {
-      const chip = document.createElement("button");
-      chip.type = "button";
-      chip.className = "chip";
-      chip.textContent = word;
-      chip.title = "Add to the prompt";
-      chip.addEventListener("click", () => this.#emit("trigger", { word }));
-      return chip;
-    }));
+    triggers.replaceChildren(...triggerChips(report.trigger_words ?? [], (word) => this.#emit("trigger", { word })));
 
     const { advice } = report;
     const box = this.#find(".advice");

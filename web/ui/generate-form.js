@@ -6,7 +6,7 @@ import { roving } from "./roving.js";
 
 const NUMBERS = ["steps", "guidance", "clipSkip", "width", "height"];
 
-/** Events: "generate", "stop", "reset", "change", "last-seed", "tell" {words}. */
+/** Events: "generate", "stop", "reset", "change", "last-seed", "tell" {words}, "earlier" {by}. */
 export class GenerateForm extends EventTarget {
   #form = document.querySelector("#generate-form");
   #button = document.querySelector("#generate");
@@ -54,6 +54,9 @@ export class GenerateForm extends EventTarget {
       this.#emit("reset");
       this.#changed();
     });
+    for (const field of Object.values(this.#texts)) {
+      field.addEventListener("earlier", ({ detail }) => this.dispatchEvent(new CustomEvent("earlier", { detail })));
+    }
     for (const control of this.#form.elements) {
       control.addEventListener("change", () => this.#changed());
       control.addEventListener("input", () => this.#summarise());
@@ -126,6 +129,11 @@ export class GenerateForm extends EventTarget {
 
   get seedKept() {
     return this.#lock.checked;
+  }
+
+  /** The same into the negative prompt, behind what stands there. */
+  addToNegative(words) {
+    this.#texts.negativePrompt.append(words);
   }
 
   randomSeed() {

@@ -1,6 +1,7 @@
 // The library's list: what is kept in this browser, searched, loaded, renamed and deleted here.
 
 import { about, counted, megabytes, size } from "../format.js";
+import { triggerChips } from "./trigger-chips.js";
 
 const WHEN = new Intl.DateTimeFormat("en", { dateStyle: "medium" });
 const HOW = { copy: "a copy in this browser", place: "where its file lies on this machine", download: "downloaded into this browser" };
@@ -10,7 +11,7 @@ const MANY = 7;
 const DEEDS = { cancel: "Cancel", pause: "Pause", resume: "Resume" };
 
 /**
- * Events: "use", "cancel", "pause" and "resume" {entry}, "rename" {id, name}, "delete" {entry}, "persist".
+ * Events: "use", "cancel", "pause" and "resume" {entry}, "rename" {id, name}, "delete" {entry}, "trigger" {word}, "persist".
  */
 export class LibraryPanel extends EventTarget {
   #panel = document.querySelector("#library");
@@ -160,7 +161,6 @@ export class LibraryPanel extends EventTarget {
       ["Kept", state === "whole" ? HOW[by] : null],
       ["Since", WHEN.format(new Date(entry.added))],
       ["Trained on", base],
-      ["Trigger words", triggers.join(", ")],
       ["Strength", strength && (strength.unet === strength.textEncoder ? strength.unet : `UNet ${strength.unet}, text encoder ${strength.textEncoder}`)],
       ["From", source?.page],
       ["Licence", source?.licence],
@@ -171,6 +171,16 @@ export class LibraryPanel extends EventTarget {
       Object.assign(document.createElement("dt"), { textContent: term }),
       Object.assign(document.createElement("dd"), { textContent: value }),
     ]));
+    this.#fillTriggers(find(".triggers"), triggers);
+  }
+
+  /** Made anew only where they changed, so that the focus stays. */
+  #fillTriggers(box, triggers) {
+    const text = triggers.join("\n");
+    if (box.dataset.words === text) return;
+    box.dataset.words = text;
+    box.hidden = triggers.length === 0;
+    box.replaceChildren(...triggerChips(triggers, (word) => this.#emit("trigger", { word })));
   }
 
   /** What its button does. @returns {?"use"|"cancel"|"pause"|"resume"} */

@@ -52,6 +52,11 @@ export class PromptField extends EventTarget {
     return this.#edit(inserted(this.#area.value, words, this.#area.selectionEnd));
   }
 
+  /** The same at the end. */
+  append(words) {
+    return this.#edit(inserted(this.#area.value, words, this.#area.value.length));
+  }
+
   undo() { this.#restore(this.#history.undo()); }
 
   redo() { this.#restore(this.#history.redo()); }
