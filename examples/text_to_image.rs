@@ -14,8 +14,8 @@ use std::rc::Rc;
 
 use lorakeet::error::{Error, Result};
 use lorakeet::image::{Rgba, not_finite, to_rgba};
-use lorakeet::pipelines::{Phase, Settings, TextToImage};
-use lorakeet::prompt::Emphasis;
+use lorakeet::pipelines::{Phase, Settings, StableDiffusion, TextToImage};
+use lorakeet::prompt::{Emphasis, without_networks};
 use lorakeet::weights::{FileSource, Index, Source, text};
 use options::{Given, Model, Screen, device};
 use serde::Deserialize;
@@ -32,7 +32,9 @@ USAGE: text_to_image --model DIR_OR_FILE --prompt TEXT [OPTIONS]
                         brackets are text; original by default
   --clip-skip N         1 (none) to 12: with 2 the text encoder's last layer is left out
   --adapter FILE[:UNET[:TE]]   a LoRA file, its strength for the UNet and for the text encoder
-                        (1 and the same as the UNet's by default); may be given several times
+                        (1 and the same as the UNet's by default), or an embedding (textual
+                        inversion), whose name is its word; may be given several times. A tag
+                        <lora:NAME:TE:UNET> in the prompt sets those of the file NAME.safetensors
   --seed N              0 by default, -1 for a random one; the noise is that of PyTorch's CPU
                         generator
   --steps N             20 by default
@@ -133,6 +135,41 @@ fn adapter(argument: &str) -> (&str, f32, f32) {
     (file, unet, strengths.get(1).copied().unwrap_or(unet))
 }
 
+/// Adds an adapter and says what it is: its file and number.
+fn add<'a>(model: &StableDiffusion, argument: &'a str, screen: &Screen) -> Result<(&'a str, u64)> {
+    let (file, unet, text_encoder) = adapter(argument);
+    let id = model.add_adapter(&FileSource::open(file)?, beside(file)?.as_deref())?;
+    model.set_adapter(id, true, unet, text_encoder)?;
+    let adapters = model.adapters();
+    if let Some(attached) = adapters.iter().find(|attached| attached.id == id) {
+        screen.say(&format!("{}: {}\n", attached.name, attached.report.summary));
+        for note in &attached.report.notes {
+            screen.say(&format!("{}: {note}\n", attached.name));
+        }
+        if let Some(advice) = &attached.report.advice {
+            let steps = &advice.settings;
+            screen.say(&format!("{}: made for {steps} ({})\n", advice.name, advice.why));
+        }
+    }
+    Ok((file, id))
+}
+
+/// Sets the strengths that a prompt's tags give to adapters, by their files' names; the prompt without
+/// those tags. What names no file here stays, and is told of with the picture.
+fn tagged(model: &StableDiffusion, named: &[(String, u64)], prompt: &str) -> Result<String> {
+    let mut asked = Vec::new();
+    let prompt = without_networks(prompt, |network| {
+        let is_it = |(name, _): &&(String, u64)| name.eq_ignore_ascii_case(&network.name);
+        let found = named.iter().find(is_it);
+        asked.extend(found.map(|(_, id)| (*id, network.clone())));
+        found.is_some()
+    });
+    for (id, network) in asked {
+        model.set_adapter(id, true, network.unet as f32, network.text_encoder as f32)?;
+    }
+    Ok(prompt)
+}
+
 fn run(arguments: &Arguments) -> Result<()> {
     let screen = Screen::new(arguments.quiet);
     let out = arguments.out.as_deref().unwrap_or("picture.png");
@@ -140,27 +177,18 @@ fn run(arguments: &Arguments) -> Result<()> {
         options::check_place(Path::new(path), false)?;
     }
     let model = Rc::new(arguments.model.load(&device(), &screen)?);
+    let mut named = Vec::new();
     for argument in &arguments.adapters {
-        let (file, unet, text_encoder) = adapter(argument);
-        let id = model.add_adapter(&FileSource::open(file)?, beside(file)?.as_deref())?;
-        model.set_adapter(id, true, unet, text_encoder)?;
-        let adapters = model.adapters();
-        if let Some(attached) = adapters.iter().find(|attached| attached.id == id) {
-            screen.say(&format!("{}: {}\n", attached.name, attached.report.summary));
-            for note in &attached.report.notes {
-                screen.say(&format!("{}: {note}\n", attached.name));
-            }
-            if let Some(advice) = &attached.report.advice {
-                let steps = &advice.settings;
-                screen.say(&format!("{}: made for {steps} ({})\n", advice.name, advice.why));
-            }
-        }
+        let (file, id) = add(&model, argument, &screen)?;
+        let stem = Path::new(file).file_stem().unwrap_or_default();
+        named.push((stem.to_string_lossy().into_owned(), id));
     }
+    let prompt = tagged(&model, &named, &arguments.prompt)?;
 
     let native = model.native_size();
     let (width, height) = arguments.size.unwrap_or((native, native));
     let settings = Settings {
-        prompt: arguments.prompt.clone(),
+        prompt,
         negative_prompt: arguments.negative.clone(),
         emphasis: arguments.emphasis,
         clip_skip: arguments.clip_skip.unwrap_or(1),
@@ -320,12 +348,32 @@ mod tests {
         let unet = format!("{MODEL}/unet/diffusion_pytorch_model.fp16.safetensors");
         let error = message(&["--model", MODEL, "--quiet", "--adapter", &unet]);
         assert!(error.contains("not an adapter"), "{error}");
-        let strong = format!("{INK}:3");
+        let strong = format!("{INK}:30");
         let error = message(&["--model", MODEL, "--quiet", "--adapter", &strong]);
-        assert!(error.contains("3 is not between -2 and 2"), "{error}");
+        assert!(error.contains("30 is not between -10 and 10"), "{error}");
         let noise = format!("{REFERENCE}/text.safetensors");
         let error = message(&["--model", MODEL, "--quiet", "--noise", &noise]);
         assert!(error.starts_with("noise: has"), "{error}");
+    }
+
+    /// The strengths of a tag are those of its file; a name that no file has changes nothing.
+    #[test]
+    fn tags_set_the_strengths_of_their_files() {
+        let drawn = |prompt: &str, adapter: &str| {
+            let latents = temporary("tagged.safetensors");
+            let short = ["--model", MODEL, "--steps", "2", "--size", "64x64", "--quiet"];
+            let out = ["--out", &temporary("tagged.png"), "--latents", &latents];
+            let what = ["--prompt", prompt, "--adapter", adapter];
+            call(&[&short[..], &out, &what].concat()).unwrap();
+            let read = std::fs::read(&latents).unwrap();
+            std::fs::remove_file(latents).unwrap();
+            std::fs::remove_file(temporary("tagged.png")).unwrap();
+            read
+        };
+        let half = drawn("a cat ", &format!("{INK}:0.5:0.25"));
+        assert_eq!(drawn("a cat <lora:Ink.kohya:0.25:0.5>", INK), half);
+        assert_ne!(drawn("a cat <lora:soft:0.25:0.5>", INK), half);
+        assert_eq!(drawn("a cat <lora:soft:0.5>", INK), drawn("a cat ", INK));
     }
 
     #[test]

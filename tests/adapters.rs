@@ -733,7 +733,7 @@ fn coverage_is_told_in_one_line() {
     let mut values = kohya(&modules[..3]);
     let one = Host { shape: vec![1, 1], data: vec![1.0] };
     let unused = [
-        ("bundle_emb.mine.string_to_param.*", "an embedding that came bundled"),
+        ("bundle_emb.mine.string_to_param.*", "holds vectors of 1 numbers"),
         ("lora_te_text_model_encoder_layers_11_mlp_fc1.alpha", "the model has no such layer"),
         ("lora_te_text_model_encoder_layers_11_mlp_fc1.lora_up.weight", "has no such layer"),
         ("lora_unet_down_blocks_9_to_q.lora_down.weight", "the model has no such layer"),
@@ -754,7 +754,8 @@ fn coverage_is_told_in_one_line() {
          trigger words: in ink style, cat, dog"
     );
     assert_eq!(report.unused.len(), unused.len());
-    for ((key, reason), (wanted, part)) in report.unused.iter().zip(unused) {
+    let told: BTreeMap<&String, &String> = report.unused.iter().map(|(k, r)| (k, r)).collect();
+    for ((key, reason), (wanted, part)) in told.into_iter().zip(unused) {
         assert_eq!(key, wanted);
         assert!(reason.contains(part), "{key}: {reason}");
     }
@@ -987,7 +988,7 @@ fn settings_out_of_range_change_nothing() {
     let id = model.add("lora", tiny::file(&kohya(&adapter("lora")))).unwrap();
     model.set(id, 0.5);
     let before = model.outputs();
-    for (unet, text) in [(2.1, 0.0), (0.0, -2.001), (f32::NAN, 0.0), (0.0, f32::INFINITY)] {
+    for (unet, text) in [(10.1, 0.0), (0.0, -10.001), (f32::NAN, 0.0), (0.0, f32::INFINITY)] {
         let error = model.model.set_adapter(id, true, unet, text).unwrap_err();
         assert!(matches!(&error, Error::Setting { name, .. } if name == "strength"), "{error}");
     }
@@ -1170,7 +1171,11 @@ fn refused() -> Vec<(&'static str, Vec<u8>, Vec<&'static str>)> {
             tiny::file(weights("text.quick_gelu")),
             vec!["is a part of a model, not an adapter. Open the whole model folder"],
         ),
-        ("embedding", file(&[("emb_params", &[2, 20])]), vec!["is a textual-inversion embedding"]),
+        (
+            "embedding",
+            file(&[("emb_params", &[2, 21])]),
+            vec!["emb_params", "vectors of 21 numbers"],
+        ),
         ("others", file(&[("foo.bar", &[2, 2])]), vec!["holds no tensor with an adapter's name"]),
         (
             "strangers",

@@ -707,7 +707,12 @@ fn write_files_for_diffusers() {
 
         let mut set = AdapterSet::default();
         let report = CoverageReport::default();
-        let file = AdapterFile { name: name.into(), modules: modules.clone(), report };
+        let file = AdapterFile {
+            name: name.into(),
+            modules: modules.clone(),
+            embeddings: Vec::new(),
+            report,
+        };
         let parts = [Part::UNet, Part::TextEncoder].map(|part| model.sites(part));
         let id = set.attach(file, parts[0], parts[1], &device).unwrap();
         let latent = given.tensor::<4>("latent", &device);

@@ -8,7 +8,9 @@ use lorakeet::layers::{Parameters, Storage};
 use lorakeet::models::{CLIPTextConfig, CLIPTextModel};
 use lorakeet::pipelines::weigh;
 use lorakeet::prompt::weights::{Part, parse};
-use lorakeet::prompt::{Chunk, Emphasis, MOST_CHUNKS, Timeline, chunks, read};
+use lorakeet::prompt::{
+    Chunk, Emphasis, MOST_CHUNKS, Timeline, TokenCount, Words, chunks, read, without_networks,
+};
 use lorakeet::tokenizer::{ClipTokenizer, TokenizerFiles};
 use lorakeet::weights::Component;
 use serde_json::Value;
@@ -86,6 +88,7 @@ fn weights_and_chunks_are_a1111s() {
     let (tiny, clip) = (tiny_tokenizer(), clip_tokenizer("<|endoftext|>"));
     let cases = json("prompts.json")["cases"].as_array().unwrap().clone();
     assert_eq!(cases.len(), 81);
+    let mut plain = 0;
     for case in cases {
         let id = case["id"].as_str().unwrap();
         if OURS.contains(&id) {
@@ -93,12 +96,48 @@ fn weights_and_chunks_are_a1111s() {
         }
         let parsed = parse(case["prompt"].as_str().unwrap());
         assert_parts(&parsed, &case["a1111"]["parsed"], id);
-        assert_rows(&chunks(&tiny, &parsed).unwrap(), &case["a1111"]["tiny"], id);
-        let rows = chunks(&clip, &parsed).unwrap();
+        assert_rows(
+            &chunks(&tiny, &Words::default(), &parsed).unwrap(),
+            &case["a1111"]["tiny"],
+            id,
+        );
+        let rows = chunks(&clip, &Words::default(), &parsed).unwrap();
         assert_rows(&rows, &case["a1111"]["clip"], id);
         let count: usize = rows.iter().map(|row| row.counted).sum();
         assert_eq!(case["a1111"]["count"][0], count, "{id}");
+        let prompt = case["prompt"].as_str().unwrap();
+        let texts = Timeline::new(&read(prompt, 20).text, 20).entries;
+        if texts.len() == 1 && texts[0].1 == prompt {
+            let told =
+                TokenCount::of(&clip, &Words::default(), prompt, 20, Emphasis::Original).unwrap();
+            assert_eq!(
+                [told.tokens, told.room].map(Value::from)[..],
+                case["a1111"]["count"].as_array().unwrap()[..],
+                "{id}"
+            );
+            plain += 1;
+        }
     }
+    assert!(plain > 60, "only {plain} prompts were counted");
+}
+
+/// Of texts that change the longest counts, comments and tags don't, and where there are too many tokens
+/// it is told how many there may be.
+#[test]
+fn the_longest_text_is_counted() {
+    let clip = clip_tokenizer("<|endoftext|>");
+    let of = |prompt: &str| {
+        TokenCount::of(&clip, &Words::default(), prompt, 20, Emphasis::Original).unwrap()
+    };
+    let count = |tokens, room| TokenCount { tokens, room, most: 600 };
+    assert_eq!(of(""), count(0, 75));
+    assert_eq!(of("a cat # on a mat\n<lora:ink:1>"), count(2, 75));
+    assert_eq!(of("[a cat:three red dogs here:0.5]"), count(4, 75));
+    assert_eq!(of("(a cat:1.5) on"), count(3, 75));
+    assert_eq!(of(&"cat ".repeat(76)), count(76, 150));
+    assert!(of(&"cat ".repeat(900)).tokens > 600);
+    let none = TokenCount::of(&clip, &Words::default(), "(a cat:1.5)", 20, Emphasis::None).unwrap();
+    assert!(none.tokens > 2, "brackets are text");
 }
 
 /// SD 2 fills with `!`.
@@ -106,7 +145,8 @@ fn weights_and_chunks_are_a1111s() {
 fn padding_is_the_models() {
     let tokenizer = clip_tokenizer("!");
     for case in json("prompts.json")["sd2_padding"].as_array().unwrap() {
-        let rows = chunks(&tokenizer, &parse(case["prompt"].as_str().unwrap())).unwrap();
+        let rows = chunks(&tokenizer, &Words::default(), &parse(case["prompt"].as_str().unwrap()))
+            .unwrap();
         let ids: Vec<Vec<u32>> = serde_json::from_value(case["a1111"].clone()).unwrap();
         let ours: Vec<Vec<u32>> = rows.into_iter().map(|row| row.ids).collect();
         assert_eq!(ours, ids, "{}", case["id"]);
@@ -137,7 +177,8 @@ fn embeddings_are_a1111s_and_comfyuis() {
         if OURS.contains(&id) {
             continue;
         }
-        let rows = chunks(&tokenizer, &parse(case["prompt"].as_str().unwrap())).unwrap();
+        let rows = chunks(&tokenizer, &Words::default(), &parse(case["prompt"].as_str().unwrap()))
+            .unwrap();
         // ComfyUI has another grammar and other chunks.
         let same = case["a1111"]["tiny"] == case["comfy"]["tiny"];
         for (at, (tool, key, emphasis, skipped)) in [
@@ -212,6 +253,16 @@ fn tags_are_a1111s() {
 }
 
 #[test]
+fn tags_that_are_meant_are_taken_out() {
+    let prompt =
+        "a # <lora:ink:1>\ncat <lora:ink:0.8>, <lora:soft:1> <hypernet:ink:1> <lora:ink:b>";
+    let ink = without_networks(prompt, |network| network.name == "ink");
+    assert_eq!(ink, prompt.replace("<lora:ink:0.8>", ""));
+    assert_eq!(without_networks(prompt, |_| false), prompt);
+    assert_eq!(without_networks("<<lora:é:1>< é", |_| true), "<< é");
+}
+
+#[test]
 fn a_strength_that_is_no_number_is_told() {
     let read = read("a cat <lora:ink:abc>", 20);
     assert_eq!(read.tags[0].network(), None);
@@ -222,9 +273,12 @@ fn a_strength_that_is_no_number_is_told() {
 fn a_prompt_of_any_length_is_refused_with_its_limit() {
     let tokenizer = clip_tokenizer("<|endoftext|>");
     let words = |count: usize| parse(&"cat ".repeat(count));
-    assert_eq!(chunks(&tokenizer, &words(75 * MOST_CHUNKS)).unwrap().len(), MOST_CHUNKS);
+    assert_eq!(
+        chunks(&tokenizer, &Words::default(), &words(75 * MOST_CHUNKS)).unwrap().len(),
+        MOST_CHUNKS
+    );
     for parts in [words(75 * MOST_CHUNKS + 1), words(100_000), parse(&"BREAK ".repeat(1000))] {
-        let error = chunks(&tokenizer, &parts).unwrap_err().to_string();
+        let error = chunks(&tokenizer, &Words::default(), &parts).unwrap_err().to_string();
         assert!(error.contains("600 tokens"), "{error}");
     }
 }

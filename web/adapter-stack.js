@@ -90,13 +90,13 @@ export class AdapterStack {
 
   /**
    * @param {{name: string, url: string}} adapter
-   * @param {boolean} [off] comes switched off
+   * @param {{strength?: {unet: number, textEncoder: number}, off?: boolean}} [at]
    * @returns {Promise<boolean>} whether it was added
    */
-  async addDemo({ name, url }, off = false) {
+  async addDemo({ name, url }, { strength, off } = {}) {
     try {
       const [{ blob }] = await this.#engine.fetchFiles([{ path: `${name}.safetensors`, url }]);
-      return await this.add({ name, file: blob, config: null, handle: `demo ${name}`, off });
+      return await this.add({ name, file: blob, config: null, handle: `demo ${name}`, strength, off });
     } catch (error) {
       this.#notAdded(name, error);
       return false;

@@ -10,12 +10,15 @@ import { ModelLoader } from "./model-loader.js";
 import { PageState, Turns } from "./page-state.js";
 import { PictureController } from "./picture-controller.js";
 import { PictureTexts } from "./picture-texts.js";
+import { PromptTags } from "./prompt-tags.js";
+import { isNamed } from "./prompt/tags.js";
 import { PromptsController } from "./prompts-controller.js";
 import { LOST } from "./protocol.js";
 import { Recovery } from "./recovery.js";
 import { Restorer } from "./restorer.js";
 import { recall, remember } from "./storage.js";
 import { Sums } from "./sums.js";
+import { TokenCounter } from "./token-counter.js";
 import { TrainController } from "./train-controller.js";
 import { chosen, confirmed } from "./ui/dialogs.js";
 import { keepUsed } from "./visits.js";
@@ -23,6 +26,8 @@ import { keepUsed } from "./visits.js";
 const SILENT = "The engine doesn’t answer";
 /** So many adapters at once are all added, switched off; of more somebody chooses. */
 const FEW_ADAPTERS = 6;
+/** How long a prompt rests before its tags act. */
+const TYPING_MS = 400;
 
 export class Controller {
   #engine;
@@ -35,6 +40,7 @@ export class Controller {
   #library;
   /** @type {PromptsController} */
   #prompts;
+  #tags;
   #recovery;
   /** @type {ModelLoader} */
   #loader;
@@ -44,13 +50,21 @@ export class Controller {
   #sums = new Sums();
   #texts = new PictureTexts(this.#sums);
   #restorer;
+  #typing = 0;
   /** Loads and additions run one after another. */
   #turns = new Turns();
 
   constructor(engine, library, ui) {
     this.#engine = engine;
     this.#ui = ui;
+    this.#tags = new PromptTags(ui.form, ui.adapters, {
+      addKept: ({ name, unet, textEncoder }) => {
+        return this.#addNamed(name, { strength: { unet, textEncoder }, off: unet === 0 && textEncoder === 0 });
+      },
+      strengthMoved: () => this.#strengthMoved(),
+    });
     this.#pictures = new PictureController(engine, ui, {
+      tags: this.#tags,
       state: this.#state,
       model: () => this.#model,
       isTraining: () => this.#train.busy,
@@ -90,8 +104,9 @@ export class Controller {
       model: () => this.#model,
       sums: this.#sums,
       fileOf: (handle) => this.#stack.fileOf(handle),
-      fetchAdapter: (wish) => this.#fetchAdapter(wish),
+      fetchAdapter: ({ name }) => this.#addNamed(name, { off: true }),
       settingsCame: () => {
+        this.#tags.agree();
         this.#pictures.settingsCame();
         if (this.#state.at === "ready") this.#state.set("ready", "Ready");
       },
@@ -104,6 +119,7 @@ export class Controller {
       pictures: this.#pictures,
       confirmed,
     });
+    new TokenCounter(engine, ui.form, () => Boolean(this.#model) && !this.#state.isLoading, (prompt) => this.#tags.plain(prompt));
     this.#wire();
   }
 
@@ -148,9 +164,16 @@ export class Controller {
 
     on(form, "reset", () => form.write(this.#defaults()));
     on(form, "change", () => this.#rememberSettings());
+    on(form, "prompt", () => this.#promptTyped());
 
-    on(adapters, "strength", () => this.#strengthMoved());
-    on(adapters, "remove", ({ handle }) => this.#stack.remove(handle));
+    on(adapters, "strength", () => {
+      this.#tags.write();
+      this.#strengthMoved();
+    });
+    on(adapters, "remove", ({ handle }) => {
+      this.#tags.removed(handle);
+      this.#stack.remove(handle);
+    });
     on(adapters, "trigger", ({ word }) => form.addToPrompt(word));
     on(adapters, "advice", ({ settings }) => this.#takeAdvice(settings));
     on(adapters, "demo", ({ adapter }) => this.#stack.addDemo(adapter));
@@ -192,12 +215,6 @@ export class Controller {
     if (await this.#restorer.fromFile(picture).catch(() => false)) return;
     const text = "This picture carries no settings. They are lost where a picture is edited or copied; a file as it was saved has them.";
     this.#ui.messages.offer(picture.name, text, "Train on it", () => this.#addPictures([picture], [], role), "info");
-  }
-
-  /** An adapter that a picture names, from what ships with the page or is kept. */
-  async #fetchAdapter({ name }) {
-    const demo = this.#model?.isDemo && DEMO_ADAPTERS.find((one) => one.name === name);
-    return demo ? this.#stack.addDemo(demo, true) : this.#library.addByName(name);
   }
 
   async #addPictures(pictures, texts, role) {
@@ -259,6 +276,22 @@ export class Controller {
   }
 
   // ---- adapters ----------------------------------------------------------------------------------
+
+  /**
+   * An adapter that a prompt or a picture asks for by its name: a demo adapter, or one of the library.
+   * @param {string} name
+   * @param {{strength?: {unet: number, textEncoder: number}, off?: boolean}} at
+   */
+  async #addNamed(name, at) {
+    const demo = this.#model?.isDemo && DEMO_ADAPTERS.find((adapter) => isNamed(name, adapter.name));
+    return demo ? this.#stack.addDemo(demo, at) : this.#library.useAdapter((entry) => isNamed(name, entry), at);
+  }
+
+  /** Tags act when the hand rests: half a number is none. */
+  #promptTyped() {
+    clearTimeout(this.#typing);
+    this.#typing = setTimeout(() => this.#model && !this.#state.isLoading && this.#tags.read(), TYPING_MS);
+  }
 
   /** Sets the form as an adapter wants it; the picture on show is drawn anew. */
   #takeAdvice(settings) {

@@ -1,7 +1,8 @@
 // The worker's client, and the only one that talks to it. Keeps the files of what is loaded, so that a
 // worker that broke (or was killed in the middle of a load) can be replaced by one in the same state.
 
-import { Action, CRASH, LOST, abortError, unpackError } from "./protocol.js";
+import { crashError, onlyCrash, whileLoading } from "./crash.js";
+import { Action, CRASH, abortError, unpackError } from "./protocol.js";
 import { Rpc } from "./rpc.js";
 import { Vigil } from "./vigil.js";
 import { startWorker } from "./workers.js";
@@ -185,6 +186,16 @@ export class Engine extends EventTarget {
       return { id, enabled: strengths.has(handle), unet, textEncoder };
     });
     return this.#request(Action.generate, { settings, adapters }, { onProgress, signal });
+  }
+
+  /**
+   * How long prompts are.
+   * @param {string[]} texts
+   * @param {{steps: number, emphasis: string}} settings
+   * @returns {Promise<import("./protocol.js").TokenCount[]>}
+   */
+  countTokens(texts, { steps, emphasis }) {
+    return this.#request(Action.countTokens, { texts, steps, emphasis });
   }
 
   // ---- training ----------------------------------------------------------------------------------
@@ -380,21 +391,4 @@ function buffers(...arrays) {
 
 function pixelBuffers(pictures) {
   return pictures.map(({ rgba }) => rgba.buffer);
-}
-
-/** What every open request gets when the worker breaks. @param {{message: string, kind?: string}} cause */
-function crashError({ message, kind }) {
-  const error = new Error(message || "the worker stopped without a message");
-  return Object.assign(error, { name: CRASH, kind });
-}
-
-function whileLoading({ message, kind }) {
-  return new Error(kind === LOST
-    ? `The GPU was lost while it loaded (${message}). Try it again, or choose less memory for the weights.`
-    : `The engine stopped while it loaded (${message}). Most often that is memory: choose less memory for the weights, or close other tabs.`);
-}
-
-/** Passes over a refusal, not over the loss of the worker. */
-function onlyCrash(error) {
-  if (error.name === CRASH || error.name === "AbortError") throw error;
 }

@@ -110,22 +110,15 @@ export class LibraryController {
     return false;
   }
 
-  /** Adds a kept adapter, switched off, by its name. @param {string} name @returns {Promise<boolean>} false: none is kept */
-  async addByName(name) {
-    const entries = Library.problem ? [] : await this.#library.list().catch(() => []);
-    const entry = entries.find((one) => one.kind === "adapter" && one.state === "whole" && !one.gone && one.name === name);
-    return entry ? this.use(entry, true) : false;
-  }
-
-  /** Loads a model, or adds an adapter. @param {boolean} [off] it comes switched off @returns {Promise<boolean>} */
-  async use(entry, off = false) {
+  /** Loads a model, or adds an adapter: at its last strength, if nothing else is said. @returns {Promise<boolean>} */
+  async use(entry, at = {}) {
     const { id, kind, name } = entry;
     try {
       const { files, entry: { hasTokenizer, config, strength } } = await this.#library.open(id);
       const named = files.map(({ path, blob }) => ({ path, blob: new File([blob], path.split("/").at(-1)) }));
       const done = kind === "model"
         ? await this.#opening(id, () => this.#page.loadModel({ name, files: named, hasTokenizer, entry: id }))
-        : await this.#page.addAdapter({ name, file: named[0].blob, config, entry: id, strength, off });
+        : await this.#page.addAdapter({ name, file: named[0].blob, config, entry: id, strength, ...at });
       if (!done && !this.#inUse(id)) this.#library.release(id);
       return done;
     } catch (error) {
@@ -133,6 +126,20 @@ export class LibraryController {
       this.refresh();
       return false;
     }
+  }
+
+  /**
+   * Adds the adapter that was used last of those whose name will do.
+   * @param {(name: string) => boolean} isIt
+   * @param {{strength?: {unet: number, textEncoder: number}, off?: boolean}} at
+   * @returns {Promise<boolean>}
+   */
+  async useAdapter(isIt, at) {
+    if (Library.problem) return false;
+    const entries = await this.#library.list().catch(() => []);
+    const found = entries.filter(({ kind, name, gone, state }) => kind === "adapter" && !gone && state === "whole" && isIt(name));
+    const [entry] = found.toSorted((a, b) => (b.used ?? "").localeCompare(a.used ?? ""));
+    return entry ? this.use(entry, at) : false;
   }
 
   async #opening(id, load) {

@@ -18,6 +18,7 @@ const REST_MS = 250;
  * @property {import("./page-state.js").PageState} state
  * @property {() => ?import("./model-loader.js").Loaded} model
  * @property {() => boolean} isTraining   whether a run has the engine
+ * @property {import("./prompt-tags.js").PromptTags} tags   of adapters, in the prompt
  * @property {() => void} remember        the settings, for the next visit
  * @property {() => void} tellMemory
  * @property {(handle: string) => ?Blob} fileOf   an adapter's
@@ -128,10 +129,18 @@ export class PictureController {
 
   /** As many as are wanted wait their turn, with what the page says now. */
   generate() {
-    const { form, messages, progress } = this.#ui;
+    const { form } = this.#ui;
     if (!this.#host.model() || this.#host.state.isLoading || !form.valid()) return;
     if (!form.seedKept && form.read().seed === this.#usedSeed) form.randomSeed();
     this.#host.remember();
+    const coming = this.#host.tags.read();
+    if (coming === null) this.#ask();
+    else coming.then(() => this.#ask());
+  }
+
+  #ask() {
+    const { form, messages, progress } = this.#ui;
+    if (!this.#host.model()) return; // it went while an adapter was waited for
     this.#endRest();
     this.#follow(true);
     messages.clear("No picture");
@@ -153,7 +162,10 @@ export class PictureController {
 
   /** What the page asks for now. @returns {import("./pictures.js").Job} */
   #job() {
-    return { model: this.#host.model().key, settings: this.#ui.form.read(), adapters: this.#ui.adapters.active() };
+    const settings = this.#ui.form.read();
+    const { prompt: written } = settings;
+    const plain = { ...settings, prompt: this.#host.tags.plain(written) };
+    return { model: this.#host.model().key, settings: plain, written, adapters: this.#ui.adapters.active() };
   }
 
   /**
@@ -314,8 +326,9 @@ export class PictureController {
     if (this.#host.state.isLoading) return;
     this.#endRest();
     if (picture.job.model === this.#host.model()?.key) {
-      this.#ui.form.write(picture.job.settings);
+      this.#ui.form.write({ ...picture.job.settings, prompt: picture.job.written });
       this.#ui.adapters.restore(picture.job.adapters);
+      this.#host.tags.agree();
       this.#usedSeed = picture.job.settings.seed;
     }
     this.#follow(false);
@@ -344,7 +357,8 @@ export class PictureController {
   }
 }
 
-function strengthText({ name, unet, textEncoder, onePart }) {
+function strengthText({ name, unet, textEncoder, onePart, words }) {
+  if (words) return name;
   return unet === textEncoder || onePart ? `${name} ${unet || textEncoder}` : `${name} ${unet} / ${textEncoder}`;
 }
 

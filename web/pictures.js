@@ -6,7 +6,8 @@ import { NOTHING, next, owed } from "./queue.js";
 /**
  * @typedef {object} Job
  * @property {string} model      key of the model
- * @property {import("./protocol.js").Settings} settings
+ * @property {import("./protocol.js").Settings} settings   the prompt without the tags of adapters that are here
+ * @property {string} written    the prompt as it was written
  * @property {Strength[]} adapters  those that act
  *
  * @typedef {object} Strength
@@ -15,6 +16,7 @@ import { NOTHING, next, owed } from "./queue.js";
  * @property {number} unet
  * @property {number} textEncoder
  * @property {boolean} onePart   the adapter sits on one of the two alone
+ * @property {boolean} [words]   it is an embedding's, which is on or off
  *
  * @typedef {object} Picture
  * @property {string} fingerprint

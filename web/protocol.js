@@ -94,6 +94,7 @@
  * @property {number} text_encoder_modules
  * @property {?string} base_model
  * @property {string[]} trigger_words
+ * @property {{name: string, vectors: number}[]} embeddings   words that it teaches the text encoder
  * @property {[string, string][]} unused   key and reason
  * @property {string[]} notes
  * @property {?Advice} advice             the settings to draw with, where it is made for few steps
@@ -121,6 +122,9 @@
  * @property {?number} eta                 TCD's; null with other schedulers
  * @property {number} width
  * @property {number} height
+ *
+ * @typedef {{tokens: number, room: number, most: number}} TokenCount   of a prompt: room in the chunks that it takes; what it may
+ *   have at most
  *
  * @typedef {{id: number, enabled: boolean, unet: number, textEncoder: number}} AdapterStrength
  *
@@ -216,6 +220,8 @@ export const Action = Object.freeze({
    * progress { phase, step, steps, fraction, preview }
    */
   generate: "generate",
+  /** { texts: string[], steps, emphasis } -> TokenCount[] */
+  countTokens: "countTokens",
 
   /** { name: "quick"|"normal"|"careful" } -> TrainConfig */
   trainPreset: "trainPreset",
@@ -253,7 +259,7 @@ export const Action = Object.freeze({
 });
 
 /** Actions that change nothing: they needn't wait until a picture or a run is through. */
-export const ASIDES = Object.freeze([Action.judgeModel, Action.memory]);
+export const ASIDES = Object.freeze([Action.judgeModel, Action.memory, Action.countTokens]);
 
 /**
  * An error as it travels. `kind`: what sort of thing went wrong, where the engine knows: "file", "key" (of a file),

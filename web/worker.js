@@ -59,6 +59,8 @@ const actions = {
 
   [Action.removeAdapter]: ({ adapter }) => engine.removeAdapter(adapter),
 
+  [Action.countTokens]: ({ texts, steps, emphasis }) => texts.map((text) => engine.countTokens(text, steps, emphasis)),
+
   [Action.generate]({ id, settings, adapters }, report) {
     for (const { id: adapter, enabled, unet, textEncoder } of adapters) {
       engine.setAdapter(adapter, enabled, unet, textEncoder);

@@ -10,7 +10,7 @@ use super::kinds::{self, Kind, Role};
 use super::module::AdapterModule;
 use super::remedies::{BROKEN, OTHER_MODEL, READABLE, UNSUPPORTED};
 use super::settings::Settings;
-use super::{CoverageReport, base, reader, speed};
+use super::{CoverageReport, Embedding, base, embedding, reader, speed};
 use crate::error::{Error, Result};
 use crate::keys::adapter_names::{self, ModuleNames, Naming};
 use crate::keys::detect::{self, FileKind};
@@ -37,6 +37,8 @@ pub struct AdapterFile {
     pub name: String,
     /// Its modules, by part and path.
     pub modules: Vec<AdapterModule>,
+    /// Words that it teaches the text encoder.
+    pub embeddings: Vec<Embedding>,
     /// How it fits the model.
     pub report: CoverageReport,
 }
@@ -59,11 +61,18 @@ pub fn read(
     layout: Option<&UNetLayout>,
 ) -> Result<AdapterFile> {
     let index = Index::read(source)?;
+    if embedding::is_embedding(&index) {
+        let embeddings = embedding::read(&index, source, text_width(sites))?;
+        let report = CoverageReport::of_embeddings(&embeddings);
+        return Ok(AdapterFile { name: index.file, modules: Vec::new(), embeddings, report });
+    }
     refuse(&index, sites)?;
     let mut keys = Keys::sort(&index, source, sites, layout)?;
     if keys.modules.is_empty() {
         return Err(no_module_fits(&index));
     }
+    let (embeddings, misfits) = embedding::bundled(&index, source, text_width(sites));
+    keys.unused.extend(misfits);
     let settings = Settings::new(&index, config);
     let modules = keys.read(&index, source, sites, &settings)?;
     if modules.is_empty() {
@@ -80,8 +89,15 @@ pub fn read(
     }
     report.notes.extend(settings.notes);
     report.advice = speed::advice(source, &index.metadata, &modules)?;
-    let report = report.finish(&index.metadata, scaled().any(|module| module.alpha.is_some()));
-    Ok(AdapterFile { name: index.file, modules, report })
+    let mut report = report.finish(&index.metadata, scaled().any(|module| module.alpha.is_some()));
+    report.bundled(&embeddings);
+    Ok(AdapterFile { name: index.file, modules, embeddings, report })
+}
+
+/// Numbers in the text encoder's vectors.
+fn text_width(sites: &[Site]) -> Option<usize> {
+    let query = |site: &&Site| site.part == Part::TextEncoder && site.path.ends_with(".q_proj");
+    sites.iter().find(query).and_then(|site| site.shape.get(1).copied())
 }
 
 /// A file's keys by the layers that they are for, and what is left over.
@@ -120,12 +136,11 @@ impl<'a> Keys<'a> {
                 keys.leave_out_kind(kind, key, index.is_zero(source, key)?);
                 continue;
             }
+            if embedding::bundled_name(key).is_some() {
+                continue;
+            }
             let Some((name, role)) = kinds::split(index, key) else {
-                let reason = if key.starts_with("bundle_emb.") {
-                    "an embedding that came bundled; embeddings aren't used"
-                } else {
-                    "not a name that any LoRA tool writes"
-                };
+                let reason = "not a name that any LoRA tool writes";
                 keys.unused.push((key.clone(), reason.to_string()));
                 continue;
             };
@@ -254,11 +269,7 @@ fn refuse(index: &Index, sites: &[Site]) -> Result<()> {
             "Open the whole model folder it belongs to instead",
         ),
         FileKind::OtherModel(_) => ("is a model of another kind, not an adapter", OTHER_MODEL),
-        FileKind::Embedding => (
-            "is a textual-inversion embedding, not an adapter",
-            "Use a LoRA, LoCon, DoRA, LoHa or LoKr file; embeddings aren't supported yet",
-        ),
-        FileKind::Adapter | FileKind::Unknown => {
+        FileKind::Embedding | FileKind::Adapter | FileKind::Unknown => {
             ("holds no tensor with an adapter's name", READABLE)
         }
     };

@@ -2,6 +2,7 @@
 //! ([`AdapterSet`]).
 
 mod base;
+mod embedding;
 pub mod file;
 pub mod kinds;
 mod module;
@@ -16,6 +17,7 @@ mod speed;
 mod verify;
 mod width;
 
+pub use embedding::Embedding;
 pub use file::{AdapterFile, Part};
 pub use kinds::{HostFactors, HostTensor, Kind};
 pub use module::AdapterModule;

@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::base;
+use super::embedding::Embedding;
 use super::speed::Advice;
 use crate::error::shown;
 
@@ -30,6 +31,8 @@ pub struct CoverageReport {
     pub ranks: [usize; 2],
     /// Smallest and largest alpha; the rank where the file says none.
     pub alphas: [f32; 2],
+    /// Words that it teaches the text encoder (textual inversion).
+    pub embeddings: Vec<Taught>,
     /// The base model that the file says it was trained on.
     pub base_model: Option<String>,
     /// Words that wake it, the likeliest first.
@@ -42,7 +45,49 @@ pub struct CoverageReport {
     pub advice: Option<Advice>,
 }
 
+/// A word that an embedding teaches.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Taught {
+    /// What it is called in a prompt.
+    pub name: String,
+    /// How many tokens' places it takes.
+    pub vectors: usize,
+}
+
 impl CoverageReport {
+    /// That of a file with nothing but embeddings.
+    pub(super) fn of_embeddings(embeddings: &[Embedding]) -> Self {
+        let taught = taught(embeddings);
+        let vectors: usize = taught.iter().map(|word| word.vectors).sum();
+        let plural = if vectors == 1 { "" } else { "s" };
+        let names: Vec<String> = taught.iter().map(|word| format!("“{}”", word.name)).collect();
+        Self {
+            kind: "Textual inversion".into(),
+            summary: format!(
+                "{vectors} vector{plural}, where a prompt has the word {}",
+                names.join(" or ")
+            ),
+            trigger_words: taught.iter().map(|word| word.name.clone()).collect(),
+            embeddings: taught,
+            ..Self::default()
+        }
+    }
+
+    /// Adds embeddings that came bundled.
+    pub(super) fn bundled(&mut self, embeddings: &[Embedding]) {
+        let taught = taught(embeddings);
+        for word in &taught {
+            let Taught { name, vectors } = word;
+            self.notes.push(format!(
+                "It brings the word “{name}” along ({vectors} vectors), which works while it is on."
+            ));
+            if !self.trigger_words.contains(name) {
+                self.trigger_words.push(name.clone());
+            }
+        }
+        self.embeddings = taught;
+    }
+
     /// Fills in what the header's metadata tells, then the summary. `alpha_told`: by any module.
     pub(super) fn finish(mut self, metadata: &BTreeMap<String, String>, alpha_told: bool) -> Self {
         self.base_model = base::told(metadata).map(short);
@@ -72,6 +117,15 @@ impl CoverageReport {
         }
         self
     }
+}
+
+/// Each under the first of its names.
+fn taught(embeddings: &[Embedding]) -> Vec<Taught> {
+    let word = |embedding: &Embedding| Taught {
+        name: short(embedding.names.first().map_or("", String::as_str)),
+        vectors: embedding.vectors(),
+    };
+    embeddings.iter().map(word).collect()
 }
 
 /// What metadata says, of which anything may be in it, for one line.

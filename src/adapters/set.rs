@@ -50,7 +50,12 @@ pub struct AdapterSet {
 
 impl AdapterSet {
     /// Strengths that are accepted, for each part.
-    pub const STRENGTHS: std::ops::RangeInclusive<f32> = -2.0..=2.0;
+    pub const STRENGTHS: std::ops::RangeInclusive<f32> = -10.0..=10.0;
+
+    /// The number that the next one gets.
+    pub fn next_id(&self) -> u64 {
+        self.next
+    }
 
     /// Those attached.
     pub fn iter(&self) -> impl Iterator<Item = &Attached> {
@@ -114,8 +119,8 @@ impl AdapterSet {
             if !Self::STRENGTHS.contains(&strength) {
                 return Err(Error::setting(
                     "strength",
-                    format!("{strength} is not between -2 and 2"),
-                    "Choose a strength from -2 to 2",
+                    format!("{strength} is not between -10 and 10"),
+                    "Choose a strength from -10 to 10",
                 ));
             }
         }

@@ -184,6 +184,19 @@ impl CLIPTextModel {
     /// # Errors
     /// As [`CLIPTextModel::forward`].
     pub fn hidden(&self, ids: &[Vec<u32>], skipped: usize) -> Result<Tensor<3>> {
+        self.hidden_with(ids, skipped, |_| None)
+    }
+
+    /// The same, with vectors of `hidden_size` numbers for ids that the vocabulary lacks.
+    ///
+    /// # Errors
+    /// As [`CLIPTextModel::forward`].
+    pub fn hidden_with<'a>(
+        &self,
+        ids: &[Vec<u32>],
+        skipped: usize,
+        taught: impl Fn(u32) -> Option<&'a [f32]>,
+    ) -> Result<Tensor<3>> {
         let length = ids.first().map_or(0, Vec::len);
         let most = self.config.max_position_embeddings;
         if length == 0 || length > most || ids.iter().any(|row| row.len() != length) {
@@ -198,8 +211,14 @@ impl CLIPTextModel {
         let row_bytes = width * dtype.size();
         let mut values = Vec::with_capacity(ids.len() * length * width);
         for &id in ids.iter().flatten() {
-            let start = id as usize * row_bytes;
-            let row = table.get(start..start + row_bytes).ok_or_else(|| {
+            if let Some(vector) = taught(id).filter(|vector| vector.len() == width) {
+                values.extend(vector);
+                continue;
+            }
+            // In 64 bits: an id may be any number.
+            let start = usize::try_from(u64::from(id) * row_bytes as u64).ok();
+            let row = start.and_then(|start| table.get(start..start.checked_add(row_bytes)?));
+            let row = row.ok_or_else(|| {
                 Error::setting(
                     "tokenizer",
                     format!("gave token {id} for a vocabulary of {}", self.config.vocab_size),

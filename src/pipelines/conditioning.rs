@@ -5,7 +5,7 @@ use burn::tensor::{Tensor, TensorData};
 use super::{Settings, StableDiffusion};
 use crate::error::Result;
 use crate::keys::family::Base;
-use crate::prompt::{self, Chunk, Emphasis, Timeline, weights};
+use crate::prompt::{self, Chunk, Emphasis, Timeline, Words};
 
 /// A picture's prompts, read: the text of each model call.
 pub(super) struct Texts {
@@ -26,11 +26,17 @@ pub(super) struct Conditioning {
 impl Texts {
     /// Reads a picture's prompts, and gives notes on them. `calls` are those that the sampler makes in all,
     /// as prompts that change count them.
-    pub(super) fn read(settings: &Settings, guided: bool, calls: usize) -> (Self, Vec<String>) {
+    pub(super) fn read(
+        settings: &Settings,
+        words: &Words,
+        guided: bool,
+        calls: usize,
+    ) -> (Self, Vec<String>) {
         let mut notes = Vec::new();
         let mut read = |prompt: &str| {
             let read = prompt::read(prompt, calls);
             notes.extend(read.notes);
+            notes.extend(prompt::unknown(&read.text, words));
             Timeline::new(&read.text, calls)
         };
         let positive = read(&settings.prompt);
@@ -60,7 +66,8 @@ impl Conditioning {
     /// # Errors
     /// Where a prompt is too long, or the text encoder can't be loaded.
     pub(super) fn new(model: &StableDiffusion, settings: &Settings, texts: &Texts) -> Result<Self> {
-        let chunks = |timeline: &Timeline| chunks(model, timeline, settings.emphasis);
+        let words = model.words();
+        let chunks = |timeline: &Timeline| chunks(model, timeline, &words, settings.emphasis);
         let negative = texts.negative.as_ref().map_or(Ok(Vec::new()), chunks)?;
         let positive = chunks(&texts.positive)?;
         let encoded = Encoded::new(model, settings, negative.iter().chain(&positive).flatten())?;
@@ -99,14 +106,11 @@ impl Conditioning {
 fn chunks(
     model: &StableDiffusion,
     timeline: &Timeline,
+    words: &Words,
     emphasis: Emphasis,
 ) -> Result<Vec<Vec<Chunk>>> {
     let of_text = |(_, text): &(usize, String)| {
-        let parts = match emphasis {
-            Emphasis::None => weights::plain(text),
-            _ => weights::parse(text),
-        };
-        let mut chunks = prompt::chunks(&model.tokenizer, &parts)?;
+        let mut chunks = prompt::chunks(&model.tokenizer, words, &emphasis.parts(text))?;
         if emphasis == Emphasis::Ignore {
             chunks.iter_mut().for_each(|chunk| chunk.weights.fill(1.0));
         }

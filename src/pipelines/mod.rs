@@ -1,9 +1,11 @@
 //! From a prompt to a picture. Long work is pulled: [`TextToImage::advance`] does one block of it.
 
+mod attached;
 mod conditioning;
 mod encoders;
 mod fit;
 mod inpainting;
+mod lexicon;
 mod loader;
 pub mod memory;
 mod prompts;

@@ -1,4 +1,4 @@
-//! A whole model on a device, with its adapters.
+//! A whole model on a device.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -7,10 +7,11 @@ use burn::tensor::{Device, Tensor};
 
 use super::encoders::Encoders;
 use super::fit;
+use super::lexicon::Lexicon;
 use super::loader::Loader;
 use super::prompts::Prompts;
 use super::vae::{DecodePlan, Vae};
-use crate::adapters::{AdapterFile, AdapterModule, AdapterSet, CoverageReport, Part, file};
+use crate::adapters::{AdapterSet, Part};
 use crate::error::{Error, Result};
 use crate::image::LatentRgb;
 use crate::keys::ldm::UNetLayout;
@@ -19,7 +20,7 @@ use crate::models::bands::Limits;
 use crate::models::{CLIPTextConfig, CLIPTextModel, UNet2DConditionConfig, UNet2DConditionModel};
 use crate::schedulers::{ModelScheduler, SchedulerConfig, SchedulerKind};
 use crate::tokenizer::{ClipTokenizer, TokenizerFiles};
-use crate::weights::{Checkpoint, Family, Source, parse_json};
+use crate::weights::{Checkpoint, Family};
 
 /// What loading a model found, for people.
 #[derive(Debug, Clone, serde::Serialize)]
@@ -60,12 +61,13 @@ pub struct StableDiffusion {
     pub latent_rgb: LatentRgb,
     /// Which member of the family it is.
     pub family: Family,
-    adapters: RefCell<AdapterSet>,
+    pub(super) adapters: RefCell<AdapterSet>,
     unet_sites: Vec<Site>,
     encoders: Encoders,
     prompts: Prompts,
-    layout: Option<UNetLayout>,
-    device: Device,
+    pub(super) lexicon: RefCell<Lexicon>,
+    pub(super) layout: Option<UNetLayout>,
+    pub(super) device: Device,
 }
 
 impl StableDiffusion {
@@ -162,6 +164,7 @@ impl StableDiffusion {
             unet_sites,
             encoders: Encoders::new(checkpoint, device, storage, text_encoder, vae),
             prompts: Prompts::default(),
+            lexicon: RefCell::default(),
             layout: UNetLayout::from_config(&checkpoint.unet.config),
             device: device.clone(),
         };
@@ -241,7 +244,10 @@ impl StableDiffusion {
     /// As [`Self::embeddings`].
     pub fn embeddings_without(&self, ids: &[Vec<u32>], skipped: usize) -> Result<Tensor<3>> {
         let sites = self.encoders.text_sites();
-        self.prompts.get(ids, skipped, sites, || self.text_encoder()?.hidden(ids, skipped))
+        let lexicon = self.lexicon.borrow();
+        self.prompts.get(ids, skipped, sites, || {
+            self.text_encoder()?.hidden_with(ids, skipped, |id| lexicon.vector(id))
+        })
     }
 
     /// The autoencoder, loaded again if it has left the device.
@@ -262,79 +268,6 @@ impl StableDiffusion {
     /// Bytes that [`Self::release_encoders`] would free now.
     pub fn encoder_bytes(&self) -> u64 {
         self.encoders.bytes()
-    }
-
-    /// Reads an adapter's file and attaches it at strength 1. `config` is the text of an
-    /// `adapter_config.json` that came with it.
-    ///
-    /// # Errors
-    /// Whatever is wrong with the file; the model stays as it was.
-    pub fn add_adapter(&self, source: &dyn Source, config: Option<&str>) -> Result<u64> {
-        let config = config.map(parse_json).transpose().map_err(|error| {
-            Error::file(
-                "adapter_config.json",
-                format!("isn't JSON ({error})"),
-                "Copy the file again from where the adapter came from",
-            )
-        })?;
-        let adapter =
-            file::read(source, config.as_ref(), &self.file_sites(), self.layout.as_ref())?;
-        self.attach(adapter)
-    }
-
-    fn attach(&self, adapter: AdapterFile) -> Result<u64> {
-        let [unet, text] = [Part::UNet, Part::TextEncoder].map(|part| self.sites(part));
-        self.adapters.borrow_mut().attach(adapter, unet, text, &self.device)
-    }
-
-    /// Sets an adapter's switch and strengths.
-    ///
-    /// # Errors
-    /// When there is no such adapter or a strength is out of range.
-    pub fn set_adapter(&self, id: u64, enabled: bool, unet: f32, text_encoder: f32) -> Result<()> {
-        self.adapters.borrow_mut().set(id, enabled, unet, text_encoder)
-    }
-
-    /// Takes an adapter off.
-    ///
-    /// # Errors
-    /// When there is no such adapter.
-    pub fn remove_adapter(&self, id: u64) -> Result<()> {
-        let sites = [Part::UNet, Part::TextEncoder].map(|part| self.sites(part));
-        self.adapters.borrow_mut().detach(id, &sites)
-    }
-
-    /// How ldm would name its UNet's layers, where it has names for them.
-    pub fn layout(&self) -> Option<&UNetLayout> {
-        self.layout.as_ref()
-    }
-
-    /// Attaches modules that come from no file, at strength 1.
-    ///
-    /// # Errors
-    /// When one doesn't fit its layer; nothing is attached then.
-    pub fn attach_modules(&self, name: &str, modules: Vec<AdapterModule>) -> Result<u64> {
-        let report = CoverageReport::default();
-        self.attach(AdapterFile { name: name.into(), modules, report })
-    }
-
-    /// Takes every adapter out of the arithmetic, or puts all back as they were.
-    pub fn mute_adapters(&self, mute: bool) {
-        self.adapters.borrow_mut().mute(mute);
-    }
-
-    /// Every layer of the model that an adapter can sit on.
-    pub fn file_sites(&self) -> Vec<file::Site> {
-        [Part::UNet, Part::TextEncoder]
-            .into_iter()
-            .flat_map(|part| {
-                self.sites(part).iter().map(move |site| file::Site {
-                    part,
-                    path: site.path.clone(),
-                    shape: site.shape.clone(),
-                })
-            })
-            .collect()
     }
 }
 

@@ -129,7 +129,7 @@ impl TextToImage {
         // LCM models take guidance as an input (`time_cond_proj_dim`) and need no second pass.
         let guided = settings.guidance > 1.0 && model.unet.config().time_cond_proj_dim.is_none();
         let calls = settings.steps * kind.calls_a_step();
-        let (texts, mut notes) = Texts::read(&settings, guided, calls);
+        let (texts, mut notes) = Texts::read(&settings, &model.words(), guided, calls);
         notes.extend(conditioning::skipped(&model, &settings).1);
         Ok(Self {
             model,

@@ -2,6 +2,7 @@
 //! has several rows, whose outputs come one after the other. A1111's `sd_hijack_clip.tokenize_line`.
 
 use super::weights::Part;
+use super::words::{Piece, Word, Words, pieces};
 use crate::error::{Error, Result};
 use crate::tokenizer::ClipTokenizer;
 
@@ -30,11 +31,27 @@ impl Chunk {
     }
 }
 
-/// The rows of a text, at least one.
+/// The rows of a text, at least one. Ids of [`Words`] stand for their vectors.
 ///
 /// # Errors
 /// Names the prompt where it has more than [`MOST_CHUNKS`] of them.
-pub fn chunks(tokenizer: &ClipTokenizer, parts: &[Part]) -> Result<Vec<Chunk>> {
+pub fn chunks(tokenizer: &ClipTokenizer, words: &Words, parts: &[Part]) -> Result<Vec<Chunk>> {
+    let rows = rows(tokenizer, words, parts)?;
+    if rows.len() > MOST_CHUNKS {
+        let most = MOST_CHUNKS * room(tokenizer);
+        let problem = format!("is longer than {most} tokens, which is what is read of one");
+        return Err(Error::setting("prompt", problem, "Shorten it"));
+    }
+    Ok(rows)
+}
+
+/// Tokens of text in a row.
+pub(super) fn room(tokenizer: &ClipTokenizer) -> usize {
+    tokenizer.max_length() - 2
+}
+
+/// The rows of a text, up to one more than may be.
+pub(super) fn rows(tokenizer: &ClipTokenizer, words: &Words, parts: &[Part]) -> Result<Vec<Chunk>> {
     let mut rows = Rows {
         tokenizer,
         comma: tokenizer.tokens(",")?.first().copied(),
@@ -47,8 +64,13 @@ pub fn chunks(tokenizer: &ClipTokenizer, parts: &[Part]) -> Result<Vec<Chunk>> {
             Part::Break => rows.close(rows.row.len(), rows.room()),
             // Each by itself: the edge of a weight splits a word.
             Part::Text(text, weight) => {
-                for id in tokenizer.tokens(text)? {
-                    rows.push(id, *weight);
+                for piece in pieces(text, words) {
+                    match piece {
+                        Piece::Text(text) => {
+                            rows.read(&tokenizer.tokens(text)?, words, *weight);
+                        }
+                        Piece::Word(word) => rows.embed(word, *weight),
+                    }
                 }
             }
         }
@@ -59,11 +81,6 @@ pub fn chunks(tokenizer: &ClipTokenizer, parts: &[Part]) -> Result<Vec<Chunk>> {
     if !rows.row.is_empty() || rows.done.is_empty() {
         let tokens = rows.row.len();
         rows.close(tokens, tokens);
-    }
-    if rows.done.len() > MOST_CHUNKS {
-        let most = MOST_CHUNKS * rows.room();
-        let problem = format!("is longer than {most} tokens, which is what is read of one");
-        return Err(Error::setting("prompt", problem, "Shorten it"));
     }
     Ok(rows.done)
 }
@@ -78,12 +95,36 @@ struct Rows<'a> {
 }
 
 impl Rows<'_> {
-    /// Tokens of text in a row.
     fn room(&self) -> usize {
-        self.tokenizer.max_length() - 2
+        room(self.tokenizer)
     }
 
-    fn push(&mut self, id: u32, weight: f64) {
+    /// Tokens of a text, and the words in them.
+    fn read(&mut self, tokens: &[u32], words: &Words, weight: f64) {
+        let mut rest = tokens;
+        while let [id, after @ ..] = rest {
+            self.make_room(*id);
+            if let Some(word) = words.at(rest) {
+                self.embed(word, weight);
+                rest = &rest[word.tokens.len()..];
+            } else {
+                self.row.push((*id, weight));
+                rest = after;
+            }
+        }
+    }
+
+    /// A word's vectors stay together.
+    fn embed(&mut self, word: &Word, weight: f64) {
+        let room = self.room();
+        if self.row.len() + word.ids.len() > room {
+            self.close(self.row.len(), room);
+        }
+        self.row.extend(word.ids.clone().map(|id| (id, weight)));
+    }
+
+    /// For the next token, which may be a comma.
+    fn make_room(&mut self, id: u32) {
         let room = self.room();
         if Some(id) == self.comma {
             self.last_comma = Some(self.row.len());
@@ -96,7 +137,6 @@ impl Rows<'_> {
         if self.row.len() == room {
             self.close(room, room);
         }
-        self.row.push((id, weight));
     }
 
     /// Ends a row after this many tokens; the rest begins the next one, without its commas.

@@ -6,14 +6,18 @@
 //! tokens of them.
 
 mod chunks;
+mod count;
 mod editing;
 mod notes;
 mod tags;
 pub mod weights;
+mod words;
 
 pub use chunks::{Chunk, MOST_CHUNKS, chunks};
+pub use count::TokenCount;
 pub use editing::Timeline;
-pub use tags::{Network, Tag};
+pub use tags::{Network, Tag, without_networks};
+pub use words::{FIRST_ID, Word, Words, unknown};
 
 /// How weights act on what the text encoder gives (A1111's `emphasis`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, serde::Deserialize)]
@@ -30,6 +34,16 @@ pub enum Emphasis {
     Ignore,
     /// Brackets are text.
     None,
+}
+
+impl Emphasis {
+    /// The words of a text with their weights, as far as these are used.
+    pub fn parts(self, text: &str) -> Vec<weights::Part> {
+        match self {
+            Self::None => weights::plain(text),
+            _ => weights::parse(text),
+        }
+    }
 }
 
 /// A prompt without what is no text of it.

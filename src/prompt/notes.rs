@@ -12,8 +12,7 @@ pub(super) fn notes(text: &str, comment: Option<&str>, tags: &[Tag], steps: usiz
         let written = &tag.written;
         notes.push(match tag.network() {
             Some(_) => format!(
-                "{written} is taken out of the prompt: adapters are added by their files and have their \
-                 own strengths"
+                "{written} is taken out of the prompt: there is no adapter of this name. Add its file"
             ),
             None => format!("{written} is taken out of the prompt: it isn't known what it is to do"),
         });
@@ -24,10 +23,6 @@ pub(super) fn notes(text: &str, comment: Option<&str>, tags: &[Tag], steps: usiz
             "{never} never shows: square brackets with a number tell from when on. For a weight write \
              {weight}"
         ));
-    }
-    let mut words = text.split([' ', ',', '\n', '\t', '(', ')', '[', ']', '|']);
-    if let Some(word) = words.find(|word| word.starts_with("embedding:")) {
-        notes.push(format!("`{word}` is read as plain words: embeddings aren't supported"));
     }
     if text.split(|sign: char| !sign.is_alphanumeric()).any(|word| word == "AND") {
         notes.push("`AND` is read as a plain word".into());
@@ -64,7 +59,6 @@ mod tests {
             ("red apple <lora:ink:0.8>", "<lora:ink:0.8>"),
             ("red apple <style:0.8>", "<style:0.8>"),
             ("a [cat:1.3] here", "(cat:1.3)"),
-            ("bad, embedding:hands", "`embedding:hands`"),
             ("a cat AND a dog", "`AND`"),
             ("a {red|blue} cat", "`{red|blue}`"),
             ("a __colour__ cat", "`__colour__`"),

@@ -52,24 +52,39 @@ impl Tag {
 
 /// A prompt without its tags, whose blanks stay, and the tags.
 pub(super) fn take(prompt: &str) -> (String, Vec<Tag>) {
-    let (mut text, mut tags) = (String::new(), Vec::new());
-    let mut rest = prompt;
-    while let Some(at) = rest.find('<') {
-        let (before, from) = rest.split_at(at);
-        text.push_str(before);
-        match tag(from) {
-            Some(tag) => {
-                rest = &from[tag.written.len()..];
-                tags.push(tag);
-            }
-            None => {
-                text.push('<');
-                rest = &from[1..];
-            }
-        }
-    }
-    text.push_str(rest);
+    let mut tags = Vec::new();
+    let text = without(prompt, |tag, _| {
+        tags.push(tag);
+        true
+    });
     (text, tags)
+}
+
+/// A prompt without the tags of those adapters that are `meant`; none of a comment is.
+pub fn without_networks(prompt: &str, mut meant: impl FnMut(&Network) -> bool) -> String {
+    without(prompt, |tag, before| {
+        let line = before.rsplit('\n').next().unwrap_or(before);
+        !line.contains('#') && tag.network().is_some_and(|network| meant(&network))
+    })
+}
+
+/// A prompt without the tags that `goes` says yes to: it is told of each tag, and what is before it.
+fn without(prompt: &str, mut goes: impl FnMut(Tag, &str) -> bool) -> String {
+    let (mut text, mut at) = (String::new(), 0);
+    while let Some(next) = prompt[at..].find('<') {
+        let from = at + next;
+        text.push_str(&prompt[at..from]);
+        let written = tag(&prompt[from..]).map_or(0, |tag| {
+            let length = tag.written.len();
+            if goes(tag, &prompt[..from]) { length } else { 0 }
+        });
+        if written == 0 {
+            text.push('<');
+        }
+        at = from + written.max(1);
+    }
+    text.push_str(&prompt[at..]);
+    text
 }
 
 /// `<word:anything>` at the beginning.

@@ -177,7 +177,7 @@ fn refuse(file: &str, kind: FileKind) -> Result<()> {
         ),
         FileKind::Embedding => (
             "is a textual-inversion embedding, not a model".to_string(),
-            "Embeddings aren't supported yet",
+            "Load a model first, then drop this file again on top of it",
         ),
         FileKind::OtherModel(what) => (
             format!("is {what}, not Stable Diffusion 1 or 2"),

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::webdriver::{Browser, base64};
 
 /// For everything that computes. A limit against waiting for ever, not a claim about speed.
-const PATIENCE: Duration = Duration::from_secs(600);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A browser with the page in it.
 pub struct Page {

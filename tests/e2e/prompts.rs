@@ -45,8 +45,29 @@ fn the_signs_of_a_prompt_change_the_picture() {
     assert!(drawn(&page, "blue cat face") != plain, "clip skip");
 
     page.set("#clip-skip", 1);
-    drawn(&page, "blue cat face <lora:ink:0.8>").assert_same(&plain, "a tag is no word");
-    assert_says(&page.take_message(), &["About this picture", "<lora:ink:0.8>", "own strengths"]);
+    drawn(&page, "blue cat face <lora:nobody:0.8>").assert_same(&plain, "a tag is no word");
+    assert_says(&page.take_message(), &["About this picture", "<lora:nobody:0.8>", "no adapter"]);
+    // A demo adapter comes by its name.
+    let inked = drawn(&page, "blue cat face <lora:ink:0.8>");
+    inked.assert_differs(&plain, "a tag switches its adapter on");
+    page.set("#prompt", "blue cat face");
+    page.wait(
+        "the adapter to go off with its tag",
+        "return !document.querySelector('.card .enabled').checked",
+    );
+    drawn(&page, "blue cat face").assert_same(&plain, "off");
+    page.set("#prompt", "blue cat face <lora:ink>");
+    page.wait("the adapter to be on", "return document.querySelector('.card .enabled').checked");
+    page.set(".card .strength input[type=number]", 0.8);
+    page.wait_for_strength("0.8");
+    page.now().assert_same(&inked, "the card's strength is the tag's");
+    assert_eq!(
+        page.browser.run("return document.querySelector('#prompt').value", json!([])),
+        "blue cat face <lora:ink:0.8>"
+    );
+    assert_eq!(page.messages(), "");
+    drawn(&page, &"red apple ".repeat(60));
+    page.wait("its tokens to be told", "return document.querySelector('#prompt-tokens').textContent === '120 of 150 tokens, read in 2 chunks'");
     page.browser.run("document.querySelector('#settings').open = true", json!([]));
     page.screenshot("prompt-settings");
     page.assert_no_console_errors();

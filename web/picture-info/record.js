@@ -24,7 +24,7 @@ export function writeRecord({ settings, adapters, model }) {
   const { negativePrompt, emphasis, clipSkip, steps, guidance, seed, scheduler, width, height } = settings;
   const { sampler, schedule } = labelsOf(scheduler);
   const prompt = taggedPrompt(settings.prompt, adapters);
-  const hashes = adapters.filter(({ hash }) => hash).map(({ name, hash }) => `${tagName(name)}: ${hash}`).join(", ");
+  const hashes = adapters.filter(({ hash, words }) => hash && !words).map(({ name, hash }) => `${tagName(name)}: ${hash}`).join(", ");
   const text = (own) => writeInfotext(prompt, withoutComments(negativePrompt), [
     ["Steps", steps], ["Sampler", sampler], ["Schedule type", schedule], ["CFG scale", guidance], ["Seed", seed], ["Size", `${width}x${height}`],
     ["Model hash", model.hash], ["Model", model.title || null], ["VAE hash", model.vae?.hash], ["VAE", model.vae?.name],
@@ -56,6 +56,7 @@ function taggedPrompt(prompt, adapters) {
   const written = tagsOf(text);
   const added = [];
   for (const adapter of adapters) {
+    if (adapter.words) continue; // an embedding's word stands in the prompt
     const tag = tagFor(adapter);
     const there = written.find(({ name }) => name === tagName(adapter.name));
     if (there) text = text.replace(there.tag, () => tag);

@@ -1,8 +1,6 @@
-// Tags of adapters in a prompt: `<lora:name:te:unet>`, as A1111 reads them (src/prompt/tags.rs has the same rules).
+// Tags of adapters in the text of a picture's settings.
 
-import { numberOr } from "./found.js";
-
-const TAG = /<(?:lora|lyco):([^>:]*)((?::[^>:]*)*)>/g;
+import { readTags, writeTag } from "../prompt/tags.js";
 
 /**
  * The adapters that a prompt asks for; a tag whose strength is no number asks for none.
@@ -10,16 +8,7 @@ const TAG = /<(?:lora|lyco):([^>:]*)((?::[^>:]*)*)>/g;
  * @returns {{name: string, textEncoder: number, unet: number, tag: string}[]}
  */
 export function tagsOf(prompt) {
-  return [...prompt.matchAll(TAG)].flatMap(([tag, name, rest]) => {
-    const parts = rest.split(":").slice(1);
-    const placed = parts.filter((part) => !part.includes("="));
-    const named = (key) => parts.findLast((part) => part.startsWith(`${key}=`))?.slice(key.length + 1);
-    const text = named("te") ?? placed[0];
-    const textEncoder = text === undefined ? 1 : numberOr(text);
-    const second = named("unet") ?? placed[1];
-    const unet = second === undefined ? textEncoder : numberOr(second);
-    return textEncoder === null || unet === null ? [] : [{ name, textEncoder, unet, tag }];
-  });
+  return readTags(prompt).map(({ name, textEncoder, unet, written }) => ({ name, textEncoder, unet, tag: written }));
 }
 
 /** A name as tags and lists of hashes can hold it. @param {string} name */
@@ -32,8 +21,8 @@ export function tagName(name) {
  * @param {{name: string, unet: number, textEncoder: number, onePart?: boolean}} adapter
  */
 export function tagFor({ name, unet, textEncoder, onePart = false }) {
-  const strengths = onePart ? [unet || textEncoder] : unet === textEncoder ? [unet] : [textEncoder, unet];
-  return `<lora:${[tagName(name), ...strengths].join(":")}>`;
+  const one = unet || textEncoder;
+  return writeTag({ name: tagName(name), ...(onePart ? { unet: one, textEncoder: one } : { unet, textEncoder }) });
 }
 
 /** @param {string} prompt @param {string[]} tags   each is taken out once, with the blanks before it */

@@ -3,7 +3,8 @@
 import { size } from "../format.js";
 import { triggerChips } from "./trigger-chips.js";
 
-const LIMIT = 2;
+/** Of what can be typed; the sliders go to 2. */
+const LIMIT = 10;
 const UNUSED_SHOWN = 200;
 
 /** Events: "strength", "released" (a slider, after its last "strength"), "remove" {handle}, "trigger" {word}, "advice" {settings}. */
@@ -66,8 +67,19 @@ export class AdapterCard extends EventTarget {
     return this.#find(".enabled").checked && (unet !== 0 || textEncoder !== 0);
   }
 
+  get hasUnet() {
+    return this.#report.unet_modules > 0;
+  }
+
+  /** Whether it is words alone: an embedding, which is on or off. */
+  get isWords() {
+    const { unet_modules, text_encoder_modules, embeddings } = this.#report;
+    return unet_modules + text_encoder_modules === 0 && embeddings?.length > 0;
+  }
+
   get strength() {
     const { unet_modules, text_encoder_modules } = this.#report;
+    if (this.isWords) return { handle: this.handle, name: this.name, unet: 0, textEncoder: 1, onePart: true, words: true };
     // a strength on nothing is 0, so that it makes no difference to a fingerprint
     return {
       handle: this.handle,
@@ -119,6 +131,7 @@ export class AdapterCard extends EventTarget {
     triggers.hidden = !report.trigger_words?.length;
     triggers.replaceChildren(...triggerChips(report.trigger_words ?? [], (word) => this.#emit("trigger", { word })));
 
+    this.element.classList.toggle("words", this.isWords);
     const { advice } = report;
     const box = this.#find(".advice");
     box.hidden = !advice;
@@ -132,7 +145,7 @@ export class AdapterCard extends EventTarget {
     const facts = [
       ["Kind", report.kind],
       ["Names", report.naming],
-      ["Modules", `${report.modules_used} of ${report.modules_in_file}: UNet ${report.unet_modules}, text encoder ${report.text_encoder_modules}`],
+      ["Modules", !this.isWords && `${report.modules_used} of ${report.modules_in_file}: UNet ${report.unet_modules}, text encoder ${report.text_encoder_modules}`],
       ["Trained on", report.base_model],
       ["File", size(this.size)],
       ["Settings", advice && `${advice.settings}: ${advice.why}`],

@@ -36,7 +36,7 @@ export class AdapterList extends EventTarget {
     this.#refresh();
   }
 
-  /** @param {(card: {name: string, size: number}) => boolean} test */
+  /** @param {(card: AdapterCard) => boolean} test */
   find(test) {
     return [...this.#cards.values()].find(test);
   }

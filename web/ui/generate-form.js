@@ -4,14 +4,21 @@ import { RANDOM, randomSeed, seedAfter } from "../seed.js";
 import { PromptField } from "./prompt-field.js";
 import { roving } from "./roving.js";
 
+/** Tokens that the text encoder reads at once, and from how many on it is worth telling. */
+const CHUNK = 75;
+const NEAR_END = 60;
 const NUMBERS = ["steps", "guidance", "clipSkip", "width", "height"];
 
-/** Events: "generate", "stop", "reset", "change", "last-seed", "tell" {words}, "earlier" {by}. */
+/**
+ * Events: "generate", "stop", "reset", "change", "prompt" (a prompt's words, at each key), "written" (by the page), "last-seed",
+ * "tell" {words}, "earlier" {by}.
+ */
 export class GenerateForm extends EventTarget {
   #form = document.querySelector("#generate-form");
   #button = document.querySelector("#generate");
   #enqueue = document.querySelector("#enqueue");
   #prompt = document.querySelector("#prompt");
+  #negative = document.querySelector("#negative-prompt");
   #seed = document.querySelector("#seed");
   #lock = document.querySelector("#seed-lock");
   #settings = document.querySelector("#settings");
@@ -29,6 +36,7 @@ export class GenerateForm extends EventTarget {
       this.#emit(this.#running ? "stop" : "generate");
     });
     this.#enqueue.addEventListener("click", () => this.#emit("generate"));
+    for (const words of [this.#prompt, this.#negative]) words.addEventListener("input", () => this.#emit("prompt"));
     // Enter asks for one more, also while another picture is being drawn
     this.#prompt.addEventListener("keydown", (event) => {
       if (event.key !== "Enter" || event.shiftKey || event.ctrlKey || event.metaKey || event.isComposing) return;
@@ -83,6 +91,7 @@ export class GenerateForm extends EventTarget {
       if (control && value !== null) control.value = value;
     }
     this.#summarise();
+    this.#emit("written");
   }
 
   /** The same, as if a person had typed it. */
@@ -125,6 +134,11 @@ export class GenerateForm extends EventTarget {
   get isGood() {
     const controls = [.../** @type {Iterable<HTMLInputElement>} */ (this.#form.elements)];
     return controls.every((control) => !control.willValidate || control.validity.valid);
+  }
+
+  /** As it is written. */
+  get prompt() {
+    return this.#prompt.value;
   }
 
   get seedKept() {
@@ -181,6 +195,12 @@ export class GenerateForm extends EventTarget {
     }));
   }
 
+  /** @param {{prompt: import("../protocol.js").TokenCount, negativePrompt: import("../protocol.js").TokenCount}} counts */
+  showTokens({ prompt, negativePrompt }) {
+    tell(document.querySelector("#prompt-tokens"), prompt);
+    tell(document.querySelector("#negative-tokens"), negativePrompt);
+  }
+
   showPrompts(shown) {
     this.#chips.hidden = !shown;
   }
@@ -217,4 +237,18 @@ export class GenerateForm extends EventTarget {
   #emit(type, detail) {
     this.dispatchEvent(new CustomEvent(type, { detail }));
   }
+}
+
+/**
+ * Says how many tokens there are, once they come near the end of a chunk's.
+ * @param {HTMLElement} line
+ * @param {import("../protocol.js").TokenCount} count
+ */
+function tell(line, { tokens, room, most }) {
+  line.hidden = tokens <= NEAR_END;
+  line.classList.toggle("warn", tokens > most);
+  const chunks = room / CHUNK;
+  line.textContent = tokens > most
+    ? `More than ${most} tokens: too long. Shorten it.`
+    : `${tokens} of ${room} tokens${chunks > 1 ? `, read in ${chunks} chunks` : ""}`;
 }

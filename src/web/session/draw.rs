@@ -7,7 +7,7 @@ use super::device::OpenDevice;
 use super::events::Drawn;
 use super::job::Job;
 use super::mode::{Mode, Model};
-use super::values::{apart, to_js};
+use super::values::{apart, parse, to_js};
 use super::{Engine, JsResult};
 use crate::error::Error;
 use crate::image::{not_finite, to_rgba};
@@ -34,6 +34,21 @@ impl Engine {
         let job = self.new_job(&settings, None)?;
         self.mode.draw(job);
         Ok(())
+    }
+
+    /// How long a prompt is, for a picture of `steps` steps: `{tokens, room, most}`.
+    ///
+    /// # Errors
+    /// When there is no model, or `emphasis` is no way to weigh words.
+    #[wasm_bindgen(js_name = countTokens)]
+    pub fn count_tokens(
+        &self,
+        prompt: &str,
+        steps: usize,
+        emphasis: &JsValue,
+    ) -> JsResult<JsValue> {
+        let emphasis = parse("emphasis", emphasis)?;
+        to_js(&self.mode.model()?.diffusion.count_tokens(prompt, steps, emphasis)?)
     }
 
     /// Drops the picture in the making.

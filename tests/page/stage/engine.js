@@ -133,7 +133,8 @@ export class Engine {
       id,
       report: {
         kind: "LoRA", naming: "kohya", summary: "192 of 192 modules: UNet 192, text encoder 0; rank 8, alpha 8", modules_used: 192, modules_in_file: 192,
-        unet_modules: 192, text_encoder_modules: 0, base_model: null, trigger_words: [], unused: [], notes: [], advice: null, ...report,
+        unet_modules: 192, text_encoder_modules: 0, base_model: null, trigger_words: [],
+        embeddings: [], unused: [], notes: [], advice: null, ...report,
       },
     };
   }
@@ -149,9 +150,16 @@ export class Engine {
 
   // ---- pictures ----------------------------------------------------------------------------------
 
+  /** Four letters a token, or so. */
+  countTokens(prompt) {
+    const tokens = Math.ceil(prompt.length / 4);
+    return { tokens, room: Math.max(75, 75 * Math.ceil(tokens / 75)), most: 600, ...say("countTokens", { prompt }) };
+  }
+
   start(settings) {
-    say("start", { settings });
-    this.#drawing = { settings, at: 0, strength: [...this.#adapters.values()].reduce((sum, one) => sum + one, 0) };
+    const strength = [...this.#adapters.values()].reduce((sum, one) => sum + one, 0);
+    say("start", { settings, strength });
+    this.#drawing = { settings, at: 0, strength };
   }
 
   stop() { this.#drawing = null; }

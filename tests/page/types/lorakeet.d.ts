@@ -26,6 +26,7 @@ export class Engine {
   setAdapter(id: number, enabled: boolean, unet: number, textEncoder: number): void;
   removeAdapter(id: number): void;
 
+  countTokens(prompt: string, steps: number, emphasis: string): protocol.TokenCount;
   start(settings: protocol.Settings): void;
   stop(): void;
   pull(): Promise<{ kind: "progress" } & Progress | { kind: "done" } & Picture>;

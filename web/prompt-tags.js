@@ -1,0 +1,120 @@
+// Binds the tags of a prompt to the adapters' cards, both ways: a tag that is typed switches its adapter on, and a
+// slider that moves writes its tag anew. Adapters without a tag go by their cards alone.
+
+import { isNamed, readTags, replaceTag, withoutTags, writeTag } from "./prompt/tags.js";
+
+/**
+ * @typedef {import("./ui/adapter-card.js").AdapterCard} AdapterCard
+ * @typedef {object} Page   what it asks of the page
+ * @property {(tag: import("./prompt/tags.js").AdapterTag) => Promise<boolean>} addKept   adds an adapter that is
+ *   kept, or comes with the page, at the tag's strengths; false: there is none
+ * @property {() => void} strengthMoved
+ */
+export class PromptTags {
+  #form;
+  #list;
+  /** @type {Page} */
+  #page;
+  /** Names that the prompt had tags of when it was last read. @type {Set<string>} */
+  #tagged = new Set();
+  /** @type {?Promise<void>} */
+  #coming = null;
+
+  /**
+   * @param {import("./ui/generate-form.js").GenerateForm} form
+   * @param {import("./ui/adapter-list.js").AdapterList} list
+   * @param {Page} page
+   */
+  constructor(form, list, page) {
+    this.#form = form;
+    this.#list = list;
+    this.#page = page;
+  }
+
+  /**
+   * Sets the cards as the prompt's tags say; of two tags of one adapter the last one counts. Those whose tags are gone
+   * go off. @returns {?Promise<void>} until the adapters are there that have to be added first; null: there are none
+   */
+  read() {
+    const tags = readTags(this.#form.prompt);
+    const gone = [...this.#tagged].filter((name) => !tags.some((tag) => isNamed(tag.name, name)));
+    const fresh = tags.filter(({ name }) => !this.#card(name) && !this.#tagged.has(name.toLowerCase()));
+    this.#remember(tags);
+    const moved = [...tags.map((tag) => this.#set(this.#card(tag.name), tag)), ...gone.map((name) => this.#set(this.#card(name), null))];
+    if (moved.includes(true)) this.#page.strengthMoved();
+    if (fresh.length > 0) this.#coming = this.#add(fresh).finally(() => { this.#coming = null; });
+    return this.#coming;
+  }
+
+  async #add(tags) {
+    for (const tag of tags) if (await this.#page.addKept(tag)) this.read();
+  }
+
+  /** The prompt and the cards agree already, as those of a picture that is shown again do. */
+  agree() {
+    this.#remember(readTags(this.#form.prompt));
+  }
+
+  /** Cards have moved: their tags say so. */
+  write() {
+    let prompt = this.#form.prompt;
+    for (const tag of readTags(prompt).toReversed()) {
+      const card = this.#card(tag.name);
+      if (card && !agrees(card, tag)) prompt = replaceTag(prompt, tag, writeTag({ name: tag.name, ...strengthOf(card) }));
+    }
+    if (prompt !== this.#form.prompt) this.#form.write({ prompt });
+  }
+
+  /** An adapter is taken off: its tags go, or they would ask for it again. @param {string} handle */
+  removed(handle) {
+    const card = this.#list.find((other) => other.handle === handle);
+    if (!card) return;
+    const prompt = withoutTags(this.#form.prompt, ({ name }) => isNamed(name, card.name));
+    if (prompt !== this.#form.prompt) this.#form.write({ prompt });
+    this.agree();
+  }
+
+  /** The prompt as the engine is to read it: the cards' own tags have said what they had to say. @param {string} prompt */
+  plain(prompt) {
+    return withoutTags(prompt, ({ name }) => Boolean(this.#card(name)));
+  }
+
+  /** @param {import("./prompt/tags.js").AdapterTag[]} tags */
+  #remember(tags) {
+    this.#tagged = new Set(tags.map(({ name }) => name.toLowerCase()));
+  }
+
+  /**
+   * @param {AdapterCard|undefined} card
+   * @param {?import("./prompt/tags.js").AdapterTag} tag   null: off
+   * @returns {boolean} whether it moved
+   */
+  #set(card, tag) {
+    if (!card || (tag ? agrees(card, tag) : !card.acts)) return false;
+    const off = !tag || (tag.unet === 0 && tag.textEncoder === 0);
+    card.restore(off ? undefined : tag);
+    return true;
+  }
+
+  /** @param {string} name @returns {AdapterCard|undefined} */
+  #card(name) {
+    return this.#list.find((card) => card.name === name) ?? this.#list.find((card) => isNamed(name, card.name));
+  }
+}
+
+/** What a tag of this card would say. @param {AdapterCard} card */
+function strengthOf(card) {
+  const { unet, textEncoder, onePart } = card.strength;
+  if (!card.acts) return { unet: 0, textEncoder: 0 };
+  const one = unet || textEncoder;
+  return onePart ? { unet: one, textEncoder: one } : { unet, textEncoder };
+}
+
+/** @param {AdapterCard} card @param {import("./prompt/tags.js").AdapterTag} tag */
+function agrees(card, tag) {
+  const { unet, textEncoder } = strengthOf(card);
+  // of an adapter that sits on one of the two, the other's strength says nothing
+  if (card.isWords) return card.acts === (tag.unet !== 0 || tag.textEncoder !== 0);
+  if (card.strength.onePart) return unet === (card.hasUnet ? tag.unet : tag.textEncoder);
+  return unet === tag.unet && textEncoder === tag.textEncoder;
+}

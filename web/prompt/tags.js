@@ -1,0 +1,70 @@
+// Tags of adapters in a prompt: <lora:name:te:unet>, as A1111 reads them (extra_networks_lora.py). src/prompt/tags.rs
+// reads them alike, for the command line and for what the page leaves in a prompt.
+
+/**
+ * @typedef {object} AdapterTag
+ * @property {string} name
+ * @property {number} textEncoder   strength for the text encoder
+ * @property {number} unet          strength for the UNet
+ * @property {number} at            where it begins in the prompt
+ * @property {string} written       as it stands there
+ */
+
+const TAG = /<([\p{L}\p{N}_]+):([^>]+)>/gu;
+const NUMBER = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
+const KINDS = ["lora", "lyco"];
+
+/** Those whose strengths are numbers, in order; none of a comment. @param {string} prompt @returns {AdapterTag[]} */
+export function readTags(prompt) {
+  const tags = [];
+  for (const match of prompt.matchAll(TAG)) {
+    const [written, kind, inside] = match;
+    const line = prompt.slice(prompt.lastIndexOf("\n", match.index) + 1, match.index);
+    if (!KINDS.includes(kind) || line.includes("#")) continue;
+    const tag = strengths(inside.split(":"));
+    if (tag) tags.push({ ...tag, at: match.index, written });
+  }
+  return tags;
+}
+
+/**
+ * The first strength is the text encoder's, and both without a second; `te=` and `unet=` name them.
+ * @param {string[]} parts
+ */
+function strengths([name, ...parts]) {
+  const named = (key) => parts.findLast((part) => part.startsWith(`${key}=`))?.slice(key.length + 1);
+  const [first, second] = parts.filter((part) => !part.includes("="));
+  const textEncoder = number(named("te") ?? first ?? "1");
+  const unet = number(named("unet") ?? second ?? String(textEncoder));
+  return textEncoder === null || unet === null ? null : { name, textEncoder, unet };
+}
+
+/** @param {string} text */
+function number(text) {
+  const value = NUMBER.test(text.trim()) ? Number(text) : Number.NaN;
+  return Number.isFinite(value) ? value : null;
+}
+
+/** @param {{name: string, textEncoder: number, unet: number}} tag */
+export function writeTag({ name, textEncoder, unet }) {
+  return `<lora:${name}:${textEncoder}${unet === textEncoder ? "" : `:${unet}`}>`;
+}
+
+/** The prompt with other words in a tag's place. @param {string} prompt @param {AdapterTag} tag @param {string} words */
+export function replaceTag(prompt, { at, written }, words) {
+  return prompt.slice(0, at) + words + prompt.slice(at + written.length);
+}
+
+/**
+ * The prompt without the tags that are meant; their blanks stay, as A1111 leaves them.
+ * @param {string} prompt
+ * @param {(tag: AdapterTag) => boolean} isMeant
+ */
+export function withoutTags(prompt, isMeant) {
+  return readTags(prompt).filter(isMeant).reduceRight((text, tag) => replaceTag(text, tag, ""), prompt);
+}
+
+/** Whether a tag means the adapter of this name. @param {string} tag @param {string} name */
+export function isNamed(tag, name) {
+  return tag.trim().toLowerCase() === name.trim().toLowerCase();
+}
