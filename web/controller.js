@@ -17,6 +17,7 @@ import { LOST } from "./protocol.js";
 import { Recovery } from "./recovery.js";
 import { Restorer } from "./restorer.js";
 import { recall, remember } from "./storage.js";
+import { SheetController } from "./sheet-controller.js";
 import { Sums } from "./sums.js";
 import { TokenCounter } from "./token-counter.js";
 import { TrainController } from "./train-controller.js";
@@ -92,6 +93,17 @@ export class Controller {
       confirmed,
     });
     this.#prompts = new PromptsController(ui, confirmed);
+    new SheetController(engine, this.#pictures.maker, ui, {
+      state: this.#state,
+      model: () => this.#model,
+      isTraining: () => this.#train.busy,
+      job: () => this.#pictures.job(),
+      restore: (picture) => this.#pictures.restore(picture),
+      texts: this.#texts,
+      snapshots: () => this.#train.snapshots,
+      snapshotFile: (step) => this.#train.snapshotFile(step),
+      addAdapter: (adapter) => this.#stack.add(adapter),
+    });
     const shared = { state: this.#state, turns: this.#turns, train: this.#train, library: this.#library };
     this.#stack = new AdapterStack(engine, { list: ui.adapters, messages: ui.messages }, {
       ...shared,

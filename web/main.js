@@ -24,6 +24,7 @@ import { PictureSwitches } from "./ui/picture-switches.js";
 import { Progress } from "./ui/progress.js";
 import { PromptShelf } from "./ui/prompt-shelf.js";
 import { QueueLine } from "./ui/queue-line.js";
+import { SheetDialog } from "./ui/sheet-dialog.js";
 import { Shortcuts } from "./ui/shortcuts.js";
 import { Tabs } from "./ui/tabs.js";
 import { TrainBar } from "./ui/train-bar.js";
@@ -71,6 +72,7 @@ const controller = new Controller(new Engine(patience), new Library(), {
   progress: new Progress(),
   history: new History(),
   queue: new QueueLine(),
+  sheet: new SheetDialog(),
   adapters: new AdapterList(),
   model: new ModelPanel(),
   family: new FamilyPanel(),

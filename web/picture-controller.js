@@ -54,7 +54,7 @@ export class PictureController {
     on(form, "last-seed", () => this.#shown ? form.keepSeed(this.#shown.job.settings.seed) : progress.status("There is no picture yet whose seed could be used"));
     on(adapters, "released", () => this.#rest && this.#remake());
     on(progress, "save", () => this.#save());
-    on(history, "select", ({ picture }) => this.#restore(picture));
+    on(history, "select", ({ picture }) => this.restore(picture));
     on(this.#queue, "look", () => this.#follow(true));
     on(this.#maker, "start", ({ entry, kind }) => this.#started(entry, kind));
     on(this.#maker, "progress", (step) => this.#progressed(step));
@@ -144,7 +144,7 @@ export class PictureController {
     this.#endRest();
     this.#follow(true);
     messages.clear("No picture");
-    const job = this.#job();
+    const job = this.job();
     const { seed } = job.settings;
     this.#usedSeed = seed;
     const jobs = Array.from({ length: form.batchCount }, (_, i) => ({ ...job, settings: { ...job.settings, seed: seedAfter(seed, i) } }));
@@ -161,7 +161,7 @@ export class PictureController {
   }
 
   /** What the page asks for now. @returns {import("./pictures.js").Job} */
-  #job() {
+  job() {
     const settings = this.#ui.form.read();
     const { prompt: written } = settings;
     const plain = { ...settings, prompt: this.#host.tags.plain(written) };
@@ -175,7 +175,7 @@ export class PictureController {
    */
   #liveJob() {
     if (!this.#mayDraw || !this.#ui.form.valid()) return null;
-    const job = this.#job();
+    const job = this.job();
     const keeps = this.#shown && job.settings.seed === this.#shownFrom;
     return keeps ? { ...job, settings: { ...job.settings, seed: this.#shown.job.settings.seed } } : job;
   }
@@ -263,7 +263,10 @@ export class PictureController {
     const { history, messages, progress } = this.#ui;
     if (kind === "base") return this.#showBase(picture);
     for (const note of fresh ? picture.notes : []) messages.info("About this picture", note);
-    if (entry.group) return progress.finished(picture, fresh);
+    if (entry.group) {
+      this.#note(picture);
+      return progress.finished(picture, fresh);
+    }
     if (!this.#isWatched(entry, kind)) {
       this.#note(picture);
       history.add(picture, label(picture.job));
@@ -321,18 +324,21 @@ export class PictureController {
     this.#host.tellMemory();
   }
 
-  /** What is drawn goes on, and is found in the strip. */
-  #restore(picture) {
+  /** What is drawn goes on, and is found in the strip. @param {import("./pictures.js").Picture} picture */
+  restore(picture) {
     if (this.#host.state.isLoading) return;
     this.#endRest();
     if (picture.job.model === this.#host.model()?.key) {
       this.#ui.form.write({ ...picture.job.settings, prompt: picture.job.written });
       this.#ui.adapters.restore(picture.job.adapters);
       this.#host.tags.agree();
+      this.#host.tags.write(); // a sheet has moved strengths
       this.#usedSeed = picture.job.settings.seed;
     }
-    this.#follow(false);
     this.#shownFrom = picture.job.settings.seed;
+    // a cell of a sheet that was made smaller, and that memory has no room for
+    if (!picture.image) return void this.#maker.ask([picture.job]);
+    this.#follow(false);
     this.#show(picture, false);
   }
 

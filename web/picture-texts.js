@@ -68,7 +68,11 @@ export function told({ title, files, options }) {
 export async function pngOf(image, text) {
   const canvas = new OffscreenCanvas(image.width, image.height);
   canvas.getContext("2d").putImageData(image, 0, 0);
-  const png = await canvas.convertToBlob({ type: "image/png" });
+  return withSettings(await canvas.convertToBlob({ type: "image/png" }), text);
+}
+
+/** @param {Blob} png @param {string} text of its settings; empty: without @returns {Promise<Blob>} */
+export async function withSettings(png, text) {
   if (!text) return png;
   return new Blob([withText(new Uint8Array(await png.arrayBuffer()), KEYWORD, text)], { type: "image/png" });
 }

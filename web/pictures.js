@@ -17,6 +17,7 @@ import { NOTHING, next, owed } from "./queue.js";
  * @property {number} textEncoder
  * @property {boolean} onePart   the adapter sits on one of the two alone
  * @property {boolean} [words]   it is an embedding's, which is on or off
+ * @property {number} [step]     of a run that it was made by, where it has no card
  *
  * @typedef {object} Picture
  * @property {string} fingerprint
@@ -102,6 +103,8 @@ export class PictureMaker extends EventTarget {
   /** Who needs the engine between two pictures. */
   #pauses = 0;
   #breaks = 0;
+  /** The one that was drawn last. @type {?Picture} */
+  last = null;
 
   /** @param {PictureCache} cache @param {() => boolean} may   whether there is an engine that can draw now */
   constructor(engine, cache, may) {
@@ -315,6 +318,7 @@ export class PictureMaker extends EventTarget {
       notes: notes ?? [],
     };
     this.#cache.put(picture);
+    this.last = picture;
     return picture;
   }
 

@@ -138,6 +138,20 @@ export class TrainController {
     return this.#trainer.pause();
   }
 
+  /** The steps of the run in hand that an adapter can be made of. @returns {?import("./sheet/axes.js").Snapshots} */
+  get snapshots() {
+    const { record } = this.#trainer ?? {};
+    const steps = record?.snapshots.map(({ step }) => step).filter((step) => step > 0) ?? [];
+    return steps.length > 0 ? { id: record.id, title: record.title, steps } : null;
+  }
+
+  /** @param {number} step @returns {Promise<File>} */
+  async snapshotFile(step) {
+    const { title } = this.#trainer.record;
+    const [{ name, bytes }] = await this.#trainer.exportFiles(step, { format: "kohya", half: false, title: `${title}, step ${step}`, thumbnail: null });
+    return new File([bytes], name);
+  }
+
   /** Does something else with the engine, between two steps. */
   interlude(work) {
     return this.busy ? this.#trainer.interlude(work) : work();

@@ -64,7 +64,7 @@ export class AdapterCard extends EventTarget {
   /** Whether it changes the picture at all. */
   get acts() {
     const { unet, textEncoder } = this.strength;
-    return this.#find(".enabled").checked && (unet !== 0 || textEncoder !== 0);
+    return this.isOn && (unet !== 0 || textEncoder !== 0);
   }
 
   get hasUnet() {
@@ -77,15 +77,23 @@ export class AdapterCard extends EventTarget {
     return unet_modules + text_encoder_modules === 0 && embeddings?.length > 0;
   }
 
-  get strength() {
+  get isOn() { return this.#find(".enabled").checked; }
+
+  get strength() { return this.#strengthOf(this.#unet, this.#textEncoder); }
+
+  /** Its strength if the slider stood there. @param {number} value */
+  at(value) { return this.#strengthOf(value, value); }
+
+  /** @returns {import("../pictures.js").Strength} */
+  #strengthOf(unet, textEncoder) {
     const { unet_modules, text_encoder_modules } = this.#report;
     if (this.isWords) return { handle: this.handle, name: this.name, unet: 0, textEncoder: 1, onePart: true, words: true };
     // a strength on nothing is 0, so that it makes no difference to a fingerprint
     return {
       handle: this.handle,
       name: this.name,
-      unet: unet_modules > 0 ? this.#unet : 0,
-      textEncoder: text_encoder_modules > 0 ? this.#textEncoder : 0,
+      unet: unet_modules > 0 ? unet : 0,
+      textEncoder: text_encoder_modules > 0 ? textEncoder : 0,
       onePart: unet_modules === 0 || text_encoder_modules === 0,
     };
   }

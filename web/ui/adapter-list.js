@@ -87,6 +87,14 @@ export class AdapterList extends EventTarget {
     return handles;
   }
 
+  /** Those whose strength a sheet can change. @returns {import("../sheet/axes.js").Card[]} */
+  cards() {
+    return [...this.#cards.values()].filter((card) => !card.isWords).map((card) => {
+      const { handle, name, isOn, strength } = card;
+      return { handle, name, isOn, strength, at: (value) => card.at(value) };
+    });
+  }
+
   /** Those that act on the picture. @returns {import("../pictures.js").Strength[]} */
   active() {
     return [...this.#cards.values()].filter((card) => card.acts).map((card) => card.strength);
@@ -119,6 +127,7 @@ export class AdapterList extends EventTarget {
     }
     this.#demo.hidden = !this.#demo.dataset.offered || !this.#demo.querySelector("button:not([hidden])");
     this.#hint.hidden = this.#cards.size > 1;
+    document.querySelector("#sheet-strengths").hidden = this.cards().length === 0;
   }
 
   #emit(type, detail) {

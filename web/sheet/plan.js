@@ -1,0 +1,90 @@
+// A sheet before it is drawn: its cells, what is wrong with its axes, how many pictures it takes and how long. Pure.
+
+import { about, counted } from "../format.js";
+import { fingerprint } from "../pictures.js";
+import { BadValue } from "./values.js";
+
+/** Pixels of one sheet: a quarter of a gigabyte. */
+const MOST_PIXELS = 64e6;
+const NONE = Object.freeze({ label: "", put: (draft) => draft });
+
+/**
+ * @typedef {{axis: ?import("./axes.js").Axis, text: string}} Side   no axis: one value, that of the page
+ *
+ * @typedef {object} Cell
+ * @property {number} column
+ * @property {number} row
+ * @property {string} key      its picture's fingerprint
+ * @property {import("../pictures.js").Job} job
+ *
+ * @typedef {object} Plan
+ * @property {{title: string, values: import("./axes.js").Value[]}} x
+ * @property {{title: string, values: import("./axes.js").Value[]}} y
+ * @property {Cell[]} cells    row by row
+ * @property {import("../pictures.js").Job} job  what all have in common, as the page had it
+ */
+
+/** @param {Side} side @param {string} place @returns {import("./axes.js").Value[]} */
+function valuesOf({ axis, text }, place) {
+  if (!axis) return [NONE];
+  return named(`${place}, ${axis.label}`, () => {
+    const values = axis.read(text);
+    if (values.length === 0) throw new BadValue(`there is no value. Write some with commas between them${axis.example ? `, such as ${axis.example}` : ""}`);
+    return values;
+  });
+}
+
+/** What is wrong, with where it is. @template T @param {string} place @param {() => T} work @returns {T} */
+function named(place, work) {
+  try {
+    return work();
+  } catch (error) {
+    if (!(error instanceof BadValue)) throw error;
+    throw new BadValue(`${place}: ${error.message}.`);
+  }
+}
+
+/**
+ * @param {Side} x @param {Side} y @param {import("./axes.js").Page} page
+ * @returns {Plan}
+ * @throws {BadValue} what is wrong, by name
+ */
+export function planOf(x, y, page) {
+  const [columns, rows] = [valuesOf(x, "Across"), valuesOf(y, "Down")];
+  if (!x.axis && !y.axis) throw new BadValue("Choose what changes across, or down.");
+  if (x.axis && x.axis.id === y.axis?.id) throw new BadValue(`Across and down are both ${x.axis.label}: choose another one for one of them.`);
+  if (x.axis?.rank === 0 && y.axis?.rank === 0) throw new BadValue(`${x.axis.label} and ${y.axis.label} both say which adapter is on: choose another one for one of them.`);
+  const { width, height } = page.job.settings;
+  const pixels = columns.length * rows.length * width * height;
+  if (pixels > MOST_PIXELS) throw new BadValue(`${columns.length} × ${rows.length} pictures of ${width}×${height} are ${Math.round(pixels / 1e6)} megapixels, and a sheet holds ${MOST_PIXELS / 1e6}: take fewer values, or a smaller size.`);
+  const first = { job: page.job, cards: page.cards.filter(({ isOn }) => isOn) };
+  const cells = rows.flatMap((down, row) => columns.map((across, column) => {
+    const parts = [{ side: x, value: across, place: "Across" }, { side: y, value: down, place: "Down" }];
+    parts.sort((a, b) => (a.side.axis?.rank ?? 0) - (b.side.axis?.rank ?? 0));
+    const { job } = parts.reduce((draft, { side, value, place }) => named(`${place}, ${side.axis?.label}`, () => value.put(draft)), first);
+    return { column, row, key: fingerprint(job), job };
+  }));
+  const titled = (side, values) => ({ title: side.axis?.label ?? "", values });
+  return { x: titled(x, columns), y: titled(y, rows), cells, job: page.job };
+}
+
+/** How much work a picture is, to compare it with another. @param {import("../pictures.js").Job} job */
+function workOf({ settings: { steps, width, height, guidance } }) {
+  return steps * width * height * (guidance > 1 ? 2 : 1);
+}
+
+/**
+ * What it takes, in words.
+ * @param {Plan} plan
+ * @param {(job: import("../pictures.js").Job) => boolean} isKnown
+ * @param {?import("../pictures.js").Picture} last   the picture drawn last
+ */
+export function costOf({ cells }, isKnown, last) {
+  const different = [...new Map(cells.map((cell) => [cell.key, cell])).values()];
+  const fresh = different.filter(({ job }) => !isKnown(job));
+  const known = different.length - fresh.length;
+  const seconds = last ? fresh.reduce((sum, { job }) => sum + last.seconds * workOf(job) / workOf(last.job), 0) : 0;
+  if (fresh.length === 0) return `${counted(cells.length, "picture")}, all in memory: there is nothing to draw`;
+  const time = last ? `about ${about(seconds)}` : "how long isn’t known before a picture was drawn";
+  return [counted(cells.length, "picture"), known > 0 && `${known} of them ${known === 1 ? "is" : "are"} in memory`, time].filter(Boolean).join(", ");
+}
