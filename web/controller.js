@@ -5,6 +5,7 @@ import { AdapterStack } from "./adapter-stack.js";
 import { DEMO_ADAPTERS, DEMO_PROMPTS, defaultSettings } from "./demo.js";
 import { repeatsOf, sortFiles } from "./files.js";
 import { duration, sentence, size } from "./format.js";
+import { GalleryController } from "./gallery-controller.js";
 import { LibraryController } from "./library-controller.js";
 import { ModelLoader } from "./model-loader.js";
 import { PageState, Turns } from "./page-state.js";
@@ -52,6 +53,8 @@ export class Controller {
   #texts = new PictureTexts(this.#sums);
   #restorer;
   #typing = 0;
+  /** @type {GalleryController} */
+  #gallery;
   /** Loads and additions run one after another. */
   #turns = new Turns();
 
@@ -76,6 +79,7 @@ export class Controller {
       tellMemory: () => this.#loader.tellMemory(),
       fileOf: (handle) => this.#stack.fileOf(handle),
       texts: this.#texts,
+      keep: (picture) => this.#gallery.keep(picture),
     });
     this.#recovery = new Recovery(engine, ui.capability, keepUsed);
     this.#train = new TrainController(engine, ui.train, {
@@ -122,6 +126,10 @@ export class Controller {
         this.#pictures.settingsCame();
         if (this.#state.at === "ready") this.#state.set("ready", "Ready");
       },
+    });
+    this.#gallery = new GalleryController(ui, {
+      texts: this.#texts,
+      restore: (found, name) => this.#restorer.restore(found, name),
     });
     const { progress, model: panel, messages, family, twoUp } = ui;
     this.#loader = new ModelLoader(engine, { progress, panel, messages, family, twoUp }, {
@@ -226,7 +234,7 @@ export class Controller {
     await this.#turns.take(async () => {}); // what is being loaded writes the form
     if (await this.#restorer.fromFile(picture).catch(() => false)) return;
     const text = "This picture carries no settings. They are lost where a picture is edited or copied; a file as it was saved has them.";
-    this.#ui.messages.offer(picture.name, text, "Train on it", () => this.#addPictures([picture], [], role), "info");
+    this.#ui.messages.offer(picture.name, text, "Train on it", () => this.#addPictures([picture], [], role), { kind: "info" });
   }
 
   async #addPictures(pictures, texts, role) {

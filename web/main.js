@@ -10,6 +10,7 @@ import { DownloadDialog } from "./ui/download-dialog.js";
 import { DropTarget } from "./ui/drop-target.js";
 import { FamilyPanel } from "./ui/family-panel.js";
 import { FocusKeeper } from "./ui/focus.js";
+import { GalleryPanel } from "./ui/gallery-panel.js";
 import { GenerateForm } from "./ui/generate-form.js";
 import { Herald } from "./ui/herald.js";
 import { History } from "./ui/history.js";
@@ -38,6 +39,7 @@ import { TrainTimeline } from "./ui/train-timeline.js";
 import { TrainUnseen } from "./ui/train-unseen.js";
 import { TwoUp } from "./ui/two-up.js";
 import { VersionNotice } from "./ui/version-notice.js";
+import { Viewer } from "./ui/viewer.js";
 import { Visits } from "./visits.js";
 
 const asked = new URLSearchParams(location.search);
@@ -66,6 +68,8 @@ addEventListener("unhandledrejection", ({ reason }) => unexpected(reason));
 const controller = new Controller(new Engine(patience), new Library(), {
   form: new GenerateForm(),
   switches: new PictureSwitches(),
+  gallery: new GalleryPanel(),
+  viewer: new Viewer(),
   keys: new Shortcuts(),
   shelf: new PromptShelf(),
   twoUp: new TwoUp(),

@@ -23,6 +23,7 @@ const REST_MS = 250;
  * @property {() => void} tellMemory
  * @property {(handle: string) => ?Blob} fileOf   an adapter's
  * @property {import("./picture-texts.js").PictureTexts} texts
+ * @property {(picture: import("./pictures.js").Picture) => void} keep   in the gallery
  */
 export class PictureController {
   #ui;
@@ -263,12 +264,10 @@ export class PictureController {
     const { history, messages, progress } = this.#ui;
     if (kind === "base") return this.#showBase(picture);
     for (const note of fresh ? picture.notes : []) messages.info("About this picture", note);
-    if (entry.group) {
-      this.#note(picture);
-      return progress.finished(picture, fresh);
-    }
+    this.#note(picture);
+    if (entry.group) return progress.finished(picture, fresh);
+    if (fresh) this.#host.keep(picture);
     if (!this.#isWatched(entry, kind)) {
-      this.#note(picture);
       history.add(picture, label(picture.job));
       return progress.finished(picture, fresh);
     }

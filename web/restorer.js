@@ -65,7 +65,7 @@ export class Restorer {
       form.putBack(before.fields);
       adapters.putBack(before.adapters);
       this.#host.settingsCame();
-    }, "info");
+    }, { kind: "info" });
   }
 
   /** @returns {Promise<{handle: string, name: string, hash: ?string}[]>} */

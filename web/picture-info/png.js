@@ -142,3 +142,20 @@ export function latin1(bytes) {
   for (let at = 0; at < bytes.length; at += 8192) text += String.fromCharCode(...bytes.subarray(at, at + 8192));
   return text;
 }
+
+/** The same file with no text at all. @param {Uint8Array} png @returns {Uint8Array<ArrayBuffer>} */
+export function withoutTexts(png) {
+  const kept = [png.subarray(0, SIGNATURE.length)];
+  let at = SIGNATURE.length;
+  for (const { type, data } of chunksOf(png)) {
+    if (!READERS[type]) kept.push(png.subarray(at, at + 12 + data.length));
+    at += 12 + data.length;
+  }
+  const out = new Uint8Array(kept.reduce((sum, { length }) => sum + length, 0));
+  let length = 0;
+  for (const part of kept) {
+    out.set(part, length);
+    length += part.length;
+  }
+  return out;
+}

@@ -105,6 +105,11 @@ export class LibraryPanel extends EventTarget {
     }
   }
 
+  /** @param {string} words what the gallery takes of the room */
+  setGallery(words) {
+    document.querySelector("#library-gallery").textContent = words;
+  }
+
   #row(entry) {
     const row = /** @type {HTMLElement} */ (document.querySelector("#library-entry-template").content.firstElementChild.cloneNode(true));
     const find = (selector) => row.querySelector(selector);

@@ -27,8 +27,12 @@ export class Messages {
     setTimeout(leave, Math.max(INFO_MS, INFO_MS_PER_LETTER * words.textContent.length));
   }
 
-  /** One with something to do about it, which takes it away. */
-  offer(title, text, label, act, kind = "error") {
+  /**
+   * One with something to do about it, which takes it away.
+   * @param {string} title @param {string} text @param {string} label @param {() => void} act
+   * @param {{kind?: "error"|"info", dismissed?: () => void}} [how]   dismissed: somebody doesn't want it
+   */
+  offer(title, text, label, act, { kind = "error", dismissed } = {}) {
     const message = this.#add(title, text, kind);
     if (kind === "info") this.#announce.replaceChildren(textOf("p", `${title}: ${text}`));
     const button = Object.assign(textOf("button", label), { type: "button", className: "quiet" });
@@ -36,6 +40,7 @@ export class Messages {
       message.remove();
       act();
     });
+    if (dismissed) message.querySelector(".icon").addEventListener("click", dismissed);
     message.firstElementChild.append(button);
   }
 
