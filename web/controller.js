@@ -149,7 +149,7 @@ export class Controller {
 
   /** Whether something is going on that a reload would end. */
   get busy() {
-    return this.#train.busy || ["loading", "running"].includes(this.#state.at);
+    return this.#train.busy || this.#pictures.waits || ["loading", "running"].includes(this.#state.at);
   }
 
   start(forcedBackend) {

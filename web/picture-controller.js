@@ -33,8 +33,8 @@ export class PictureController {
   #queue;
   /** @type {?import("./pictures.js").Picture} the picture on show */
   #shown = null;
-  /** The seed that the form said when it was asked for: of several at once, the first one's. */
-  #shownFrom = "";
+  /** What the form said when something was asked for last. @type {?import("./protocol.js").Settings} */
+  #asked = null;
   /** Whether pictures that come take the stage: not while somebody looks at another one that they chose. */
   #follows = true;
   #rest = 0;
@@ -121,7 +121,7 @@ export class PictureController {
     const job = this.#liveJob();
     if (!job) return;
     if (this.#maker.cached(job)) {
-      this.#maker.live(job, this.#ui.form.read().seed);
+      this.#redrawn(job);
     } else {
       this.#rest = setTimeout(() => this.#remake(), REST_MS);
       this.#maker.rest();
@@ -148,6 +148,7 @@ export class PictureController {
     const job = this.job();
     const { seed } = job.settings;
     this.#usedSeed = seed;
+    this.#asked = job.settings;
     const jobs = Array.from({ length: form.batchCount }, (_, i) => ({ ...job, settings: { ...job.settings, seed: seedAfter(seed, i) } }));
     const isKnown = jobs.every((one) => this.#maker.cached(one));
     const added = this.#maker.ask(jobs);
@@ -158,7 +159,7 @@ export class PictureController {
   #remake() {
     this.#endRest();
     const job = this.#liveJob();
-    if (job) this.#maker.live(job, this.#ui.form.read().seed);
+    if (job) this.#redrawn(job);
   }
 
   /** What the page asks for now. @returns {import("./pictures.js").Job} */
@@ -170,15 +171,23 @@ export class PictureController {
   }
 
   /**
-   * The picture on show, as the page would have it now; null while nothing can be drawn. Of several that were asked for at
-   * once each has its own seed, and keeps it while the form's is untouched.
+   * The picture that is seen, or comes to be, as the page would have it now; null while nothing can be drawn. While nobody
+   * has changed the form since it was asked for, it keeps its own settings: of several that wait each has others.
    * @returns {?import("./pictures.js").Job}
    */
   #liveJob() {
     if (!this.#mayDraw || !this.#ui.form.valid()) return null;
     const job = this.job();
-    const keeps = this.#shown && job.settings.seed === this.#shownFrom;
-    return keeps ? { ...job, settings: { ...job.settings, seed: this.#shown.job.settings.seed } } : job;
+    const { hand } = this.#maker.state;
+    const seen = hand && this.#isWatched(hand.entry, hand.kind) ? hand.entry.job : this.#shown?.job;
+    if (seen?.model !== job.model || same(job.settings, seen.settings) || !same(job.settings, this.#asked)) return job;
+    return { ...job, settings: seen.settings, written: seen.written };
+  }
+
+  #redrawn(job) {
+    if (same(job.settings, this.job().settings)) this.#asked = job.settings;
+    this.#usedSeed = this.#ui.form.read().seed;
+    this.#maker.live(job);
   }
 
   #follow(follows) {
@@ -251,7 +260,6 @@ export class PictureController {
     const drawing = kind === "base" ? "Drawing strength 0, to compare" : "Drawing";
     this.#host.state.set("running", drawing);
     progress.begin();
-    if (kind === "live") this.#usedSeed = entry.from;
     if (this.#isWatched(entry, kind)) twoUp.begin(job.settings, this.#baseOf(job)?.image ?? null);
   }
 
@@ -273,7 +281,6 @@ export class PictureController {
     }
     // who moved a slider looks at that, while others of the line come
     if (kind === "live") this.#follow(owed(this.#maker.state) === 0);
-    this.#shownFrom = entry.from;
     this.#show(picture, fresh);
   }
 
@@ -333,8 +340,8 @@ export class PictureController {
       this.#host.tags.agree();
       this.#host.tags.write(); // a sheet has moved strengths
       this.#usedSeed = picture.job.settings.seed;
+      this.#asked = this.job().settings;
     }
-    this.#shownFrom = picture.job.settings.seed;
     // a cell of a sheet that was made smaller, and that memory has no room for
     if (!picture.image) return void this.#maker.ask([picture.job]);
     this.#follow(false);
@@ -361,6 +368,8 @@ export class PictureController {
     this.#rest = 0;
   }
 }
+
+const same = (settings, others) => JSON.stringify(settings) === JSON.stringify(others);
 
 function strengthText({ name, unet, textEncoder, onePart, words }) {
   if (words) return name;

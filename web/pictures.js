@@ -127,20 +127,20 @@ export class PictureMaker extends EventTarget {
 
   /**
    * They wait their turn; what is known already is there at once.
-   * @param {Job[]} jobs @param {{from?: string, group?: object}} [how] @returns {number} how many wait, or are in hand, since
+   * @param {Job[]} jobs @param {{group?: object}} [how] @returns {number} how many wait, or are in hand, since
    */
-  ask(jobs, { from = jobs[0].settings.seed, group = null } = {}) {
+  ask(jobs, { group = null } = {}) {
     this.#breaks = 0;
-    const entries = jobs.map((job) => this.#entry(job, from, group)).filter((entry) => !this.#isKnown(entry, "asked"));
+    const entries = jobs.map((job) => this.#entry(job, group)).filter((entry) => !this.#isKnown(entry, "asked"));
     const before = owed(this.#state);
     this.#to("ask", entries);
     return owed(this.#state) - before;
   }
 
-  /** The picture on show, with what the page says now. @param {Job} job @param {string} from */
-  live(job, from) {
+  /** The picture on show, with what the page says now. @param {Job} job */
+  live(job) {
     this.#breaks = 0;
-    const entry = this.#entry(job, from, null);
+    const entry = this.#entry(job);
     if (this.cached(job)) this.#to("seen");
     if (!this.#isKnown(entry, "live")) this.#to("live", entry);
   }
@@ -150,7 +150,7 @@ export class PictureMaker extends EventTarget {
 
   /** The same at strength 0. @param {Job} job */
   compare(job) {
-    this.#to("compare", this.#entry(baseJob(job), job.settings.seed, null));
+    this.#to("compare", this.#entry(baseJob(job)));
   }
 
   stop() { this.#to("stop"); }
@@ -234,8 +234,8 @@ export class PictureMaker extends EventTarget {
     return told.finally(() => heard.abort());
   }
 
-  #entry(job, from, group) {
-    return { id: ++this.#lastId, key: fingerprint(job), job, from, group };
+  #entry(job, group = null) {
+    return { id: ++this.#lastId, key: fingerprint(job), job, group };
   }
 
   /** Shows it if it is in memory. */

@@ -27,6 +27,7 @@ export class QueueController extends EventTarget {
     on(queue, "go-on", () => maker.tryAgain());
     on(queue, "look", () => this.dispatchEvent(new CustomEvent("look")));
     on(maker, "changed", () => this.refresh());
+    addEventListener("beforeunload", (event) => { if (maker.state.waiting.length > 0) event.preventDefault(); });
   }
 
   /** What the line is waited for with. @param {string} words   nothing: nothing does */

@@ -9,7 +9,7 @@ const CHIPS = 12;
  * @typedef {object} Chip
  * @property {string} id       of an entry, or of a group
  * @property {string} text
- * @property {string} name     said to a screen reader after "Cancel"
+ * @property {string} name     as it stands in a sentence
  *
  * @typedef {object} Line
  * @property {string} words    nothing: there is nothing to say

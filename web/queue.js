@@ -12,7 +12,6 @@
  * @property {number} id
  * @property {string} key                      its picture's fingerprint
  * @property {import("./pictures.js").Job} job
- * @property {string} from                     the seed that the form said; of several at once, the first one's
  * @property {?object} group                   what asked for it together with others, and shows them itself
  *
  * @typedef {object} State

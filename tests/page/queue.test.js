@@ -13,7 +13,7 @@ globalThis.ImageData ??= class { constructor(data, width, height) { Object.assig
 
 let ids = 0;
 const jobOf = (prompt, { seed = "1", adapters = [] } = {}) => ({ model: "m", settings: { prompt, seed, width: 1, height: 1 }, adapters });
-const entry = (key, group = null) => ({ id: ++ids, key, job: jobOf(key), from: "1", group });
+const entry = (key, group = null) => ({ id: ++ids, key, job: jobOf(key), group });
 const keys = (entries) => entries.map(({ key }) => key);
 /** After these events, each [name, detail]. */
 const after = (...events) => events.reduce((state, [event, told]) => next(state, event, told), NOTHING);

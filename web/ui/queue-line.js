@@ -55,7 +55,7 @@ export class QueueLine extends EventTarget {
     }
     button.firstElementChild.textContent = text;
     button.title = `Cancel: ${name}`;
-    button.setAttribute("aria-label", `Cancel ${name}`);
+    button.setAttribute("aria-label", `Cancel ${text}`);
     return button;
   }
 

@@ -137,6 +137,37 @@ test("a picture from the strip can be looked at while others come", async () => 
   await page.close();
 });
 
+test("a slider redraws the picture that is seen, and not the last of those that wait; a tab with a line asks before it goes", async () => {
+  const play = drawing();
+  const page = await open({ plays: play.plays });
+  await page.drop(file("night.safetensors", adapter(1)));
+  await page.says("#status", "night is on");
+  for (const prompt of ["fox", "cat"]) play.hold(prompt);
+  // each with a seed of its own, as when nobody keeps one
+  await page.set("#prompt", "fox");
+  await page.click("#generate");
+  for (const prompt of ["cat", "owl"]) {
+    await page.set("#prompt", prompt);
+    await page.click("#enqueue");
+  }
+  play.let("fox");
+  await page.until("the fox", () => document.body.dataset.pictureFingerprint?.includes('"prompt":"fox"'));
+  await page.set(".strength input[type=range]", "0.5");
+  await pause(400); // longer than a slider rests
+  play.let("cat");
+  await over(page);
+  const [fox, cat, again, owl] = play.drawn;
+  assert.deepEqual([fox, cat, owl].map((one) => one.slice(0, 3)), ["fox", "cat", "owl"]);
+  assert.equal(again, cat, "the one that was seen to come, drawn anew");
+  assert.equal(owl, `owl ${await page.run(() => document.querySelector("#seed").value)}`);
+  assert.match((await history(page))[1], /^cat, seed \d+, night 0\.5$/);
+  for (const prompt of ["elk", "yak"]) play.hold(prompt);
+  for (const prompt of ["elk", "yak"]) await ask(page, prompt);
+  await page.reload();
+  assert.deepEqual(page.asked, ["beforeunload"]);
+  await page.close();
+});
+
 test("a model waits for the pictures that were asked of the one before, and can be cancelled meanwhile", async () => {
   const play = drawing();
   // a model is looked at between two blocks of a picture
