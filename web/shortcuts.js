@@ -23,10 +23,13 @@ export const SHORTCUTS = [
   { says: "Generate", keys: ["G"], key: "g", press: "#tab-generate" },
   { says: "Train", keys: ["T"], key: "t", press: "#tab-train" },
   { says: "Library, open or folded", keys: ["L"], key: "l", press: "#library > summary" },
+  { says: "Gallery, open or folded", keys: ["A"], key: "a", press: "#gallery > summary" },
   { says: "Settings, open or folded", keys: ["E"], key: "e", press: "#settings > summary" },
   { says: "In a prompt: more or less weight for the word or what is selected, (word:1.1); for a tag, its strength", keys: ["Ctrl", "↑ ↓"] },
   { says: "In a prompt: an earlier one, a later one, with its negative", keys: ["Alt", "↑ ↓"] },
   { says: "In a prompt: take back, and do again, whatever changed it", keys: ["Ctrl", "Z", "Y"] },
+  { says: "A picture of the gallery, large: others; larger, smaller; as it fits, 1:1", keys: ["← →", "+", "−", "0", "1"] },
+  { says: "There: a star, compare, full screen, delete", keys: ["S", "C", "F", "Del"] },
   { says: "This list", keys: ["?"], key: "?", press: "#keys-open" },
 ];
 
