@@ -7,6 +7,7 @@ import { repeatsOf, sortFiles } from "./files.js";
 import { duration, sentence, size } from "./format.js";
 import { GalleryController } from "./gallery-controller.js";
 import { LibraryController } from "./library-controller.js";
+import { Library } from "./library/library.js";
 import { ModelLoader } from "./model-loader.js";
 import { PageState, Turns } from "./page-state.js";
 import { PictureController } from "./picture-controller.js";
@@ -17,6 +18,7 @@ import { PromptsController } from "./prompts-controller.js";
 import { LOST } from "./protocol.js";
 import { Recovery } from "./recovery.js";
 import { Restorer } from "./restorer.js";
+import { StorageController } from "./storage-controller.js";
 import { recall, remember } from "./storage.js";
 import { SheetController } from "./sheet-controller.js";
 import { Sums } from "./sums.js";
@@ -97,6 +99,15 @@ export class Controller {
       confirmed,
     });
     this.#prompts = new PromptsController(ui, confirmed);
+    new StorageController(ui.library.storage, {
+      entries: () => (Library.problem ? Promise.resolve([]) : library.list()),
+      deleteEntries: (kind) => this.#library.deleteAll(kind),
+      runs: () => this.#train.runs(),
+      deleteRuns: () => this.#train.deleteRuns(),
+      room: () => library.room(),
+      persist: () => this.#library.persist(),
+      confirmed,
+    });
     new SheetController(engine, this.#pictures.maker, ui, {
       state: this.#state,
       model: () => this.#model,

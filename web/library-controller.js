@@ -5,6 +5,7 @@ import { DownloadController } from "./download-controller.js";
 import { megabytes, size } from "./format.js";
 import { Library } from "./library/library.js";
 import { newId } from "./library/shelf.js";
+import { whyNotKept } from "./library/why-not.js";
 import { recall, remember } from "./storage.js";
 
 const LAST = "lastModel";
@@ -66,7 +67,7 @@ export class LibraryController {
     on(panel, "rename", ({ id, name }) => this.#attempt("It was not renamed", () => library.change(id, { name })));
     on(panel, "delete", ({ entry }) => this.#delete(entry));
     on(panel, "trigger", ({ word }) => page.addToPrompt(word));
-    on(panel, "persist", () => this.#persist());
+    on(panel, "persist", () => this.persist());
     on(keepModel, "keep", ({ how }) => this.#keepModelAsked(how));
     on(keepModel, "leave", () => remember(KEEP_MODELS, false));
     on(keepModel, "how", ({ how }) => { remember(KEEP_HOW, how); this.#showKeepModel(); });
@@ -292,7 +293,7 @@ export class LibraryController {
         await this.#library.persist();
       } catch (error) {
         loaded.copying = null;
-        tell(error.name === "AbortError" ? "" : await this.#whyNot(about.name, error, total), false);
+        tell(error.name === "AbortError" ? "" : whyNotKept(about.name, error, total, await this.#library.room()), false);
       } finally {
         this.#copies.delete(id);
         this.#ui.panel.setProgress(id, null);
@@ -304,17 +305,6 @@ export class LibraryController {
   async #roomFor(bytes) {
     const room = await this.#library.room();
     if (room && room.quota - room.usage < bytes) throw new DOMException("There is no room.", "QuotaExceededError");
-  }
-
-  async #whyNot(name, error, bytes) {
-    if (error.name === "QuotaExceededError") {
-      const room = await this.#library.room();
-      const left = room && Math.max(0, room.quota - room.usage);
-      const free = left !== null && left < bytes ? `, and the browser gives this page ${size(left)} more` : ", more than there is room for";
-      return `${name} was not kept: it takes ${size(bytes)}${free}. Delete something in the Library or free the disk, then tick it again.`;
-    }
-    if (error.name === "NotReadableError") return `${name} was not kept: its file can't be read any more. Drop it again.`;
-    return `${name} was not kept: ${error.message}`;
   }
 
   #kept(loaded, entry) {
@@ -330,22 +320,30 @@ export class LibraryController {
   // ---- deleting ----------------------------------------------------------------------------------
 
   async #delete(entry) {
-    const { id, kind, name, by, state } = entry;
-    const handles = [...this.#adapters].filter(([, adapter]) => adapter.entry === id).map(([handle]) => handle);
+    const { id, name, by, state } = entry;
     const loaded = this.#model?.entry === id;
     const what = state !== "whole" ? "What came of it so far goes." : by === "place" ? "The library forgets it; its file stays where it lies." : `Its ${size(entry.size)} in this browser go for good.`;
-    const then = loaded ? " It is loaded: the demo model takes its place." : handles.length > 0 ? " Its card goes too." : "";
+    const then = loaded ? " It is loaded: the demo model takes its place." : this.#inUse(id) ? " Its card goes too." : "";
     if (!await this.#page.confirmed(`Delete ${name} from the library?`, what + then, "Delete")) return;
-    await this.#attempt(`${name} was not deleted`, async () => {
+    await this.#remove(entry);
+  }
+
+  /** @param {"model"|"adapter"} kind */
+  async deleteAll(kind) {
+    for (const entry of await this.#library.list()) if (entry.kind === kind) await this.#remove(entry);
+  }
+
+  #remove({ id, kind, name }) {
+    return this.#attempt(`${name} was not deleted`, async () => {
       await this.#downloads.stop(id);
-      if (loaded && !await this.#page.loadDemo()) return;
-      for (const handle of handles) await this.#page.removeAdapter(handle);
+      if (this.#model?.entry === id && !await this.#page.loadDemo()) return;
+      for (const [handle, { entry }] of [...this.#adapters]) if (entry === id) await this.#page.removeAdapter(handle);
       if (kind === "model" && recall(LAST) === id) remember(LAST, null);
       await this.#library.remove(id);
     });
   }
 
-  async #persist() {
+  async persist() {
     const { messages } = this.#ui;
     if (await this.#library.persist()) messages.info("The library stays", "The browser keeps it until you delete it.");
     else messages.info("The browser didn't promise it", "It may still clear the files when the disk gets short. A bookmark of this page, or installing it, often changes its mind.");

@@ -27,6 +27,7 @@ import { PromptShelf } from "./ui/prompt-shelf.js";
 import { QueueLine } from "./ui/queue-line.js";
 import { SheetDialog } from "./ui/sheet-dialog.js";
 import { Shortcuts } from "./ui/shortcuts.js";
+import { StorageDialog } from "./ui/storage-dialog.js";
 import { Tabs } from "./ui/tabs.js";
 import { TrainBar } from "./ui/train-bar.js";
 import { TrainHeat } from "./ui/train-heat.js";
@@ -87,6 +88,7 @@ const controller = new Controller(new Engine(patience), new Library(), {
   library: {
     panel: new LibraryPanel(),
     dialog: new DownloadDialog(),
+    storage: new StorageDialog(),
     keepModel: new KeepLine("#keep-model"),
     keepAdapters: new KeepLine("#keep-adapters"),
   },

@@ -332,6 +332,18 @@ export class TrainController {
     bar.progress(fraction);
   }
 
+  /** Runs but for the one in hand. */
+  async runs() {
+    const current = this.#trainer?.record?.id;
+    return (await this.#runs?.list() ?? []).filter(({ id }) => id !== current);
+  }
+
+  /** All of those; one that another tab has stays, and is named. */
+  async deleteRuns() {
+    for (const { id, title } of await this.runs()) await this.#attempt(`${title} was not deleted`, () => this.#runs.remove(id));
+    this.#listRuns();
+  }
+
   async #listRuns() {
     if (!this.#runs) return;
     const serial = ++this.#listed;
