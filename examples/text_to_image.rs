@@ -14,13 +14,13 @@ use std::rc::Rc;
 
 use lorakeet::error::{Error, Result};
 use lorakeet::image::{Rgba, not_finite, to_rgba};
+use lorakeet::noise::Rng;
 use lorakeet::pipelines::{Phase, Settings, StableDiffusion, TextToImage};
 use lorakeet::prompt::{Emphasis, without_networks};
 use lorakeet::weights::{FileSource, Index, Source, text};
 use options::{Given, Model, Screen, device};
-use serde::Deserialize;
-use serde::de::IntoDeserializer;
 use serde::de::value::StrDeserializer;
+use serde::de::{DeserializeOwned, IntoDeserializer};
 
 const USAGE: &str = "\
 USAGE: text_to_image --model DIR_OR_FILE --prompt TEXT [OPTIONS]
@@ -35,8 +35,11 @@ USAGE: text_to_image --model DIR_OR_FILE --prompt TEXT [OPTIONS]
                         (1 and the same as the UNet's by default), or an embedding (textual
                         inversion), whose name is its word; may be given several times. A tag
                         <lora:NAME:TE:UNET> in the prompt sets those of the file NAME.safetensors
-  --seed N              0 by default, -1 for a random one; the noise is that of PyTorch's CPU
-                        generator
+  --seed N              0 by default, -1 for a random one
+  --rng NAME            whose noise a seed stands for: cpu (PyTorch's; by default) or nv (that of
+                        NVIDIA's cards, as A1111 computes it)
+  --variation-seed N    another seed, and how far the noise is on the way to that one's:
+  --variation-strength X   0 (not at all; by default) to 1
   --steps N             20 by default
   --guidance X          7.5 by default; 1 means none
   --scheduler NAME      ddim, euler, euler_a, heun, dpmpp_2m, dpmpp_2m_karras, dpmpp_2m_sde,
@@ -60,6 +63,9 @@ struct Arguments {
     clip_skip: Option<usize>,
     adapters: Vec<String>,
     seed: u64,
+    rng: Rng,
+    variation_seed: u64,
+    variation_strength: Option<f64>,
     steps: Option<usize>,
     guidance: Option<f64>,
     scheduler: Option<String>,
@@ -87,10 +93,13 @@ fn parse(arguments: &[String]) -> Result<Arguments> {
             "--quiet" => parsed.quiet = true,
             "--prompt" => parsed.prompt = given.text()?,
             "--negative" => parsed.negative = given.text()?,
-            "--emphasis" => parsed.emphasis = emphasis(&given)?,
+            "--emphasis" => parsed.emphasis = named(&given, "is no way to weigh words")?,
             "--clip-skip" => parsed.clip_skip = Some(given.whole()?),
             "--adapter" => parsed.adapters.push(given.text()?),
             "--seed" => parsed.seed = given.seed()?,
+            "--rng" => parsed.rng = named(&given, "is no generator")?,
+            "--variation-seed" => parsed.variation_seed = given.seed()?,
+            "--variation-strength" => parsed.variation_strength = Some(given.number()?),
             "--steps" => parsed.steps = Some(given.whole()?),
             "--guidance" => parsed.guidance = Some(given.number()?),
             "--scheduler" => parsed.scheduler = Some(given.text()?),
@@ -115,9 +124,9 @@ fn parse(arguments: &[String]) -> Result<Arguments> {
 }
 
 /// By the name that settings have for it.
-fn emphasis(given: &Given) -> Result<Emphasis> {
+fn named<T: DeserializeOwned>(given: &Given, problem: &str) -> Result<T> {
     let name: StrDeserializer<'_, serde::de::value::Error> = given.value()?.into_deserializer();
-    Emphasis::deserialize(name).map_err(|_| given.bad("is no way to weigh words"))
+    T::deserialize(name).map_err(|_| given.bad(problem))
 }
 
 /// `FILE[:UNET[:TE]]`. The strengths are taken from the right, so that a path may hold colons.
@@ -195,6 +204,9 @@ fn run(arguments: &Arguments) -> Result<()> {
         steps: arguments.steps.unwrap_or(20),
         guidance: arguments.guidance.unwrap_or(7.5),
         seed: arguments.seed,
+        rng: arguments.rng,
+        variation_seed: arguments.variation_seed,
+        variation_strength: arguments.variation_strength.unwrap_or(0.0),
         scheduler: arguments.scheduler.clone(),
         spacing: arguments.spacing.clone(),
         eta: arguments.eta,

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::sync::LazyLock;
 
 use lorakeet::keys::clip::{ClipName, open_clip_to_diffusers};
-use lorakeet::noise::TorchGenerator;
+use lorakeet::noise::{Rng, TorchGenerator};
 use lorakeet::pipelines::{Settings, StableDiffusion};
 use lorakeet::prompt::Emphasis;
 use lorakeet::weights::{Checkpoint, Source};
@@ -198,6 +198,9 @@ fn settings(run: &Run) -> Settings {
         negative_prompt: CASES.negative.clone(),
         emphasis: Emphasis::Original,
         clip_skip: 1,
+        rng: Rng::default(),
+        variation_seed: 0,
+        variation_strength: 0.0,
         steps: run.steps,
         guidance: run.guidance,
         seed: CASES.seed,

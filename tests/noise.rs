@@ -1,6 +1,6 @@
 //! The noise of PyTorch's CPU generator, bit for bit (`fixtures/noise/generate.py`).
 
-use lorakeet::noise::TorchGenerator;
+use lorakeet::noise::{Generator, Philox, Rng, TorchGenerator, varied};
 use safetensors::SafeTensors;
 
 fn read(path: &str) -> Vec<u8> {
@@ -50,4 +50,62 @@ fn only_the_low_32_bits_of_a_seed_count() {
     let numbers = |seed| TorchGenerator::new(seed).randn(64);
     assert_eq!(numbers(5), numbers((1 << 32) + 5));
     assert_ne!(numbers(5), numbers(6));
+}
+
+fn seeds() -> serde_json::Value {
+    serde_json::from_slice(&read("noise/seeds.json")).unwrap()
+}
+
+fn numbers(list: &serde_json::Value) -> Vec<f32> {
+    serde_json::from_value(list.clone()).unwrap()
+}
+
+/// Of a seed's text.
+fn seed(text: &serde_json::Value) -> u64 {
+    text.as_str().unwrap().parse().unwrap()
+}
+
+#[test]
+fn philox_is_a1111s() {
+    let seeds = seeds();
+    for case in seeds["philox"].as_array().unwrap() {
+        let mut generator = Philox::new(seed(&case["seed"]));
+        for draw in case["draws"].as_array().unwrap() {
+            let expected = numbers(draw);
+            assert_eq!(generator.randn(expected.len()), expected, "{}", case["seed"]);
+        }
+    }
+    let latent = &seeds["philox_latent"];
+    let values = Philox::new(seed(&latent["seed"])).randn(4 * 64 * 64);
+    let sum: f64 = values.iter().map(|value| f64::from(*value)).sum();
+    assert!((sum - latent["sum"].as_f64().unwrap()).abs() < 1e-6, "{sum}");
+    for one in latent["at"].as_array().unwrap() {
+        let [c, y, x] = serde_json::from_value::<[usize; 3]>(one["index"].clone()).unwrap();
+        assert_eq!(values[(c * 64 + y) * 64 + x], one["value"].as_f64().unwrap() as f32);
+    }
+}
+
+#[test]
+fn variations_are_a1111s() {
+    let mut compared = 0;
+    for case in seeds()["a1111"].as_array().unwrap() {
+        // What resizes a seed isn't offered.
+        if !case["resize_from"].is_null() {
+            continue;
+        }
+        let [c, h, w] = serde_json::from_value::<[usize; 3]>(case["shape"].clone()).unwrap();
+        let rng = if case["rng"] == "NV" { Rng::Nv } else { Rng::Cpu };
+        let draw = |text: &serde_json::Value| Generator::new(rng, seed(text)).randn(c * h * w);
+        let strength = case["subseed_strength"].as_f64().unwrap() as f32;
+        let seeds = case["seeds"].as_array().unwrap();
+        let ours = seeds.iter().enumerate().flat_map(|(i, one)| match &case["subseeds"] {
+            serde_json::Value::Null => draw(one),
+            others => varied(&draw(one), &draw(&others[i]), [h, w], strength),
+        });
+        let expected = numbers(&case["first"]);
+        let error = ours.zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(error < 1e-5, "{}: {error:e}", case["name"]);
+        compared += expected.len();
+    }
+    assert!(compared > 500, "{compared}");
 }

@@ -24,6 +24,7 @@ import { SheetController } from "./sheet-controller.js";
 import { Sums } from "./sums.js";
 import { TokenCounter } from "./token-counter.js";
 import { TrainController } from "./train-controller.js";
+import { UNREADABLE } from "./train/picture-set.js";
 import { chosen, confirmed } from "./ui/dialogs.js";
 import { keepUsed } from "./visits.js";
 
@@ -244,6 +245,7 @@ export class Controller {
   async #openSettings(picture, role) {
     await this.#turns.take(async () => {}); // what is being loaded writes the form
     if (await this.#restorer.fromFile(picture).catch(() => false)) return;
+    if (!await isReadable(picture.file)) return void this.#ui.messages.error(picture.name, UNREADABLE);
     const text = "This picture carries no settings. They are lost where a picture is edited or copied; a file as it was saved has them.";
     this.#ui.messages.offer(picture.name, text, "Train on it", () => this.#addPictures([picture], [], role), { kind: "info" });
   }
@@ -376,5 +378,15 @@ export class Controller {
     this.#ui.progress.loading(false);
     if (!this.#model) this.#ui.twoUp.hint("");
     this.#state.set("error", title);
+  }
+}
+
+/** @param {Blob} file of a picture */
+async function isReadable(file) {
+  try {
+    (await createImageBitmap(file)).close();
+    return true;
+  } catch {
+    return false;
   }
 }

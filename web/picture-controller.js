@@ -149,7 +149,7 @@ export class PictureController {
     const { seed } = job.settings;
     this.#usedSeed = seed;
     this.#asked = job.settings;
-    const jobs = Array.from({ length: form.batchCount }, (_, i) => ({ ...job, settings: { ...job.settings, seed: seedAfter(seed, i) } }));
+    const jobs = Array.from({ length: form.batchCount }, (_, i) => ({ ...job, settings: ofBatch(job.settings, i) }));
     const isKnown = jobs.every((one) => this.#maker.cached(one));
     const added = this.#maker.ask(jobs);
     if (!isKnown && added === 0) progress.status("It is in the queue already: another seed gives another picture");
@@ -383,4 +383,10 @@ function describe({ adapters, settings }) {
 function label(job) {
   const { adapters, alt } = describe(job);
   return adapters ? `${alt}, ${adapters}` : alt;
+}
+
+/** Of a batch each has the next seed; of variations the next variation's, as A1111 counts. */
+function ofBatch(settings, i) {
+  const name = settings.variationStrength > 0 ? "variationSeed" : "seed";
+  return { ...settings, [name]: seedAfter(settings[name], i) };
 }

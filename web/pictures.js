@@ -30,9 +30,11 @@ import { NOTHING, next, owed } from "./queue.js";
 
 /** Equal fingerprints mean equal pictures: everything the arithmetic depends on. */
 export function fingerprint({ model, settings, adapters }) {
-  const { prompt, negativePrompt, emphasis, clipSkip, steps, guidance, seed, scheduler, spacing, eta, width, height } = settings;
+  const { prompt, negativePrompt, emphasis, clipSkip, steps, guidance, seed, rng, scheduler, spacing, eta, width, height } = settings;
+  const { variationSeed, variationStrength } = settings;
   return JSON.stringify({
-    model, prompt, negativePrompt, emphasis, clipSkip, steps, guidance, seed: String(seed), scheduler, spacing, eta, width, height,
+    model, prompt, negativePrompt, emphasis, clipSkip, steps, guidance, seed: String(seed), rng, scheduler, spacing, eta, width, height,
+    variation: variationStrength > 0 ? [String(variationSeed), variationStrength] : null,
     adapters: adapters.map(({ handle, unet, textEncoder }) => [handle, unet, textEncoder]),
   });
 }

@@ -113,6 +113,9 @@
  * @property {string} prompt
  * @property {string} negativePrompt
  * @property {string} emphasis             how weights of words act: original, no_norm, comfy_ui, ignore, none
+ * @property {"cpu"|"nv"} rng           whose noise a seed stands for: PyTorch's on the CPU, or that of NVIDIA's cards
+ * @property {string} variationSeed
+ * @property {number} variationStrength    how far the noise is on the way to that seed's, 0 to 1
  * @property {number} clipSkip             1 is none; with 2 the text encoder's last layer is left out
  * @property {number} steps
  * @property {number} guidance

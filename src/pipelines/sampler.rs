@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-use crate::noise::TorchGenerator;
+use crate::noise::Generator;
 use crate::schedulers::{Call, Mix};
 
 /// The latents of a run between two model calls.
@@ -29,7 +29,7 @@ impl Sampler {
         &mut self,
         call: &Call,
         output: Tensor<4>,
-        generator: &mut TorchGenerator,
+        generator: &mut Generator,
     ) -> Tensor<4> {
         let mut x0 = self.sample.clone().mul_scalar(call.x0_from_sample)
             + output.clone().mul_scalar(call.x0_from_model);
@@ -79,7 +79,7 @@ impl Sampler {
 }
 
 /// Unit normal noise.
-fn draw(generator: &mut TorchGenerator, shape: [usize; 4], device: &Device) -> Tensor<4> {
+fn draw(generator: &mut Generator, shape: [usize; 4], device: &Device) -> Tensor<4> {
     let noise = generator.randn(shape.iter().product());
     Tensor::from_data(TensorData::new(noise, shape), device)
 }

@@ -1,6 +1,7 @@
 //! What a person sets of a picture.
 
 use crate::error::{Error, Result};
+use crate::noise::{Generator, Rng, varied};
 use crate::prompt::Emphasis;
 use crate::schedulers::SchedulerConfig;
 
@@ -23,8 +24,17 @@ pub struct Settings {
     pub steps: usize,
     /// Classifier-free guidance; 1 or less means none, and half the work.
     pub guidance: f64,
-    /// PyTorch's CPU generator is seeded with it.
+    /// The generator is seeded with it.
     pub seed: u64,
+    /// Which generator.
+    #[serde(default)]
+    pub rng: Rng,
+    /// The seed of a variation.
+    #[serde(default)]
+    pub variation_seed: u64,
+    /// How far the noise is on the way to the variation's, 0 to 1.
+    #[serde(default)]
+    pub variation_strength: f64,
     /// A scheduler's name, or none for the model's own.
     #[serde(default)]
     pub scheduler: Option<String>,
@@ -46,6 +56,26 @@ fn all_layers() -> usize {
 }
 
 impl Settings {
+    /// The generator, after it gave the noise of latents `[channels, height, width]`; and that.
+    ///
+    /// # Errors
+    /// When the variation's strength is out of range.
+    pub(super) fn noise(&self, shape: [usize; 3]) -> Result<(Generator, Vec<f32>)> {
+        let strength = self.variation_strength;
+        if !(0.0..=1.0).contains(&strength) {
+            let problem = format!("{strength} is not within 0..1");
+            return Err(Error::setting("variation_strength", problem, "Use 0 for no variation"));
+        }
+        let count = shape.iter().product();
+        let mut generator = Generator::new(self.rng, self.seed);
+        let mut noise = generator.randn(count);
+        if strength > 0.0 {
+            let other = Generator::new(self.rng, self.variation_seed).randn(count);
+            noise = varied(&noise, &other, [shape[1], shape[2]], strength as f32);
+        }
+        Ok((generator, noise))
+    }
+
     /// The model's scheduler config with what is set here in place of its own.
     pub(super) fn scheduler_config(&self, own: &SchedulerConfig) -> Result<SchedulerConfig> {
         let mut config = own.clone();

@@ -10,7 +10,7 @@ use super::{Coding, DecodePlan, Settings, StableDiffusion, Vae, inpainting};
 use crate::error::{Error, Result};
 use crate::models::embeddings::timestep_embedding;
 use crate::models::unet_2d_condition::UNetPass;
-use crate::noise::TorchGenerator;
+use crate::noise::Generator;
 use crate::schedulers::{Schedule, SchedulerKind};
 use crate::weights::Task;
 
@@ -50,7 +50,7 @@ pub struct TextToImage {
     model: Rc<StableDiffusion>,
     settings: Settings,
     schedule: Schedule,
-    generator: TorchGenerator,
+    generator: Generator,
     texts: Texts,
     conditioning: Option<Conditioning>,
     /// What an inpainting UNet takes beside the latents.
@@ -111,10 +111,11 @@ impl TextToImage {
 
         let channels = model.unet.config().out_channels;
         let shape = [1, channels, settings.height / 8, settings.width / 8];
-        let count = shape.iter().product();
-        let mut generator = TorchGenerator::new(settings.seed);
-        let noise = match noise {
-            Some(noise) if noise.len() == count => noise,
+        let count: usize = shape.iter().product();
+        let (generator, noise) = match noise {
+            Some(noise) if noise.len() == count => {
+                (Generator::new(settings.rng, settings.seed), noise)
+            }
             Some(noise) => {
                 return Err(Error::setting(
                     "noise",
@@ -122,7 +123,7 @@ impl TextToImage {
                     "Give noise of the picture's size divided by 8",
                 ));
             }
-            None => generator.randn(count),
+            None => settings.noise([shape[1], shape[2], shape[3]])?,
         };
         let latents = Tensor::from_data(TensorData::new(noise, shape), model.device())
             .mul_scalar(schedule.init_noise_sigma);

@@ -292,7 +292,7 @@ impl Page {
     pub fn take_message(&self) -> String {
         self.wait("a message", "return document.querySelectorAll('.message').length");
         let messages = self.messages();
-        self.browser.click(".message button");
+        self.browser.click(".message [aria-label=Dismiss]");
         let gone = "return document.querySelectorAll('.message').length === 0";
         self.wait("the message to go when dismissed", gone);
         self.wait_until_ready();

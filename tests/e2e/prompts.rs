@@ -55,7 +55,8 @@ fn the_signs_of_a_prompt_change_the_picture() {
         "the adapter to go off with its tag",
         "return !document.querySelector('.card .enabled').checked",
     );
-    drawn(&page, "blue cat face").assert_same(&plain, "off");
+    page.wait_for_strength("0");
+    page.now().assert_same(&plain, "off");
     page.set("#prompt", "blue cat face <lora:ink>");
     page.wait("the adapter to be on", "return document.querySelector('.card .enabled').checked");
     page.set(".card .strength input[type=number]", 0.8);

@@ -17,8 +17,8 @@ const plan = (prompt, settings, more) => planOf(readA1111(text(prompt, settings)
 test("what the page has is set, defaults that a text leaves out among it", () => {
   const { settings, restored, lacking, strengths } = plan("a (cat:1.2)", ", RNG: CPU");
   assert.deepEqual(settings, {
-    prompt: "a (cat:1.2)", negativePrompt: "fog", seed: "5", steps: 20, guidance: 7, scheduler: "dpmpp_2m_karras", clipSkip: 1,
-    emphasis: "original", spacing: "", width: 512, height: 640,
+    prompt: "a (cat:1.2)", negativePrompt: "fog", seed: "5", rng: "cpu", variationStrength: 0, steps: 20, guidance: 7, scheduler: "dpmpp_2m_karras",
+    clipSkip: 1, emphasis: "original", spacing: "", width: 512, height: 640,
   });
   assert.deepEqual(restored, ["prompt", "negative prompt", "seed 5", "20 steps", "guidance 7", "DPM++ 2M Karras", "512×640"]);
   assert.deepEqual([lacking, strengths], [[], []]);
@@ -31,7 +31,7 @@ test("what it can't set stays as it is, and is told by name", () => {
   assert.ok(!("steps" in settings) && !("scheduler" in settings));
   assert.deepEqual(lacking, [
     "sampler Restart (DDIM stays)", "steps 900, which can’t be set here", "model other (0123456789); Emoji Diffusion is loaded", "ENSD: 31337",
-    "Hires resize: 10x20", "Hires upscaler: Latent", "its noise was drawn on a GPU (no “RNG: CPU”), and here it is another one",
+    "Hires resize: 10x20", "Hires upscaler: Latent", "it names no source of its noise, which is taken for an NVIDIA card’s",
   ]);
   const long = Array.from({ length: 30 }, (_, i) => `, Key ${i}: ${"x".repeat(i * 10)}`).join("");
   const many = plan("a", `, RNG: CPU${long}`).lacking;
@@ -40,15 +40,15 @@ test("what it can't set stays as it is, and is told by name", () => {
 });
 
 test("adapters are known by their bytes, then by their names; those that aren't here keep their tags", () => {
-  const prompt = "ink <lora:ink-v2:0.8:0.5> and <lora:gone:1> <lora:Soft:3>";
+  const prompt = "ink <lora:ink-v2:0.8:0.5> and <lora:gone:1> <lora:Soft:30>";
   const hashes = ', RNG: CPU, Lora hashes: "ink-v2: 0123456789ab, gone: ffffffffffff, Soft: aaaaaaaaaaaa"';
   const adapters = [{ handle: "1", name: "renamed", hash: "0123456789ab" }, { handle: "2", name: "soft", hash: "bbbbbbbbbbbb" }, { handle: "3", name: "ink-v2", hash: null }];
   const { settings, strengths, restored, lacking } = plan(prompt, hashes, { adapters });
   assert.equal(settings.prompt, "ink and <lora:gone:1>");
-  assert.deepEqual(strengths, [{ handle: "1", unet: 0.5, textEncoder: 0.8 }, { handle: "2", unet: 2, textEncoder: 2 }]);
-  assert.deepEqual(restored.slice(-2), ["renamed 0.5 / 0.8", "soft 3"]);
+  assert.deepEqual(strengths, [{ handle: "1", unet: 0.5, textEncoder: 0.8 }, { handle: "2", unet: 10, textEncoder: 10 }]);
+  assert.deepEqual(restored.slice(-2), ["renamed 0.5 / 0.8", "soft 30"]);
   assert.deepEqual(lacking, [
-    "adapter Soft with the hash aaaaaaaaaaaa (the one here has bbbbbbbbbbbb)", "strength 3 of soft (the most is 2)", "adapter gone (ffffffffffff)",
+    "adapter Soft with the hash aaaaaaaaaaaa (the one here has bbbbbbbbbbbb)", "strength 30 of soft (the most is 10)", "adapter gone (ffffffffffff)",
   ]);
   assert.deepEqual(missing(readA1111(text(prompt, hashes)), adapters).map(({ name }) => name), ["gone"]);
 });

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses its own part of this")]
 
 use burn::tensor::{Device, Tensor, TensorData};
+use lorakeet::noise::Rng;
 use lorakeet::pipelines::Settings;
 use lorakeet::prompt::Emphasis;
 use lorakeet::weights::{Bytes, Index};
@@ -57,6 +58,9 @@ pub fn settings(row: usize, scheduler: &str) -> Settings {
         negative_prompt: String::new(),
         emphasis: Emphasis::Original,
         clip_skip: 1,
+        rng: Rng::default(),
+        variation_seed: 0,
+        variation_strength: 0.0,
         steps: 20,
         guidance: 4.0,
         seed: [11, 12][row],

@@ -7,7 +7,7 @@ import { tagName, tagsOf, withoutTags } from "./tags.js";
 
 /** Keys that have a place here; all others are told as they stand. */
 const USED = new Set([
-  "Steps", "Sampler", "Schedule type", "CFG scale", "Seed", "Size-1", "Size-2", "Model hash", "Model", "Clip skip", "RNG", "Lora hashes",
+  "Steps", "Sampler", "Schedule type", "CFG scale", "Seed", "Size-1", "Size-2", "Model hash", "Model", "Clip skip", "RNG", "Variation seed", "Variation seed strength", "Lora hashes",
   "Emphasis", "Version", "Lorakeet",
 ]);
 
@@ -28,6 +28,10 @@ export function fromInfotext({ prompt, negativePrompt, settings, resources }) {
     prompt,
     negativePrompt,
     seed: seedOr(of("Seed")),
+    // without the key A1111 drew on the GPU, whose noise is all but NVIDIA's
+    rng: of("Seed") ? (of("RNG") === "CPU" ? "cpu" : "nv") : null,
+    variationSeed: seedOr(of("Variation seed")),
+    variationStrength: numberOr(of("Variation seed strength")) ?? 0,
     steps: numberOr(of("Steps")),
     guidance: numberOr(of("CFG scale")),
     clipSkip: numberOr(of("Clip skip")) ?? 1,
@@ -39,7 +43,7 @@ export function fromInfotext({ prompt, negativePrompt, settings, resources }) {
     adapters,
     model: modelOf(of("Model"), of("Model hash") ?? resources.Hashes?.model),
     rest: joinedSizes(rest),
-    notes: of("Seed") && of("RNG") !== "CPU" ? ["its noise was drawn on a GPU (no “RNG: CPU”), and here it is another one"] : [],
+    notes: of("Seed") && !of("RNG") ? ["it names no source of its noise, which is taken for an NVIDIA card’s"] : [],
   });
 }
 

@@ -7,6 +7,9 @@
  * @property {?string} prompt
  * @property {?string} negativePrompt
  * @property {?string} seed
+ * @property {?"cpu"|"nv"} rng
+ * @property {?string} variationSeed
+ * @property {?number} variationStrength
  * @property {?number} steps
  * @property {?number} guidance
  * @property {?number} clipSkip
@@ -30,7 +33,8 @@
 export function found(program, said) {
   return {
     program,
-    prompt: null, negativePrompt: null, seed: null, steps: null, guidance: null, clipSkip: null, emphasis: null, sampler: null,
+    prompt: null, negativePrompt: null, seed: null, rng: null, variationSeed: null, variationStrength: null,
+    steps: null, guidance: null, clipSkip: null, emphasis: null, sampler: null,
     scheduler: null, spacing: null, eta: null, width: null, height: null, adapters: [], model: null, options: null, rest: [], notes: [],
     ...said,
   };

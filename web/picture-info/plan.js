@@ -5,7 +5,7 @@ import { nearest } from "./names.js";
 import { tagName } from "./tags.js";
 
 /** What an adapter's strength can be on the page. */
-const STRONGEST = 2;
+const STRONGEST = 10;
 /** A list that is longer is told by its beginning. */
 const MOST_TOLD = 8;
 
@@ -34,6 +34,9 @@ export function planOf(found, page) {
     ["prompt", prompt, "prompt"],
     ["negativePrompt", found.negativePrompt, found.negativePrompt ? "negative prompt" : ""],
     ["seed", found.seed, `seed ${found.seed}`],
+    ["rng", found.rng, found.rng === "nv" ? "noise as NVIDIA’s" : ""],
+    ["variationSeed", found.variationSeed, ""],
+    ["variationStrength", found.variationStrength, found.variationStrength ? `variation ${found.variationStrength}` : ""],
     ["steps", found.steps, `${found.steps} steps`],
     ["guidance", found.guidance, `guidance ${found.guidance}`],
     ["scheduler", scheduler.id, page.schedulers.find(({ id }) => id === scheduler.id)?.label ?? ""],

@@ -21,6 +21,7 @@ const OWN = "Lorakeet";
 
 /** @param {PictureRecord} record @returns {string} */
 export function writeRecord({ settings, adapters, model }) {
+  const variation = settings.variationStrength;
   const { negativePrompt, emphasis, clipSkip, steps, guidance, seed, scheduler, width, height } = settings;
   const { sampler, schedule } = labelsOf(scheduler);
   const prompt = taggedPrompt(settings.prompt, adapters);
@@ -28,7 +29,8 @@ export function writeRecord({ settings, adapters, model }) {
   const text = (own) => writeInfotext(prompt, withoutComments(negativePrompt), [
     ["Steps", steps], ["Sampler", sampler], ["Schedule type", schedule], ["CFG scale", guidance], ["Seed", seed], ["Size", `${width}x${height}`],
     ["Model hash", model.hash], ["Model", model.title || null], ["VAE hash", model.vae?.hash], ["VAE", model.vae?.name],
-    ["Clip skip", clipSkip > 1 ? clipSkip : null], ["RNG", "CPU"], ["Lora hashes", hashes || null],
+    ["Clip skip", clipSkip > 1 ? clipSkip : null], ["RNG", settings.rng === "nv" ? "NV" : "CPU"],
+    ["Variation seed", variation ? settings.variationSeed : null], ["Variation seed strength", variation || null], ["Lora hashes", hashes || null],
     ["Emphasis", emphasis !== "original" && /[([]/.test(prompt + negativePrompt) ? EMPHASES[emphasis] : null],
     [OWN, JSON.stringify(own)], ["Version", `${OWN} ${VERSION}`],
   ]);

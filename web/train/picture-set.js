@@ -22,6 +22,8 @@ const MANY = 12;
  * @property {ImageBitmap} thumbnail
  * @property {string[]} warnings
  */
+export const UNREADABLE = "This picture could not be read: the file is damaged, or of a kind that this browser doesn't know. Save it as PNG, JPEG or WebP.";
+
 export class PictureSet {
   /** @type {SetPicture[]} */
   items = [];
@@ -41,7 +43,7 @@ export class PictureSet {
         const picture = { id: ++this.#lastId, name: this.#unique(name), path, file, caption, role, width, height, thumbnail, warnings: [] };
         this.items.push(picture);
       } catch {
-        refused.push({ name, problem: "This picture could not be read: the file is damaged, or of a kind that this browser doesn't know. Save it as PNG, JPEG or WebP." });
+        refused.push({ name, problem: UNREADABLE });
       }
     }
     return refused;

@@ -7,7 +7,7 @@ import { roving } from "./roving.js";
 /** Tokens that the text encoder reads at once, and from how many on it is worth telling. */
 const CHUNK = 75;
 const NEAR_END = 60;
-const NUMBERS = ["steps", "guidance", "clipSkip", "width", "height"];
+const NUMBERS = ["steps", "guidance", "clipSkip", "variationStrength", "width", "height"];
 
 /**
  * Events: "generate", "stop", "reset", "change", "prompt" (a prompt's words, at each key), "written" (by the page), "last-seed",

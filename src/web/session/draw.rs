@@ -123,21 +123,31 @@ impl Engine {
 }
 
 fn settings_of(settings: &JsValue) -> JsResult<Settings> {
-    let (seed, rest) = apart(settings, "seed")?;
-    let seed = match (seed.as_string(), seed.as_f64()) {
-        (Some(text), _) => text.trim().parse::<u64>().ok(),
-        (None, Some(number)) if number >= 0.0 && number.fract() == 0.0 => Some(number as u64),
-        _ => None,
+    let (first, rest) = apart(settings, "seed")?;
+    let (second, rest) = apart(&rest, "variationSeed")?;
+    let seed = seed_of("seed", &first)?;
+    let variation_seed = match second.is_undefined() || second.is_null() {
+        true => 0,
+        false => seed_of("variation seed", &second)?,
     };
-    let seed = seed.ok_or_else(|| {
-        Error::setting("seed", "is not a whole number of at least 0", "Use digits alone")
-    })?;
     js_sys::Reflect::set(&rest, &"seed".into(), &0.into())
         .map_err(|_| super::values::unreadable("seed"))?;
     let settings: Settings = serde_wasm_bindgen::from_value(rest).map_err(|error| {
         Error::setting("settings", error.to_string(), "Check the values in the form")
     })?;
-    Ok(Settings { seed, ..settings })
+    Ok(Settings { seed, variation_seed, ..settings })
+}
+
+/// A seed, as a number or as text.
+fn seed_of(name: &str, value: &JsValue) -> JsResult<u64> {
+    let seed = match (value.as_string(), value.as_f64()) {
+        (Some(text), _) => text.trim().parse::<u64>().ok(),
+        (None, Some(number)) if number >= 0.0 && number.fract() == 0.0 => Some(number as u64),
+        _ => None,
+    };
+    seed.ok_or_else(|| {
+        Error::setting(name, "is not a whole number of at least 0", "Use digits alone").into()
+    })
 }
 
 /// How a picture is decoded in what there is; refuses one that there is no memory for, or no buffer.
