@@ -7,6 +7,7 @@ use burn::tensor::{Device, Tensor};
 use lorakeet::adapters::kinds::LowRank;
 use lorakeet::adapters::{AdapterModule, HostFactors, HostTensor, Part};
 use lorakeet::layers::Site;
+use lorakeet::noise::Rng;
 use lorakeet::pipelines::{Phase, Settings, StableDiffusion, TextToImage};
 use lorakeet::prompt::Emphasis;
 
@@ -193,6 +194,9 @@ fn settings(prompt: String, size: usize) -> Settings {
         negative_prompt: String::new(),
         emphasis: Emphasis::Original,
         clip_skip: 1,
+        rng: Rng::Cpu,
+        variation_seed: 0,
+        variation_strength: 0.0,
         steps: 20,
         guidance: 4.0,
         seed: 11,
