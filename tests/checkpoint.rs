@@ -590,7 +590,7 @@ fn what_is_no_checkpoint_is_refused_with_a_remedy() {
             "is an adapter (LoRA), not a model",
             "Load a model first, then drop this file again",
         ),
-        (vec!["emb_params"], "is a textual-inversion embedding", "aren't supported yet"),
+        (vec!["emb_params"], "is a textual-inversion embedding", "Load a model first"),
         (
             vec!["conditioner.embedders.1.model.x", "model.diffusion_model.input_blocks.0.0.bias"],
             "is Stable Diffusion XL, not",

@@ -40,6 +40,8 @@ mod runs;
 mod site;
 #[path = "e2e/speed.rs"]
 mod speed;
+#[path = "e2e/studio.rs"]
+mod studio;
 #[path = "e2e/train.rs"]
 mod train;
 #[path = "e2e/training.rs"]

@@ -37,6 +37,20 @@ pub fn with_nan() -> (Vec<u8>, String) {
     (serialize(&tensors), key)
 }
 
+/// An embedding with the demo model's own vectors of these words, each of which is one token.
+pub fn embedding(words: &str) -> Vec<u8> {
+    let model = here("web/demo-model/model");
+    let read = |path: &str| std::fs::read(model.join(path)).unwrap();
+    let vocabulary: BTreeMap<String, usize> =
+        serde_json::from_slice(&read("tokenizer/vocab.json")).unwrap();
+    let text_encoder = parse(&read("text_encoder/model.fp16.safetensors"));
+    let (dtype, shape, table) = &text_encoder["text_model.embeddings.token_embedding.weight"];
+    let row = table.len() / shape[0];
+    let ids: Vec<usize> = words.split(' ').map(|word| vocabulary[&format!("{word}</w>")]).collect();
+    let rows = ids.iter().flat_map(|id| table[id * row..][..row].iter().copied()).collect();
+    serialize(&[("emb_params".into(), (*dtype, vec![ids.len(), shape[1]], rows))].into())
+}
+
 /// One small matrix for each name: a file whose names matter and nothing else.
 pub fn named(names: &[&str]) -> Vec<u8> {
     let matrix = |name: &&str| (name.to_string(), (Dtype::F32, vec![4, 4], vec![0; 64]));
