@@ -9,42 +9,21 @@ use std::rc::Rc;
 use burn::tensor::Tensor;
 use lorakeet::adapters::{self, AdapterFile, Embedding, Part};
 use lorakeet::error::Result;
-use lorakeet::layers::{Parameters, Storage};
-use lorakeet::models::{CLIPTextConfig, CLIPTextModel};
+use lorakeet::models::CLIPTextModel;
 use lorakeet::pipelines::{Settings, weigh};
 use lorakeet::prompt::weights::parse;
 use lorakeet::prompt::{Chunk, Emphasis, FIRST_ID, Word, Words, chunks};
-use lorakeet::tokenizer::{ClipTokenizer, TokenizerFiles};
-use lorakeet::weights::{Bytes, Component, Index};
+use lorakeet::tokenizer::ClipTokenizer;
+use lorakeet::weights::{Bytes, Index};
 use serde_json::Value;
-use tiny::{Host, distance, host, load_with, read_values};
+use tiny::clip::{text_model, tokenizer};
+use tiny::{Host, distance, host, read_values};
 
 const FOLDER: &str = "prompts/textual-inversion";
 const CLOSE: f64 = 2e-5;
 
 fn cases() -> Value {
     serde_json::from_slice(&tiny::read(&format!("{FOLDER}/cases.json"))).unwrap()
-}
-
-fn tokenizer() -> ClipTokenizer {
-    let text = |name: &str| tiny::read(&format!("prompts/tiny-clip/{name}"));
-    ClipTokenizer::new(TokenizerFiles {
-        vocab: &text("vocab.json"),
-        merges: &text("merges.txt"),
-        config: Some(&text("tokenizer_config.json")),
-        special_tokens_map: Some(&text("special_tokens_map.json")),
-    })
-    .unwrap()
-}
-
-fn text_model() -> CLIPTextModel {
-    let source =
-        tiny::source("model.safetensors", tiny::read("prompts/tiny-clip/model.safetensors"));
-    let config = serde_json::from_slice(&tiny::read("prompts/tiny-clip/config.json")).unwrap();
-    let component = Component::from_safetensors("text_encoder", source.as_ref(), config).unwrap();
-    let config = CLIPTextConfig::parse(&component).unwrap();
-    let build = |parameters: &Parameters| CLIPTextModel::load(&config, parameters);
-    load_with(&component, source, Storage::F32, build).0
 }
 
 /// For a text encoder of width 16.

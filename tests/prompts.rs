@@ -4,46 +4,24 @@
 mod tiny;
 
 use burn::tensor::Tensor;
-use lorakeet::layers::{Parameters, Storage};
-use lorakeet::models::{CLIPTextConfig, CLIPTextModel};
+use lorakeet::models::CLIPTextModel;
 use lorakeet::pipelines::weigh;
 use lorakeet::prompt::weights::{Part, parse};
 use lorakeet::prompt::{
     Chunk, Emphasis, MOST_CHUNKS, Timeline, TokenCount, Words, chunks, read, without_networks,
 };
-use lorakeet::tokenizer::{ClipTokenizer, TokenizerFiles};
-use lorakeet::weights::Component;
+use lorakeet::tokenizer::ClipTokenizer;
 use serde_json::Value;
-use tiny::{distance, host, load_with, read_values};
+use tiny::clip::{text_model, tokenizer};
+use tiny::{distance, host, read_values};
 
 fn json(name: &str) -> Value {
     serde_json::from_slice(&tiny::read(&format!("prompts/{name}"))).unwrap()
 }
 
-fn tiny_tokenizer() -> ClipTokenizer {
-    let text = |name: &str| tiny::read(&format!("prompts/tiny-clip/{name}"));
-    ClipTokenizer::new(TokenizerFiles {
-        vocab: &text("vocab.json"),
-        merges: &text("merges.txt"),
-        config: Some(&text("tokenizer_config.json")),
-        special_tokens_map: Some(&text("special_tokens_map.json")),
-    })
-    .unwrap()
-}
-
 fn clip_tokenizer(pad: &str) -> ClipTokenizer {
     let merges = tiny::read("../../web/clip-vocabulary/merges.txt");
     ClipTokenizer::from_merges(&merges, pad).unwrap()
-}
-
-fn text_model() -> CLIPTextModel {
-    let source =
-        tiny::source("model.safetensors", tiny::read("prompts/tiny-clip/model.safetensors"));
-    let config = json("tiny-clip/config.json");
-    let component = Component::from_safetensors("text_encoder", source.as_ref(), config).unwrap();
-    let config = CLIPTextConfig::parse(&component).unwrap();
-    let build = |parameters: &Parameters| CLIPTextModel::load(&config, parameters);
-    load_with(&component, source, Storage::F32, build).0
 }
 
 /// `[[text, weight], ...]`; a break is ["BREAK", -1].
@@ -85,7 +63,7 @@ const OURS: [&str; 2] = ["two points in a number", "break in brackets"];
 
 #[test]
 fn weights_and_chunks_are_a1111s() {
-    let (tiny, clip) = (tiny_tokenizer(), clip_tokenizer("<|endoftext|>"));
+    let (tiny, clip) = (tokenizer(), clip_tokenizer("<|endoftext|>"));
     let cases = json("prompts.json")["cases"].as_array().unwrap().clone();
     assert_eq!(cases.len(), 81);
     let mut plain = 0;
@@ -161,7 +139,7 @@ fn embedded(
     skipped: usize,
 ) -> Tensor<2> {
     let hidden = |ids: &[u32]| model.hidden(&[ids.to_vec()], skipped).unwrap();
-    let empty = hidden(&tiny_tokenizer().filled(&[]));
+    let empty = hidden(&tokenizer().filled(&[]));
     let row = |chunk: &Chunk| weigh(hidden(&chunk.ids), &chunk.weights, emphasis, Some(&empty));
     Tensor::cat(rows.iter().map(row).collect(), 1).squeeze_dim(0)
 }
@@ -169,7 +147,7 @@ fn embedded(
 #[test]
 fn embeddings_are_a1111s_and_comfyuis() {
     const CLOSE: f64 = 2e-5;
-    let (tokenizer, model) = (tiny_tokenizer(), text_model());
+    let (tokenizer, model) = (tokenizer(), text_model());
     let expected = read_values("prompts/prompts.safetensors");
     let mut compared = [0; 5];
     for case in json("prompts.json")["cases"].as_array().unwrap() {

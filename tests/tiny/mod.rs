@@ -2,6 +2,8 @@
 //! `fixtures/models/tiny.py`.
 #![allow(dead_code, reason = "each test file uses its own part of this")]
 
+pub mod clip;
+
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
