@@ -5,6 +5,7 @@ import { counted, size } from "./format.js";
 import { Gallery, NO_STORAGE } from "./gallery/gallery.js";
 import { zipOf } from "./gallery/zip.js";
 import { Sha256 } from "./library/sha256.js";
+import { onceMore } from "./once-more.js";
 import { withoutTexts } from "./picture-info/png.js";
 import { readPicture } from "./picture-info/read.js";
 import { fileNameOf, pngOf } from "./picture-texts.js";
@@ -31,8 +32,6 @@ export class GalleryController {
   #queue = Promise.resolve();
   /** @type {{id: string, starred: boolean, png: Blob}[]} what the message about deleting brings back */
   #removed = [];
-  #refreshing = null;
-  #again = false;
   #left = 0;
 
   /** @param {GalleryHost} host */
@@ -79,34 +78,23 @@ export class GalleryController {
     });
   }
 
-  /** Shows the pictures as they are now; asked again meanwhile, once more. */
-  refresh() {
-    if (this.#refreshing) {
-      this.#again = true;
-      return this.#refreshing;
-    }
-    const show = async () => {
-      do {
-        this.#again = false;
-        const kept = await this.#gallery.list();
-        // what they say is read when somebody looks
-        const unread = this.#ui.gallery.isOpen ? kept.filter(({ id }) => !this.#founds.has(id)) : [];
-        for (const { id } of unread) this.#founds.set(id, await this.#foundOf(id));
-        const shown = kept.map((one) => ({ ...one, found: this.#founds.get(one.id) ?? null }));
-        this.#ui.gallery.show(shown, this.#left);
-        this.#ui.viewer.show(shown);
-        const bytes = kept.reduce((sum, one) => sum + one.size, 0);
-        this.#ui.library.panel.setGallery(kept.length > 0 ? `The gallery takes ${size(bytes)} of it.` : "");
-      } while (this.#again);
-    };
-    this.#refreshing = show()
-      .catch((error) => {
-        // said where pictures could be kept, since nobody has asked for it
-        if (error.name === NO_STORAGE) this.#ui.switches.setKeepable(error.message);
-        else this.#ui.messages.error("The gallery could not be read", error.message);
-      })
-      .finally(() => { this.#refreshing = null; });
-    return this.#refreshing;
+  /** Shows the pictures as they are now. */
+  refresh = onceMore(() => this.#show(), (error) => {
+    // said where pictures could be kept, since nobody has asked for it
+    if (error.name === NO_STORAGE) this.#ui.switches.setKeepable(error.message);
+    else this.#ui.messages.error("The gallery could not be read", error.message);
+  });
+
+  async #show() {
+    const kept = await this.#gallery.list();
+    // what they say is read when somebody looks
+    const unread = this.#ui.gallery.isOpen ? kept.filter(({ id }) => !this.#founds.has(id)) : [];
+    for (const { id } of unread) this.#founds.set(id, await this.#foundOf(id));
+    const shown = kept.map((one) => ({ ...one, found: this.#founds.get(one.id) ?? null }));
+    this.#ui.gallery.show(shown, this.#left);
+    this.#ui.viewer.show(shown);
+    const bytes = kept.reduce((sum, one) => sum + one.size, 0);
+    this.#ui.library.panel.setGallery(kept.length > 0 ? `The gallery takes ${size(bytes)} of it.` : "");
   }
 
   async #foundOf(id) {

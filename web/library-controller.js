@@ -6,6 +6,7 @@ import { megabytes, size } from "./format.js";
 import { Library } from "./library/library.js";
 import { newId } from "./library/shelf.js";
 import { whyNotKept } from "./library/why-not.js";
+import { onceMore } from "./once-more.js";
 import { recall, remember } from "./storage.js";
 
 const LAST = "lastModel";
@@ -48,8 +49,6 @@ export class LibraryController {
   /** Copies under way: id to what stops them. */
   #copies = new Map();
   #queue = Promise.resolve();
-  #refreshing = null;
-  #again = false;
   #rest = 0;
   #strengths = new Map();
 
@@ -199,26 +198,17 @@ export class LibraryController {
     this.#library.change(entry, { strength }).catch(() => {});
   }
 
-  /** Shows the list as it is now; asked again meanwhile, once more. */
-  refresh() {
-    if (this.#refreshing) {
-      this.#again = true;
-      return this.#refreshing;
-    }
-    const show = async () => {
-      do {
-        this.#again = false;
-        const problem = Library.problem;
-        const entries = problem ? [] : await this.#library.list();
-        this.#forgetDeleted(entries);
-        this.#ui.panel.show(entries);
-        this.#ui.panel.setRoom(await this.#library.room(), problem);
-      } while (this.#again);
-    };
-    this.#refreshing = show()
-      .catch((error) => this.#ui.panel.setRoom(null, `The library could not be opened (${error.message}).`))
-      .finally(() => { this.#refreshing = null; });
-    return this.#refreshing;
+  /** Shows the list as it is now. */
+  refresh = onceMore(() => this.#show(), (error) => {
+    this.#ui.panel.setRoom(null, `The library could not be opened (${error.message}).`);
+  });
+
+  async #show() {
+    const problem = Library.problem;
+    const entries = problem ? [] : await this.#library.list();
+    this.#forgetDeleted(entries);
+    this.#ui.panel.show(entries);
+    this.#ui.panel.setRoom(await this.#library.room(), problem);
   }
 
   /** What another tab, or the list, has deleted can be kept anew. */

@@ -1,7 +1,7 @@
 // Binds the tags of a prompt to the adapters' cards, both ways: a tag that is typed switches its adapter on, and a
 // slider that moves writes its tag anew. Adapters without a tag go by their cards alone.
 
-import { isNamed, readTags, replaceTag, withoutTags, writeTag } from "./prompt/tags.js";
+import { bothParts, isNamed, readTags, replaceTag, withoutTags, writeTag } from "./prompt/tags.js";
 
 /**
  * @typedef {import("./ui/adapter-card.js").AdapterCard} AdapterCard
@@ -106,8 +106,7 @@ export class PromptTags {
 function strengthOf(card) {
   const { unet, textEncoder, onePart } = card.strength;
   if (!card.acts) return { unet: 0, textEncoder: 0 };
-  const one = unet || textEncoder;
-  return onePart ? { unet: one, textEncoder: one } : { unet, textEncoder };
+  return onePart ? bothParts({ unet, textEncoder }) : { unet, textEncoder };
 }
 
 /** @param {AdapterCard} card @param {import("./prompt/tags.js").AdapterTag} tag */

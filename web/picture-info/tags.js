@@ -16,13 +16,9 @@ export function tagName(name) {
   return name.replace(/[:,<>]/g, "");
 }
 
-/**
- * With one number where two would be the same.
- * @param {{name: string, unet: number, textEncoder: number, onePart?: boolean}} adapter
- */
-export function tagFor({ name, unet, textEncoder, onePart = false }) {
-  const one = unet || textEncoder;
-  return writeTag({ name: tagName(name), ...(onePart ? { unet: one, textEncoder: one } : { unet, textEncoder }) });
+/** @param {{name: string, unet: number, textEncoder: number, onePart?: boolean}} adapter */
+export function tagFor(adapter) {
+  return writeTag({ ...adapter, name: tagName(adapter.name) });
 }
 
 /** @param {string} prompt @param {string[]} tags   each is taken out once, with the blanks before it */

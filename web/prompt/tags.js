@@ -45,9 +45,22 @@ function number(text) {
   return Number.isFinite(value) ? value : null;
 }
 
-/** @param {{name: string, textEncoder: number, unet: number}} tag */
-export function writeTag({ name, textEncoder, unet }) {
+/**
+ * With one number where two would be the same, or where the adapter sits on one of the two parts alone.
+ * @param {{name: string, textEncoder: number, unet: number, onePart?: boolean}} tag
+ */
+export function writeTag({ name, onePart = false, ...strengths }) {
+  const { unet, textEncoder } = onePart ? bothParts(strengths) : strengths;
   return `<lora:${name}:${textEncoder}${unet === textEncoder ? "" : `:${unet}`}>`;
+}
+
+/**
+ * Of an adapter that sits on one part alone: a tag gives both the strength of that one.
+ * @param {{unet: number, textEncoder: number}} strength
+ */
+export function bothParts({ unet, textEncoder }) {
+  const one = unet || textEncoder;
+  return { unet: one, textEncoder: one };
 }
 
 /** The prompt with other words in a tag's place. @param {string} prompt @param {AdapterTag} tag @param {string} words */
