@@ -195,7 +195,10 @@ export class Page {
 
   /** Waits until it says so. */
   says(selector, words) {
-    return this.until(`“${words}” in ${selector}`, (wanted, sought) => document.querySelector(wanted)?.innerText.includes(sought), selector, words);
+    return this.until(`“${words}” in ${selector}`, (wanted, sought) => document.querySelector(wanted)?.innerText.includes(sought), selector, words)
+      .catch(async (error) => {
+        throw new Error(`${selector} says “${await this.text(selector).catch(() => "nothing")}”; ${error.message}`);
+      });
   }
 
   /** The messages on show, each in one line. @returns {Promise<string[]>} */
@@ -211,19 +214,18 @@ export class Page {
 
   // ---- done by a person --------------------------------------------------------------------------
 
-  /** By the mouse, where it is; what lies over it is in the way. */
+  /** By the mouse, where it is; what lies over it is in the way. What moves away under the mouse is clicked again. */
   async click(selector) {
-    await this.until(`${selector} to be there`, (wanted) => document.querySelector(wanted)?.checkVisibility() && !document.querySelector(wanted).disabled, selector);
-    const { x, y, over } = await this.run((wanted) => {
-      const element = document.querySelector(wanted);
-      element.scrollIntoView({ block: "center" });
-      const { left, top, width, height } = element.getBoundingClientRect();
-      const at = { x: left + width / 2, y: top + height / 2 };
-      const there = document.elementFromPoint(at.x, at.y);
-      return { ...at, over: there && (element.contains(there) || there.contains(element)) ? null : there?.outerHTML.slice(0, 120) ?? "nothing" };
-    }, selector);
-    if (over) throw new Error(`${selector} can't be clicked: ${over} is there`);
-    for (const type of ["mousePressed", "mouseReleased"]) await this.devtools("Input.dispatchMouseEvent", { type, x, y, button: "left", clickCount: 1 });
+    const end = Date.now() + PATIENCE_MS;
+    do {
+      await this.until(`${selector} to be there`, (wanted) => document.querySelector(wanted)?.checkVisibility() && !document.querySelector(wanted).disabled, selector);
+      const { x, y, over } = await this.run(whereAtRest, selector);
+      if (over) throw new Error(`${selector} can't be clicked: ${over} is there`);
+      for (const type of ["mousePressed", "mouseReleased"]) await this.devtools("Input.dispatchMouseEvent", { type, x, y, button: "left", clickCount: 1 });
+      // a document that is gone was clicked
+      if (await this.run(() => document.documentElement.dataset.pressed !== "elsewhere").catch(() => true)) return;
+    } while (Date.now() < end);
+    throw new Error(`${selector} moves away under the mouse`);
   }
 
   /** Types over what a field says. */
@@ -309,4 +311,34 @@ function cutOff() {
   const { scrollWidth } = document.scrollingElement;
   const scrollable = scrollWidth > innerWidth ? [`the page is ${scrollWidth} points wide in ${innerWidth}`] : [];
   return [...scrollable, ...wide.map((element) => `beyond the window: ${name(element)}`), ...clipped.map((element) => `cut off: ${name(element)}`)];
+}
+
+/**
+ * Where an element lies once it lies still, and whether something else is over it. What is pressed next is noted on
+ * the document. Run in the page.
+ */
+async function whereAtRest(wanted) {
+  const frame = () => new Promise((resolve) => { setTimeout(resolve, 100); requestAnimationFrame(resolve); });
+  const place = () => {
+    const element = document.querySelector(wanted);
+    element?.scrollIntoView({ block: "center" });
+    const { left, top, width, height } = element?.getBoundingClientRect() ?? new DOMRect();
+    return { element, x: left + width / 2, y: top + height / 2 };
+  };
+  let at = place();
+  for (let more = 50; more > 0; more -= 1) {
+    await frame();
+    const before = at;
+    at = place();
+    if (at.element === before.element && at.x === before.x && at.y === before.y) break;
+  }
+  const { element, x, y } = at;
+  if (!element) return { x, y, over: "nothing" };
+  const there = document.elementFromPoint(x, y);
+  const seen = document.documentElement.dataset;
+  seen.pressed = "";
+  addEventListener("pointerdown", ({ target }) => {
+    seen.pressed = element.contains(target) || target.contains(element) ? "" : "elsewhere";
+  }, { capture: true, once: true });
+  return { x, y, over: there && (element.contains(there) || there.contains(element)) ? null : there?.outerHTML.slice(0, 120) ?? "nothing" };
 }
