@@ -104,6 +104,10 @@ pub struct Call {
     pub timestep: f64,
     /// Factor on the sample before it goes into the UNet.
     pub input_scale: f64,
+    /// What of `x0` the sample has, as the call gets it: it is `signal * x0 + spread * noise`.
+    pub signal: f64,
+    /// What of unit normal noise it has.
+    pub spread: f64,
     /// `x0` per sample.
     pub x0_from_sample: f64,
     /// `x0` per UNet output.
@@ -139,6 +143,8 @@ impl Call {
         Self {
             timestep,
             input_scale: 1.0,
+            signal,
+            spread,
             x0_from_sample,
             x0_from_model,
             clip: None,
@@ -191,7 +197,23 @@ pub(super) fn slope(prediction: Prediction, sigma: f64, clip: Option<f64>) -> Mi
     }
 }
 
-/// What a kind makes of a config and a number of steps.
+/// Which steps are made.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Run {
+    /// Of all of them, by which the levels are laid out.
+    pub steps: usize,
+    /// The first that is made: there is nothing before it that a sampler could remember.
+    pub begin: usize,
+}
+
+impl Run {
+    /// Leaves what the run makes of a list with one entry a step; the last one at least.
+    pub fn cut<T>(self, list: &mut Vec<T>) {
+        list.drain(..self.begin.min(list.len().saturating_sub(1)));
+    }
+}
+
+/// What a kind makes of a config and a run.
 pub(super) struct Plan {
     pub init_noise_sigma: f64,
     pub calls: Vec<Call>,

@@ -2,22 +2,24 @@
 
 use super::base::{Base, Defaults, Spacing};
 use super::call::{Call, Mix, noise_seen};
-use super::{Plan, SchedulerConfig, timesteps};
+use super::{Plan, Run, SchedulerConfig, timesteps};
 use crate::error::Result;
 
 pub(super) const DEFAULTS: Defaults = Defaults::PRODUCTS;
 
 /// The timesteps that DDIM, DDPM and PNDM share, descending.
-pub(super) fn spaced_timesteps(base: &Base, n: usize) -> Vec<usize> {
-    let train = base.train();
-    match base.spacing {
+pub(super) fn spaced_timesteps(base: &Base, run: Run) -> Vec<usize> {
+    let (train, n) = (base.train(), run.steps);
+    let mut timesteps = match base.spacing {
         Spacing::Linspace => {
             let points = timesteps::linspace((train - 1) as f64, n);
             points.into_iter().rev().map(|t| t.round_ties_even() as usize).collect()
         }
         Spacing::Leading => timesteps::leading(train / n, n, base.steps_offset),
         Spacing::Trailing => timesteps::trailing(train, train, n),
-    }
+    };
+    run.cut(&mut timesteps);
+    timesteps
 }
 
 /// The alpha product where a run ends: that of before the first timestep.
@@ -25,12 +27,12 @@ pub(super) fn final_product(base: &Base, config: &SchedulerConfig, default: bool
     if config.set_alpha_to_one.unwrap_or(default) { Ok(1.0) } else { base.noise.abar(0) }
 }
 
-pub(super) fn plan(config: &SchedulerConfig, n: usize) -> Result<Plan> {
+pub(super) fn plan(config: &SchedulerConfig, run: Run) -> Result<Plan> {
     let base = Base::resolve(config, &DEFAULTS)?;
     config.refuse(&["thresholding"])?;
     let clip = config.clip(true)?;
     let final_product = final_product(&base, config, true)?;
-    let stride = base.train() / n;
+    let stride = base.train() / run.steps;
     let call = |t: usize| {
         let abar = base.noise.abar(t)?;
         let abar_previous = match t.checked_sub(stride) {
@@ -46,6 +48,6 @@ pub(super) fn plan(config: &SchedulerConfig, n: usize) -> Result<Plan> {
             ..Call::variance_preserving(t as f64, base.prediction, signal, spread)
         })
     };
-    let calls = spaced_timesteps(&base, n).into_iter().map(call).collect::<Result<_>>()?;
+    let calls = spaced_timesteps(&base, run).into_iter().map(call).collect::<Result<_>>()?;
     Ok(Plan { init_noise_sigma: 1.0, calls })
 }

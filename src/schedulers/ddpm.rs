@@ -4,7 +4,7 @@ use super::base::{Base, Defaults};
 use super::call::{Call, Mix};
 use super::config::word;
 use super::ddim::spaced_timesteps;
-use super::{Plan, SchedulerConfig};
+use super::{Plan, Run, SchedulerConfig};
 use crate::error::Result;
 
 pub(super) const DEFAULTS: Defaults = Defaults::PRODUCTS;
@@ -16,7 +16,7 @@ enum Variance {
     FixedLarge,
 }
 
-pub(super) fn plan(config: &SchedulerConfig, n: usize) -> Result<Plan> {
+pub(super) fn plan(config: &SchedulerConfig, run: Run) -> Result<Plan> {
     let base = Base::resolve(config, &DEFAULTS)?;
     config.refuse(&["thresholding"])?;
     let clip = config.clip(true)?;
@@ -27,7 +27,7 @@ pub(super) fn plan(config: &SchedulerConfig, n: usize) -> Result<Plan> {
         ("fixed_large", Variance::FixedLarge),
     ];
     let variance = word("variance_type", &config.variance_type, &known)?;
-    let timesteps = spaced_timesteps(&base, n);
+    let timesteps = spaced_timesteps(&base, run);
     let call = |(i, &t): (usize, &usize)| {
         let abar = base.noise.abar(t)?;
         let abar_previous = match timesteps.get(i + 1) {

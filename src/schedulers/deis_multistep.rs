@@ -7,12 +7,12 @@ use super::config::word;
 use super::dpm_solver::most_orders;
 use super::ladder::{self, FinalLevel, Level, SolverOptions};
 use super::sigmas::Layout;
-use super::{Plan, SchedulerConfig};
+use super::{Plan, Run, SchedulerConfig};
 use crate::error::Result;
 
 pub(super) const DEFAULTS: Defaults = Defaults::LEVELS;
 
-pub(super) fn plan(config: &SchedulerConfig, n: usize) -> Result<Plan> {
+pub(super) fn plan(config: &SchedulerConfig, run: Run) -> Result<Plan> {
     let base = Base::resolve(config, &DEFAULTS)?;
     let order = config.solver_order()?;
     // diffusers takes the words of its other solvers for its own.
@@ -26,10 +26,10 @@ pub(super) fn plan(config: &SchedulerConfig, n: usize) -> Result<Plan> {
         final_level: FinalLevel::Last,
         keeps_cosine_timesteps: false,
     };
-    let ladder = ladder::of_solver(&base, config, options, n)?;
+    let ladder = ladder::of_solver(&base, config, options, run)?;
     let levels = ladder.preserving();
     let count = ladder.timesteps.len();
-    let lowers = config.lower_order_final.unwrap_or(true) && count < 15;
+    let lowers = config.lower_order_final.unwrap_or(true) && run.begin + count < 15;
 
     let calls = ladder.timesteps.iter().enumerate().map(|(i, &t)| {
         let (from, to) = (levels[i], levels[i + 1]);

@@ -7,14 +7,14 @@ use super::config::unsupported;
 use super::dpm_solver::{self, Algorithm};
 use super::ladder::{self, SolverOptions};
 use super::sigmas::Layout;
-use super::{Plan, SchedulerConfig};
+use super::{Plan, Run, SchedulerConfig};
 use crate::error::Result;
 
 pub(super) const DEFAULTS: Defaults = Defaults::LEVELS;
 
 /// `sde` and `karras` are what makes one class of diffusers four kinds: they hold whatever the
 /// config says.
-pub(super) fn plan(config: &SchedulerConfig, n: usize, sde: bool, karras: bool) -> Result<Plan> {
+pub(super) fn plan(config: &SchedulerConfig, run: Run, sde: bool, karras: bool) -> Result<Plan> {
     let base = Base::resolve(config, &DEFAULTS)?;
     let order = config.solver_order()?;
     let algorithm = Algorithm { sde, ..Algorithm::resolve(config)? };
@@ -32,11 +32,11 @@ pub(super) fn plan(config: &SchedulerConfig, n: usize, sde: bool, karras: bool) 
         keeps_cosine_timesteps: true,
         ..dpm_solver::ladder_options(config, layout)?
     };
-    let ladder = ladder::of_solver(&base, config, options, n)?;
+    let ladder = ladder::of_solver(&base, config, options, run)?;
     let levels = ladder.preserving();
     let count = ladder.timesteps.len();
     // "Improve numerical stability for small number of steps"
-    let lowers = config.lower_order_final.unwrap_or(true) && count < 15;
+    let lowers = config.lower_order_final.unwrap_or(true) && run.begin + count < 15;
     let euler_at_final =
         lowers || config.euler_at_final.unwrap_or(false) || config.ends_at_zero()?;
 

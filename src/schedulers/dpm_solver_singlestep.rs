@@ -7,19 +7,22 @@ use super::config::unsupported;
 use super::dpm_solver::{self, Algorithm};
 use super::ladder;
 use super::sigmas::Layout;
-use super::{Plan, SchedulerConfig};
+use super::{Plan, Run, SchedulerConfig};
 use crate::error::Result;
 
 pub(super) const DEFAULTS: Defaults = Defaults::LEVELS;
 
-/// The order of each of `n` steps (`get_order_list`): groups of 1 up to `order`. The last is lowered
-/// where the config says so, and where the run ends at level 0.
-fn orders(order: usize, n: usize, lower_order_final: bool, ends_at_zero: bool) -> Vec<usize> {
+/// The order of each step (`get_order_list`): groups of 1 up to `order`. The last is lowered where the
+/// config says so, and where the run ends at level 0. A run that begins within a group has no steps
+/// before.
+fn orders(order: usize, run: Run, lower_order_final: bool, ends_at_zero: bool) -> Vec<usize> {
+    let n = run.steps;
     let lowers = ends_at_zero || (lower_order_final && n.is_multiple_of(order));
-    (0..n).map(|i| if lowers && i + 1 == n { 1 } else { i % order + 1 }).collect()
+    let of_step = |i: usize| if lowers && i + 1 == n { 1 } else { i % order + 1 };
+    (run.begin..n).zip(1..).map(|(i, most)| of_step(i).min(most)).collect()
 }
 
-pub(super) fn plan(config: &SchedulerConfig, n: usize) -> Result<Plan> {
+pub(super) fn plan(config: &SchedulerConfig, run: Run) -> Result<Plan> {
     // The class knows one spacing.
     let base = Base { spacing: Spacing::Linspace, ..Base::resolve(config, &DEFAULTS)? };
     let order = config.solver_order()?;
@@ -34,10 +37,10 @@ pub(super) fn plan(config: &SchedulerConfig, n: usize) -> Result<Plan> {
     let heun = dpm_solver::is_heun(config)?;
     let layout = Layout::resolve(config, false)?;
     let options = dpm_solver::ladder_options(config, layout)?;
-    let ladder = ladder::of_solver(&base, config, options, n)?;
+    let ladder = ladder::of_solver(&base, config, options, run)?;
     let levels = ladder.preserving();
     let lower_order_final = config.lower_order_final.unwrap_or(false);
-    let orders = orders(order, n, lower_order_final, config.ends_at_zero()?);
+    let orders = orders(order, run, lower_order_final, config.ends_at_zero()?);
 
     let calls = ladder.timesteps.iter().zip(orders).enumerate().map(|(i, (&t, order))| {
         // The level at which the group of steps began.

@@ -6,7 +6,7 @@ use super::call::{Call, Mix};
 use super::euler_discrete::euler;
 use super::ladder::{self, EulerOptions};
 use super::sigmas::Layout;
-use super::{Plan, SchedulerConfig};
+use super::{Plan, Run, SchedulerConfig};
 use crate::error::Result;
 
 pub(super) const DEFAULTS: Defaults = Defaults { predicts_sample: false, ..Defaults::LEVELS };
@@ -19,9 +19,9 @@ pub(super) fn ancestral(from: f64, to: f64) -> (f64, f64) {
     ((to * to - up * up).sqrt(), up)
 }
 
-pub(super) fn plan(config: &SchedulerConfig, n: usize) -> Result<Plan> {
+pub(super) fn plan(config: &SchedulerConfig, run: Run) -> Result<Plan> {
     let base = Base::resolve(config, &DEFAULTS)?;
-    let ladder = ladder::of_euler(&base, Layout::Timesteps, false, EulerOptions::default(), n);
+    let ladder = ladder::of_euler(&base, Layout::Timesteps, false, EulerOptions::default(), run);
     let calls = ladder.pairs().map(|(t, from, to)| {
         let (down, up) = ancestral(from, to);
         let step = euler(t, base.prediction, from, down);

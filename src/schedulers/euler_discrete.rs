@@ -5,7 +5,7 @@ use super::base::{Base, Defaults, Prediction};
 use super::call::{Call, Mix};
 use super::ladder::{self, EulerOptions};
 use super::sigmas::Layout;
-use super::{Plan, SchedulerConfig};
+use super::{Plan, Run, SchedulerConfig};
 use crate::error::Result;
 
 pub(super) const DEFAULTS: Defaults = Defaults::LEVELS;
@@ -25,11 +25,11 @@ pub(super) fn line(from: f64, to: f64) -> Mix {
     Mix::SAMPLE * (to / from) + Mix::X0 * (1.0 - to / from)
 }
 
-pub(super) fn plan(config: &SchedulerConfig, n: usize) -> Result<Plan> {
+pub(super) fn plan(config: &SchedulerConfig, run: Run) -> Result<Plan> {
     let base = Base::resolve(config, &DEFAULTS)?;
     let layout = Layout::resolve(config, false)?;
     let options = EulerOptions::resolve(config, layout)?;
-    let ladder = ladder::of_euler(&base, layout, false, options, n);
+    let ladder = ladder::of_euler(&base, layout, false, options, run);
     let calls = ladder.pairs().map(|(t, from, to)| euler(t, base.prediction, from, to));
     Ok(Plan { init_noise_sigma: ladder.init_noise_sigma(base.spacing), calls: calls.collect() })
 }

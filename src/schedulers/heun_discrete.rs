@@ -6,17 +6,17 @@ use super::base::{Base, Defaults};
 use super::call::{Call, Mix, slope};
 use super::ladder::{self, EulerOptions};
 use super::sigmas::Layout;
-use super::{Plan, SchedulerConfig};
+use super::{Plan, Run, SchedulerConfig};
 use crate::error::Result;
 
 pub(super) const DEFAULTS: Defaults =
     Defaults { beta_start: 0.00085, beta_end: 0.012, ..Defaults::LEVELS };
 
-pub(super) fn plan(config: &SchedulerConfig, n: usize) -> Result<Plan> {
+pub(super) fn plan(config: &SchedulerConfig, run: Run) -> Result<Plan> {
     let base = Base::resolve(config, &DEFAULTS)?;
     let clip = config.clip(false)?;
     let layout = Layout::resolve(config, false)?;
-    let ladder = ladder::of_euler(&base, layout, false, EulerOptions::default(), n);
+    let ladder = ladder::of_euler(&base, layout, false, EulerOptions::default(), run);
     let mut calls = Vec::new();
     let pairs: Vec<_> = ladder.pairs().collect();
     for (i, &(t, from, to)) in pairs.iter().enumerate() {

@@ -7,16 +7,16 @@ use super::call::{Call, Mix, slope};
 use super::euler_ancestral_discrete::ancestral;
 use super::ladder::{self, EulerOptions};
 use super::sigmas::{Layout, sigma_to_t};
-use super::{Plan, SchedulerConfig};
+use super::{Plan, Run, SchedulerConfig};
 use crate::error::Result;
 
 pub(super) const DEFAULTS: Defaults =
     Defaults { beta_start: 0.00085, beta_end: 0.012, predicts_sample: false, ..Defaults::LEVELS };
 
-pub(super) fn plan(config: &SchedulerConfig, n: usize, is_ancestral: bool) -> Result<Plan> {
+pub(super) fn plan(config: &SchedulerConfig, run: Run, is_ancestral: bool) -> Result<Plan> {
     let base = Base::resolve(config, &DEFAULTS)?;
     let layout = Layout::resolve(config, false)?;
-    let ladder = ladder::of_euler(&base, layout, true, EulerOptions::default(), n);
+    let ladder = ladder::of_euler(&base, layout, true, EulerOptions::default(), run);
     let mut calls = Vec::new();
     for (i, (t, from, to)) in ladder.pairs().enumerate() {
         let (down, up) = if is_ancestral { ancestral(from, to) } else { (to, 0.0) };

@@ -5,7 +5,7 @@ use super::base::{Base, Spacing};
 use super::config::{unsupported, word};
 use super::noise_schedule::linspace;
 use super::sigmas::{Layout, interpolate, sigma_to_t};
-use super::{SchedulerConfig, timesteps, too_many};
+use super::{Run, SchedulerConfig, timesteps, too_many};
 use crate::error::Result;
 
 /// Timesteps, and one level more: the last is where the run ends.
@@ -38,9 +38,12 @@ impl Level {
 }
 
 impl Ladder {
-    /// Levels as f32, which they are in diffusers.
-    fn new(timesteps: Vec<f64>, levels: Vec<f64>, log_table: Vec<f32>) -> Self {
-        let levels = levels.into_iter().map(|sigma| f64::from(sigma as f32)).collect();
+    /// Levels as f32, which they are in diffusers; from where the run begins.
+    fn new(mut timesteps: Vec<f64>, levels: Vec<f64>, log_table: Vec<f32>, run: Run) -> Self {
+        let count = timesteps.len();
+        run.cut(&mut timesteps);
+        let levels = levels[count - timesteps.len()..].iter();
+        let levels = levels.map(|sigma| f64::from(*sigma as f32)).collect();
         Self { timesteps, levels, log_table }
     }
 
@@ -105,8 +108,9 @@ pub(super) fn of_euler(
     layout: Layout,
     rounds: bool,
     options: EulerOptions,
-    n: usize,
+    run: Run,
 ) -> Ladder {
+    let n = run.steps;
     let train = base.train();
     let table = base.noise.sigmas();
     let log_table: Vec<f32> = table.iter().map(|s| s.ln()).collect();
@@ -137,7 +141,7 @@ pub(super) fn of_euler(
         levels = between;
     }
     levels.push(if options.final_sigma { f64::from(table[0]) } else { 0.0 });
-    Ladder::new(timesteps, levels, log_table)
+    Ladder::new(timesteps, levels, log_table, run)
 }
 
 /// What the samplers of DPM-Solver's kind read differently.
@@ -166,8 +170,9 @@ pub(super) fn of_solver(
     base: &Base,
     config: &SchedulerConfig,
     options: SolverOptions,
-    n: usize,
+    run: Run,
 ) -> Result<Ladder> {
+    let n = run.steps;
     let train = base.train();
     let table = base.noise.sigmas();
     let log_table: Vec<f32> = table.iter().map(|s| s.ln()).collect();
@@ -197,7 +202,7 @@ pub(super) fn of_solver(
         FinalLevel::Last if layout != Layout::Timesteps => levels[levels.len() - 1],
         FinalLevel::Last | FinalLevel::Table => smallest,
     });
-    Ok(Ladder::new(timesteps, levels, log_table))
+    Ok(Ladder::new(timesteps, levels, log_table, run))
 }
 
 fn solver_timesteps(base: &Base, lambda_min_clipped: f64, n: usize) -> Result<Vec<usize>> {

@@ -3,7 +3,7 @@
 use super::base::{Base, BetaSchedule, Defaults};
 use super::call::{Call, Mix};
 use super::config::within;
-use super::{Plan, SchedulerConfig, too_many};
+use super::{Plan, Run, SchedulerConfig, too_many};
 use crate::error::Result;
 
 pub(super) const DEFAULTS: Defaults = Defaults {
@@ -17,8 +17,9 @@ pub(super) const DEFAULTS: Defaults = Defaults {
 pub(super) fn distilled_timesteps(
     base: &Base,
     config: &SchedulerConfig,
-    n: usize,
+    run: Run,
 ) -> Result<Vec<usize>> {
+    let n = run.steps;
     let train = base.train();
     let original = within(
         "original_inference_steps",
@@ -31,15 +32,18 @@ pub(super) fn distilled_timesteps(
     }
     let stride = train / original;
     let pick = original as f64 / n as f64;
-    Ok((0..n).map(|i| (original - (i as f64 * pick).floor() as usize) * stride - 1).collect())
+    let pick = |i: usize| (original - (i as f64 * pick).floor() as usize) * stride - 1;
+    let mut timesteps = (0..n).map(pick).collect();
+    run.cut(&mut timesteps);
+    Ok(timesteps)
 }
 
-pub(super) fn plan(config: &SchedulerConfig, n: usize) -> Result<Plan> {
+pub(super) fn plan(config: &SchedulerConfig, run: Run) -> Result<Plan> {
     let base = Base::resolve(config, &DEFAULTS)?;
     config.refuse(&["thresholding"])?;
     let clip = config.clip(false)?;
     let scaling = config.timestep_scaling.unwrap_or(10.0);
-    let timesteps = distilled_timesteps(&base, config, n)?;
+    let timesteps = distilled_timesteps(&base, config, run)?;
     let call = |(i, &t): (usize, &usize)| {
         let abar = base.noise.abar(t)?;
         // Boundary condition: sigma_data is 0.5.

@@ -5,17 +5,17 @@ use super::base::{Base, Defaults};
 use super::call::{Call, Mix, slope};
 use super::ladder::{self, EulerOptions};
 use super::sigmas::Layout;
-use super::{Plan, SchedulerConfig};
+use super::{Plan, Run, SchedulerConfig};
 use crate::error::Result;
 
 pub(super) const DEFAULTS: Defaults = Defaults::LEVELS;
 
 const ORDER: usize = 4;
 
-pub(super) fn plan(config: &SchedulerConfig, n: usize) -> Result<Plan> {
+pub(super) fn plan(config: &SchedulerConfig, run: Run) -> Result<Plan> {
     let base = Base::resolve(config, &DEFAULTS)?;
     let layout = Layout::resolve(config, false)?;
-    let ladder = ladder::of_euler(&base, layout, false, EulerOptions::default(), n);
+    let ladder = ladder::of_euler(&base, layout, false, EulerOptions::default(), run);
     let calls = ladder.pairs().enumerate().map(|(i, (t, from, to))| {
         let now = slope(base.prediction, from, None);
         // The levels of this slope and of those before, newest first, as far as they differ: steps

@@ -38,7 +38,7 @@ pub use config::SchedulerConfig;
 pub use kind::{ModelScheduler, SchedulerKind};
 pub use noise_schedule::NoiseSchedule;
 
-use call::Plan;
+use call::{Plan, Run};
 use config::too_many;
 use defaults::Defaults;
 
@@ -76,26 +76,28 @@ impl SchedulerKind {
         }
     }
 
-    fn plan(self, config: &SchedulerConfig, n: usize) -> Result<Plan> {
+    fn plan(self, config: &SchedulerConfig, run: Run) -> Result<Plan> {
         match self {
-            Self::Ddim => ddim::plan(config, n),
-            Self::EulerDiscrete => euler_discrete::plan(config, n),
-            Self::EulerAncestralDiscrete => euler_ancestral_discrete::plan(config, n),
-            Self::HeunDiscrete => heun_discrete::plan(config, n),
-            Self::KDpm2Discrete => k_dpm_2_discrete::plan(config, n, false),
-            Self::KDpm2AncestralDiscrete => k_dpm_2_discrete::plan(config, n, true),
-            Self::LmsDiscrete => lms_discrete::plan(config, n),
-            Self::DpmSolverMultistep => dpm_solver_multistep::plan(config, n, false, false),
-            Self::DpmSolverMultistepKarras => dpm_solver_multistep::plan(config, n, false, true),
-            Self::DpmSolverMultistepSde => dpm_solver_multistep::plan(config, n, true, false),
-            Self::DpmSolverMultistepSdeKarras => dpm_solver_multistep::plan(config, n, true, true),
-            Self::DpmSolverSinglestep => dpm_solver_singlestep::plan(config, n),
-            Self::UniPcMultistep => unipc_multistep::plan(config, n),
-            Self::DeisMultistep => deis_multistep::plan(config, n),
-            Self::Pndm => pndm::plan(config, n),
-            Self::Lcm => lcm::plan(config, n),
-            Self::Tcd => tcd::plan(config, n),
-            Self::Ddpm => ddpm::plan(config, n),
+            Self::Ddim => ddim::plan(config, run),
+            Self::EulerDiscrete => euler_discrete::plan(config, run),
+            Self::EulerAncestralDiscrete => euler_ancestral_discrete::plan(config, run),
+            Self::HeunDiscrete => heun_discrete::plan(config, run),
+            Self::KDpm2Discrete => k_dpm_2_discrete::plan(config, run, false),
+            Self::KDpm2AncestralDiscrete => k_dpm_2_discrete::plan(config, run, true),
+            Self::LmsDiscrete => lms_discrete::plan(config, run),
+            Self::DpmSolverMultistep => dpm_solver_multistep::plan(config, run, false, false),
+            Self::DpmSolverMultistepKarras => dpm_solver_multistep::plan(config, run, false, true),
+            Self::DpmSolverMultistepSde => dpm_solver_multistep::plan(config, run, true, false),
+            Self::DpmSolverMultistepSdeKarras => {
+                dpm_solver_multistep::plan(config, run, true, true)
+            }
+            Self::DpmSolverSinglestep => dpm_solver_singlestep::plan(config, run),
+            Self::UniPcMultistep => unipc_multistep::plan(config, run),
+            Self::DeisMultistep => deis_multistep::plan(config, run),
+            Self::Pndm => pndm::plan(config, run),
+            Self::Lcm => lcm::plan(config, run),
+            Self::Tcd => tcd::plan(config, run),
+            Self::Ddpm => ddpm::plan(config, run),
         }
     }
 }
@@ -112,6 +114,21 @@ impl Schedule {
     /// config that it does not know, a combination that divides by zero (zero terminal SNR with
     /// epsilon prediction).
     pub fn new(kind: SchedulerKind, config: &SchedulerConfig, steps: usize) -> Result<Self> {
+        Self::beginning(kind, config, steps, 0)
+    }
+
+    /// The same without its first `begin` steps, as diffusers' `set_begin_index`: what a run makes that
+    /// starts from a noised picture, of which it remembers no call before. PNDM begins with its two calls
+    /// anew (diffusers begins one step earlier and takes the first of them for the second).
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), and where no step is left.
+    pub fn beginning(
+        kind: SchedulerKind,
+        config: &SchedulerConfig,
+        steps: usize,
+        begin: usize,
+    ) -> Result<Self> {
         if !(1..=1000).contains(&steps) {
             return Err(Error::setting(
                 "steps",
@@ -123,7 +140,11 @@ impl Schedule {
         if steps > train {
             return Err(too_many(steps, train));
         }
-        let Plan { init_noise_sigma, calls } = kind.plan(config, steps)?;
+        if begin >= steps {
+            let problem = format!("leaves none of {steps} steps");
+            return Err(Error::setting("strength", problem, "Use more steps, or more strength"));
+        }
+        let Plan { init_noise_sigma, calls } = kind.plan(config, Run { steps, begin })?;
         if let Some(bad) = calls.iter().find(|call| !call.is_finite()) {
             return Err(config::unsupported(
                 "prediction_type",

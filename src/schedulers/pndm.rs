@@ -4,7 +4,7 @@
 use super::base::{Base, Defaults, Prediction};
 use super::call::{Call, Mix};
 use super::ddim::{final_product, spaced_timesteps};
-use super::{Plan, SchedulerConfig};
+use super::{Plan, Run, SchedulerConfig};
 use crate::error::{Error, Result};
 
 pub(super) const DEFAULTS: Defaults = Defaults { predicts_sample: false, ..Defaults::PRODUCTS };
@@ -77,11 +77,11 @@ fn mean(kept: usize) -> Mix {
     }
 }
 
-pub(super) fn plan(config: &SchedulerConfig, n: usize) -> Result<Plan> {
+pub(super) fn plan(config: &SchedulerConfig, run: Run) -> Result<Plan> {
     let base = Base::resolve(config, &DEFAULTS)?;
     let final_product = final_product(&base, config, false)?;
-    let timesteps = spaced_timesteps(&base, n);
-    let stride = base.train() / n;
+    let timesteps = spaced_timesteps(&base, run);
+    let stride = base.train() / run.steps;
     let pndm = Pndm { base, final_product };
     // A config that is PNDM's own is read as diffusers does. Others don't know the word, and who
     // chooses this scheduler then means PLMS, as everywhere else.

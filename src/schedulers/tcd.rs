@@ -5,7 +5,7 @@ use super::base::{Base, Defaults};
 use super::call::{Call, Mix, noise_seen};
 use super::config::unsupported;
 use super::lcm::{self, distilled_timesteps};
-use super::{Plan, SchedulerConfig};
+use super::{Plan, Run, SchedulerConfig};
 use crate::error::Result;
 
 pub(super) const DEFAULTS: Defaults = lcm::DEFAULTS;
@@ -13,13 +13,13 @@ pub(super) const DEFAULTS: Defaults = lcm::DEFAULTS;
 /// How stochastic a step is where nobody says: the argument's default in diffusers.
 const ETA: f64 = 0.3;
 
-pub(super) fn plan(config: &SchedulerConfig, n: usize) -> Result<Plan> {
+pub(super) fn plan(config: &SchedulerConfig, run: Run) -> Result<Plan> {
     let base = Base::resolve(config, &DEFAULTS)?;
     let eta = config.eta.unwrap_or(ETA);
     if !(0.0..=1.0).contains(&eta) {
         return Err(unsupported("eta", format!("{eta} is out of range"), "Use 0 to 1"));
     }
-    let timesteps = distilled_timesteps(&base, config, n)?;
+    let timesteps = distilled_timesteps(&base, config, run)?;
     let call = |(i, &t): (usize, &usize)| {
         let next_t = timesteps.get(i + 1).copied();
         let further = ((1.0 - eta) * next_t.unwrap_or(0) as f64).floor() as usize;

@@ -7,7 +7,7 @@ use super::config::{unsupported, word};
 use super::dpm_solver::{Algorithm, most_orders};
 use super::ladder::{self, FinalLevel, Level, SolverOptions};
 use super::sigmas::Layout;
-use super::{Plan, SchedulerConfig};
+use super::{Plan, Run, SchedulerConfig};
 use crate::error::Result;
 
 pub(super) const DEFAULTS: Defaults = Defaults::LEVELS;
@@ -87,7 +87,7 @@ fn solve(mut rows: Vec<Vec<f64>>) -> Vec<f64> {
     (0..n).map(|i| rows[i][n] / rows[i][i]).collect()
 }
 
-pub(super) fn plan(config: &SchedulerConfig, n: usize) -> Result<Plan> {
+pub(super) fn plan(config: &SchedulerConfig, run: Run) -> Result<Plan> {
     let base = Base::resolve(config, &DEFAULTS)?;
     let order = config.solver_order()?;
     if config.solver_p.is_some() {
@@ -109,7 +109,7 @@ pub(super) fn plan(config: &SchedulerConfig, n: usize) -> Result<Plan> {
         final_level: if config.ends_at_zero()? { FinalLevel::Zero } else { FinalLevel::Last },
         keeps_cosine_timesteps: false,
     };
-    let ladder = ladder::of_solver(&base, config, options, n)?;
+    let ladder = ladder::of_solver(&base, config, options, run)?;
     let levels = ladder.preserving();
     let count = ladder.timesteps.len();
     let lowers = config.lower_order_final.unwrap_or(true);
@@ -122,7 +122,7 @@ pub(super) fn plan(config: &SchedulerConfig, n: usize) -> Result<Plan> {
         let now = solver.algorithm.quantity(base.prediction, from);
         let kept: [Mix; 3] = std::array::from_fn(Mix::kept);
         // The anchor is the sample, corrected, that the call before started from.
-        let corrected = if i == 0 || uncorrected.contains(&(i - 1)) {
+        let corrected = if i == 0 || uncorrected.contains(&(run.begin + i - 1)) {
             Mix::SAMPLE
         } else {
             solver.step(&levels, i - 1, Mix::ANCHOR, &kept[..order_before], Some(now))
