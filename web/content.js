@@ -16,10 +16,11 @@ export async function contentOf(file) {
   return sums.join(" ");
 }
 
-async function sumOf(bytes) {
+/** The SHA-256 of what is in memory. @param {BufferSource} bytes @returns {Promise<string>} */
+export async function sumOf(bytes) {
   if (!globalThis.crypto?.subtle) { // a host without https
     const sum = new Sha256();
-    sum.update(new Uint8Array(bytes));
+    sum.update(bytes instanceof Uint8Array ? bytes : new Uint8Array(/** @type {ArrayBuffer} */ (bytes)));
     return sum.hex();
   }
   const sum = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));

@@ -3,8 +3,8 @@
 
 import { AdapterStack } from "./adapter-stack.js";
 import { DEMO_ADAPTERS, DEMO_PROMPTS, defaultSettings } from "./demo.js";
-import { repeatsOf, sortFiles } from "./files.js";
-import { duration, sentence, size } from "./format.js";
+import { FileOpener } from "./file-opener.js";
+import { duration, sentence } from "./format.js";
 import { GalleryController } from "./gallery-controller.js";
 import { LibraryController } from "./library-controller.js";
 import { Library } from "./library/library.js";
@@ -18,19 +18,18 @@ import { PromptsController } from "./prompts-controller.js";
 import { LOST } from "./protocol.js";
 import { Recovery } from "./recovery.js";
 import { Restorer } from "./restorer.js";
+import { startsOf } from "./start/store.js";
 import { StorageController } from "./storage-controller.js";
 import { recall, remember } from "./storage.js";
+import { StartController } from "./start-controller.js";
 import { SheetController } from "./sheet-controller.js";
 import { Sums } from "./sums.js";
 import { TokenCounter } from "./token-counter.js";
 import { TrainController } from "./train-controller.js";
-import { UNREADABLE } from "./train/picture-set.js";
-import { chosen, confirmed } from "./ui/dialogs.js";
+import { confirmed } from "./ui/dialogs.js";
 import { keepUsed } from "./visits.js";
 
 const SILENT = "The engine doesn’t answer";
-/** So many adapters at once are all added, switched off; of more somebody chooses. */
-const FEW_ADAPTERS = 6;
 /** How long a prompt rests before its tags act. */
 const TYPING_MS = 400;
 
@@ -58,6 +57,9 @@ export class Controller {
   #typing = 0;
   /** @type {GalleryController} */
   #gallery;
+  #start;
+  /** @type {FileOpener} */
+  #files;
   /** Loads and additions run one after another. */
   #turns = new Turns();
 
@@ -69,6 +71,12 @@ export class Controller {
         return this.#addNamed(name, { strength: { unet, textEncoder }, off: unet === 0 && textEncoder === 0 });
       },
       strengthMoved: () => this.#strengthMoved(),
+    });
+    this.#start = new StartController(ui, {
+      shown: () => this.#pictures.image,
+      waiting: () => startsOf(this.#pictures.maker.state),
+      strengthMoved: () => this.#pictures.strengthMoved(),
+      released: () => this.#pictures.released(),
     });
     this.#pictures = new PictureController(engine, ui, {
       tags: this.#tags,
@@ -83,13 +91,14 @@ export class Controller {
       fileOf: (handle) => this.#stack.fileOf(handle),
       texts: this.#texts,
       keep: (picture) => this.#gallery.keep(picture),
+      start: this.#start,
     });
     this.#recovery = new Recovery(engine, ui.capability, keepUsed);
     this.#train = new TrainController(engine, ui.train, {
       addAdapter: (adapter) => this.#stack.add({ ...adapter, config: null, beside: true }),
       insteadOfPictures: (work) => this.#pictures.instead(work),
       turned: () => this.#pictures.refresh(),
-      openFiles: (files, role) => this.openFiles(files, role),
+      openFiles: (files, role) => this.#files.open(files, role),
     });
     this.#library = new LibraryController(library, { ...ui.library, messages: ui.messages }, {
       loadModel: (model) => this.#loader.load(model),
@@ -116,6 +125,7 @@ export class Controller {
       job: () => this.#pictures.job(),
       restore: (picture) => this.#pictures.restore(picture),
       texts: this.#texts,
+      sizeOf: (settings) => this.#start.store.sizeOf(settings),
       snapshots: () => this.#train.snapshots,
       snapshotFile: (step) => this.#train.snapshotFile(step),
       addAdapter: (adapter) => this.#stack.add(adapter),
@@ -133,6 +143,7 @@ export class Controller {
       sums: this.#sums,
       fileOf: (handle) => this.#stack.fileOf(handle),
       fetchAdapter: ({ name }) => this.#addNamed(name, { off: true }),
+      start: this.#start,
       settingsCame: () => {
         this.#tags.agree();
         this.#pictures.settingsCame();
@@ -142,6 +153,7 @@ export class Controller {
     this.#gallery = new GalleryController(ui, {
       texts: this.#texts,
       restore: (found, name) => this.#restorer.restore(found, name),
+      startFrom: (picture) => this.#start.takeFile(picture),
     });
     const { progress, model: panel, messages, family, twoUp } = ui;
     this.#loader = new ModelLoader(engine, { progress, panel, messages, family, twoUp }, {
@@ -150,6 +162,15 @@ export class Controller {
       backend: () => this.#recovery.backend,
       pictures: this.#pictures,
       confirmed,
+    });
+    this.#files = new FileOpener({ messages, tabs: ui.train.tabs }, {
+      loadModel: (loaded) => this.#loader.load(loaded),
+      addParts: (parts) => this.#loader.addParts(parts),
+      adapters: this.#stack,
+      settled: () => this.#turns.take(async () => {}),
+      restore: (picture) => this.#restorer.fromFile(picture),
+      addTrainFiles: (pictures, texts, role) => this.#train.addFiles(pictures, texts, role),
+      startFrom: (picture) => this.#start.takeFile(picture),
     });
     new TokenCounter(engine, ui.form, () => Boolean(this.#model) && !this.#state.isLoading, (prompt) => this.#tags.plain(prompt));
     this.#wire();
@@ -210,7 +231,7 @@ export class Controller {
     on(adapters, "advice", ({ settings }) => this.#takeAdvice(settings));
     on(adapters, "demo", ({ adapter }) => this.#stack.addDemo(adapter));
 
-    on(drop, "files", ({ files, role }) => this.openFiles(files, role));
+    on(drop, "files", ({ files, role }) => this.#files.open(files, role));
     on(drop, "infotext", ({ text }) => this.#restorer.fromText(text));
     on(model, "demo", () => this.#loader.loadDemo());
     on(model, "weights", ({ weights }) => this.#loader.reload({ weights: weights ?? undefined }));
@@ -222,62 +243,6 @@ export class Controller {
     on(this.#state, "change", (status) => this.#stateChanged(status));
     on(this.#engine, "silent", (seconds) => this.#ui.messages.offer(SILENT, `It has said nothing for ${duration(1000 * seconds, 0)}. It may still be computing; if not, a new one gets the same model and adapters, and a training run goes on.`, "Start it anew", () => this.#engine.giveUp()));
     on(this.#engine, "heard", () => this.#ui.messages.clear(SILENT));
-  }
-
-  // ---- files -------------------------------------------------------------------------------------
-
-  async openFiles(files, role) {
-    const { messages } = this.#ui;
-    const inOrder = files.toSorted((a, b) => a.path.localeCompare(b.path, undefined, { numeric: true }));
-    const { models, parts, adapters, pictures, texts, refused } = await sortFiles(inOrder);
-    for (const { name, problem } of refused) messages.info(name, problem);
-    for (const model of await this.#chosenModel(models)) await this.#loader.load(model);
-    if (parts.length > 0) await this.#loader.addParts(parts);
-    await this.#addAdapters(adapters);
-    // pictures beside an adapter or a model show what it can do
-    if (models.length + parts.length + adapters.length > 0 || pictures.length + texts.length === 0) return;
-    // one alone, where pictures are drawn, is shown for its settings; several are a set to train on
-    const isForSettings = pictures.length === 1 && texts.length === 0 && this.#ui.train.tabs.view === "generate";
-    if (isForSettings) return this.#openSettings(pictures[0], role);
-    await this.#addPictures(pictures, texts, role);
-  }
-
-  async #openSettings(picture, role) {
-    await this.#turns.take(async () => {}); // what is being loaded writes the form
-    if (await this.#restorer.fromFile(picture).catch(() => false)) return;
-    if (!await isReadable(picture.file)) return void this.#ui.messages.error(picture.name, UNREADABLE);
-    const text = "This picture carries no settings. They are lost where a picture is edited or copied; a file as it was saved has them.";
-    this.#ui.messages.offer(picture.name, text, "Train on it", () => this.#addPictures([picture], [], role), { kind: "info" });
-  }
-
-  async #addPictures(pictures, texts, role) {
-    const { messages } = this.#ui;
-    const lost = await this.#train.addFiles(pictures, texts, role);
-    const repeats = repeatsOf(pictures);
-    if (repeats) messages.info(repeats, "In kohya’s folders the number says how often a picture is repeated. Lorakeet takes each picture equally often: the numbers are not used.");
-    if (lost.length > 0) {
-      messages.info(lost.join(", "), "A text is read as the caption of a picture of the same name in the same folder, and there is none. Drop the picture first.");
-    }
-  }
-
-  /** One of several models: each of them would take the place of the one before. */
-  async #chosenModel(models) {
-    if (models.length < 2) return models;
-    const bytes = ({ files }) => files.reduce((sum, { blob }) => sum + blob.size, 0);
-    const options = models.map((model) => ({ label: model.name, detail: size(bytes(model)) }));
-    const [index] = await chosen({ title: "Which model?", text: `${models.length} models came at once, and one can be in use.`, options, several: false, yes: "Load it" });
-    return index === undefined ? [] : [models[index]];
-  }
-
-  async #addAdapters(adapters) {
-    if (adapters.length < 2) {
-      for (const adapter of adapters) await this.#stack.add(adapter);
-      return;
-    }
-    if (adapters.length <= FEW_ADAPTERS) return this.#stack.addSeveral(adapters);
-    const options = adapters.map(({ name, file }) => ({ label: name, detail: size(file.size) }));
-    const indices = await chosen({ title: "Which adapters?", text: `${adapters.length} adapters came at once. Those that you choose come switched off, for you to try them in turn.`, options, several: true, yes: "Add them" });
-    return this.#stack.addSeveral(indices.map((index) => adapters[index]));
   }
 
   // ---- model -------------------------------------------------------------------------------------
@@ -378,15 +343,5 @@ export class Controller {
     this.#ui.progress.loading(false);
     if (!this.#model) this.#ui.twoUp.hint("");
     this.#state.set("error", title);
-  }
-}
-
-/** @param {Blob} file of a picture */
-async function isReadable(file) {
-  try {
-    (await createImageBitmap(file)).close();
-    return true;
-  } catch {
-    return false;
   }
 }

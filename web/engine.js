@@ -176,8 +176,9 @@ export class Engine extends EventTarget {
    * @param {import("./protocol.js").Settings} settings
    * @param {import("./pictures.js").Strength[]} active  every other adapter is off
    * @param {import("./protocol.js").Watch} [watch]
+   * @param {?import("./protocol.js").StartPixels} [pictures]  that it starts from
    */
-  async generate(settings, active, { signal, onProgress } = {}) {
+  async generate(settings, active, { signal, onProgress } = {}, pictures = null) {
     const strengths = new Map(active.map((a) => [a.handle, a]));
     const gone = active.find(({ handle }) => !this.#adapters.has(handle));
     if (gone) throw new Error(`${gone.name}: it is not on the model any more. Add it again`);
@@ -185,7 +186,7 @@ export class Engine extends EventTarget {
       const { unet, textEncoder } = strengths.get(handle) ?? { unet: 0, textEncoder: 0 };
       return { id, enabled: strengths.has(handle), unet, textEncoder };
     });
-    return this.#request(Action.generate, { settings, adapters }, { onProgress, signal });
+    return this.#request(Action.generate, { settings, adapters, pictures }, { onProgress, signal });
   }
 
   /**

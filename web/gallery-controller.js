@@ -20,6 +20,7 @@ const HEAD = 128 << 10;
  * @typedef {object} GalleryHost   what it asks of the page
  * @property {import("./picture-texts.js").PictureTexts} texts
  * @property {(found: import("./picture-info/found.js").Found, name: string) => void} restore
+ * @property {(picture: {name: string, file: Blob}) => void} startFrom
  */
 export class GalleryController {
   #gallery = new Gallery();
@@ -51,6 +52,7 @@ export class GalleryController {
     on(viewer, "bring-back", () => this.#bringBack());
     on(viewer, "save", ({ id }) => this.#save(id));
     on(viewer, "use", ({ shown }) => shown.found && this.#host.restore(shown.found, "From the gallery"));
+    on(viewer, "start", ({ id }) => this.#startFrom(id));
     viewer.read = (id) => this.#gallery.read(id);
     panel.read = (id) => this.#gallery.read(id);
     switches.setKeepable(Gallery.problem);
@@ -132,6 +134,13 @@ export class GalleryController {
     await this.#attempt("The picture was not saved", async () => {
       const { name, blob } = await this.#file(id);
       saveAs(blob, name);
+    });
+  }
+
+  async #startFrom(id) {
+    await this.#attempt("No start picture", async () => {
+      const { name, blob } = await this.#file(id);
+      this.#host.startFrom({ name, file: blob });
     });
   }
 

@@ -27,6 +27,7 @@ import { PromptShelf } from "./ui/prompt-shelf.js";
 import { QueueLine } from "./ui/queue-line.js";
 import { SheetDialog } from "./ui/sheet-dialog.js";
 import { Shortcuts } from "./ui/shortcuts.js";
+import { StartPanel } from "./ui/start-panel.js";
 import { StorageDialog } from "./ui/storage-dialog.js";
 import { Tabs } from "./ui/tabs.js";
 import { TrainBar } from "./ui/train-bar.js";
@@ -78,6 +79,7 @@ const controller = new Controller(new Engine(patience), new Library(), {
   history: new History(),
   queue: new QueueLine(),
   sheet: new SheetDialog(),
+  start: new StartPanel(),
   adapters: new AdapterList(),
   model: new ModelPanel(),
   family: new FamilyPanel(),

@@ -3,6 +3,7 @@
 
 import { counted } from "./format.js";
 import { fileNameOf, pngOf } from "./picture-texts.js";
+import { describe, label } from "./picture-words.js";
 import { PictureCache, PictureMaker, baseJob } from "./pictures.js";
 import { CRASH } from "./protocol.js";
 import { QueueController } from "./queue-controller.js";
@@ -24,6 +25,7 @@ const REST_MS = 250;
  * @property {(handle: string) => ?Blob} fileOf   an adapter's
  * @property {import("./picture-texts.js").PictureTexts} texts
  * @property {(picture: import("./pictures.js").Picture) => void} keep   in the gallery
+ * @property {import("./start-controller.js").StartController} start   what it is drawn from
  */
 export class PictureController {
   #ui;
@@ -44,7 +46,7 @@ export class PictureController {
   constructor(engine, ui, host) {
     this.#ui = ui;
     this.#host = host;
-    this.#maker = new PictureMaker(engine, new PictureCache(), () => this.#mayDraw);
+    this.#maker = new PictureMaker(engine, new PictureCache(), () => this.#mayDraw, (settings) => host.start.store.of(settings));
     this.#queue = new QueueController(this.#maker, ui, host);
     const { form, keys, adapters, progress, history } = ui;
     const on = (part, type, act) => part.addEventListener(type, ({ detail }) => act(detail));
@@ -53,7 +55,7 @@ export class PictureController {
     on(form, "stop", () => this.stop());
     on(form, "tell", ({ words }) => progress.status(words));
     on(form, "last-seed", () => this.#shown ? form.keepSeed(this.#shown.job.settings.seed) : progress.status("There is no picture yet whose seed could be used"));
-    on(adapters, "released", () => this.#rest && this.#remake());
+    on(adapters, "released", () => this.released());
     on(progress, "save", () => this.#save());
     on(history, "select", ({ picture }) => this.restore(picture));
     on(this.#queue, "look", () => this.#follow(true));
@@ -65,6 +67,9 @@ export class PictureController {
   }
 
   get maker() { return this.#maker; }
+
+  /** The one on show. @returns {?ImageData} */
+  get image() { return this.#shown?.image ?? null; }
 
   get isRunning() { return this.#maker.running; }
 
@@ -84,7 +89,7 @@ export class PictureController {
     this.#ui.twoUp.clear(size, hint);
     delete document.body.dataset.pictureFingerprint;
     delete document.body.dataset.pictureBase;
-    this.#ui.progress.setSavable(false);
+    this.#setSavable(false);
   }
 
   /** What is on show is no picture of this engine's any more. */
@@ -128,6 +133,11 @@ export class PictureController {
     }
   }
 
+  /** The slider rests. */
+  released() {
+    if (this.#rest) this.#remake();
+  }
+
   /** As many as are wanted wait their turn, with what the page says now. */
   generate() {
     const { form } = this.#ui;
@@ -166,7 +176,8 @@ export class PictureController {
   job() {
     const settings = this.#ui.form.read();
     const { prompt: written } = settings;
-    const plain = { ...settings, prompt: this.#host.tags.plain(written) };
+    const { start } = this.#host.start;
+    const plain = { ...settings, prompt: this.#host.tags.plain(written), ...start && { start } };
     return { model: this.#host.model().key, settings: plain, written, adapters: this.#ui.adapters.active() };
   }
 
@@ -260,7 +271,7 @@ export class PictureController {
     const drawing = kind === "base" ? "Drawing strength 0, to compare" : "Drawing";
     this.#host.state.set("running", drawing);
     progress.begin();
-    if (this.#isWatched(entry, kind)) twoUp.begin(job.settings, this.#baseOf(job)?.image ?? null);
+    if (this.#isWatched(entry, kind)) twoUp.begin(this.#host.start.store.sizeOf(job.settings), this.#baseOf(job)?.image ?? null);
   }
 
   #progressed({ entry, kind, ...step }) {
@@ -296,10 +307,15 @@ export class PictureController {
     twoUp.show(picture.image, describe(picture.job), base?.image ?? null);
     history.show(picture, label(picture.job));
     progress.finished(picture, fresh);
-    progress.setSavable(true);
+    this.#setSavable(true);
     document.body.dataset.pictureFingerprint = picture.fingerprint;
     this.#markBase(base);
     if (!base && picture.job.adapters.length > 0 && picture.job.model === this.#host.model()?.key) this.#maker.compare(picture.job);
+  }
+
+  #setSavable(there) {
+    this.#ui.progress.setSavable(there);
+    this.#ui.start.setShown(there);
   }
 
   /** What it was drawn with, for its file: model and adapters may be others when it is saved. */
@@ -337,6 +353,7 @@ export class PictureController {
     if (picture.job.model === this.#host.model()?.key) {
       this.#ui.form.write({ ...picture.job.settings, prompt: picture.job.written });
       this.#ui.adapters.restore(picture.job.adapters);
+      this.#host.start.restore(picture.job.settings.start);
       this.#host.tags.agree();
       this.#host.tags.write(); // a sheet has moved strengths
       this.#usedSeed = picture.job.settings.seed;
@@ -370,20 +387,6 @@ export class PictureController {
 }
 
 const same = (settings, others) => JSON.stringify(settings) === JSON.stringify(others);
-
-function strengthText({ name, unet, textEncoder, onePart, words }) {
-  if (words) return name;
-  return unet === textEncoder || onePart ? `${name} ${unet || textEncoder}` : `${name} ${unet} / ${textEncoder}`;
-}
-
-function describe({ adapters, settings }) {
-  return { alt: `${settings.prompt || "no prompt"}, seed ${settings.seed}`, adapters: adapters.map(strengthText).join(", ") };
-}
-
-function label(job) {
-  const { adapters, alt } = describe(job);
-  return adapters ? `${alt}, ${adapters}` : alt;
-}
 
 /** Of a batch each has the next seed; of variations the next variation's, as A1111 counts. */
 function ofBatch(settings, i) {

@@ -35,6 +35,7 @@ export function fingerprint({ model, settings, adapters }) {
   return JSON.stringify({
     model, prompt, negativePrompt, emphasis, clipSkip, steps, guidance, seed: String(seed), rng, scheduler, spacing, eta, width, height,
     variation: variationStrength > 0 ? [String(variationSeed), variationStrength] : null,
+    start: settings.start ?? null,
     adapters: adapters.map(({ handle, unet, textEncoder }) => [handle, unet, textEncoder]),
   });
 }
@@ -97,6 +98,7 @@ export class PictureMaker extends EventTarget {
   #engine;
   #cache;
   #may;
+  #startOf;
   #state = NOTHING;
   /** Of what is drawn. */
   #abort = new AbortController();
@@ -108,12 +110,17 @@ export class PictureMaker extends EventTarget {
   /** The one that was drawn last. @type {?Picture} */
   last = null;
 
-  /** @param {PictureCache} cache @param {() => boolean} may   whether there is an engine that can draw now */
-  constructor(engine, cache, may) {
+  /**
+   * @param {PictureCache} cache @param {() => boolean} may   whether there is an engine that can draw now
+   * @param {(settings: import("./protocol.js").Settings) => ?import("./protocol.js").StartPixels} [startOf]
+   *   the pixels that a picture starts from; it throws where they are gone
+   */
+  constructor(engine, cache, may, startOf = () => null) {
     super();
     this.#engine = engine;
     this.#cache = cache;
     this.#may = may;
+    this.#startOf = startOf;
   }
 
   get state() { return this.#state; }
@@ -310,7 +317,7 @@ export class PictureMaker extends EventTarget {
     const { width, height, rgba, seconds, notes } = await this.#engine.generate(job.settings, job.adapters, {
       signal,
       onProgress: (progress) => !signal.aborted && this.#emit("progress", { ...progress, entry, kind: this.#state.hand.kind }),
-    });
+    }, this.#startOf(job.settings));
     const picture = {
       fingerprint: key,
       baseFingerprint: fingerprint(baseJob(job)),

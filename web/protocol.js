@@ -125,6 +125,24 @@
  * @property {?number} eta                 TCD's; null with other schedulers
  * @property {number} width
  * @property {number} height
+ * @property {?Start} [start]              null or absent: from noise alone
+ *
+ * @typedef {object} Start                 what a picture starts from, beside noise
+ * @property {string} picture              by size and pixels (start/store.js): settings tell pictures apart, the engine doesn't read it
+ * @property {string} mask                 the same of the mask; empty where there is none
+ * @property {number} strength             0 to 1: A1111's denoising strength
+ * @property {boolean} exactSteps          false: A1111's count, int(strength * steps) + 1 calls; true: exactly `steps`
+ * @property {"stretch"|"crop"|"fill"} resize   how a picture of another size comes to width x height
+ * @property {?Inpaint} inpaint            null without a mask
+ *
+ * @typedef {object} Inpaint               how the masked part is painted anew
+ * @property {number} blur                 of the mask, in pixels
+ * @property {"original"|"fill"|"noise"|"nothing"} content   what it starts from
+ * @property {"whole"|"masked"} area       "masked": that part alone, at width x height; the picture keeps the size that it came with
+ * @property {number} padding              around that part, in pixels
+ * @property {boolean} inverted            what is black is painted anew
+ *
+ * @typedef {{picture: Pixels, mask: ?Pixels}} StartPixels   at the picture's own size; in the mask's red channel white is painted anew
  *
  * @typedef {{tokens: number, room: number, most: number}} TokenCount   of a prompt: room in the chunks that it takes; what it may
  *   have at most
@@ -219,8 +237,8 @@ export const Action = Object.freeze({
   /** { adapter: id } */
   removeAdapter: "removeAdapter",
   /**
-   * { settings, adapters: AdapterStrength[] } -> { ...Pixels, seconds, truncated: string[], notes: string[] };
-   * progress { phase, step, steps, fraction, preview }
+   * { settings, adapters: AdapterStrength[], pictures: ?StartPixels } -> { ...Pixels, seconds, truncated: string[], notes: string[] };
+   * progress { phase, step, steps, fraction, preview }; phase "encode" (of the picture that it starts from) comes before "denoise"
    */
   generate: "generate",
   /** { texts: string[], steps, emphasis } -> TokenCount[] */

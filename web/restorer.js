@@ -16,6 +16,7 @@ const TITLE = "Settings of a picture";
  * @property {(adapter: import("./picture-info/found.js").Named) => Promise<boolean>} fetchAdapter
  *   adds one that is kept or ships with the page; false: there is none
  * @property {() => void} settingsCame
+ * @property {import("./start-controller.js").StartController} start
  */
 export class Restorer {
   #ui;
@@ -32,7 +33,7 @@ export class Restorer {
   async fromFile({ name, file }) {
     const found = await readPicture(file);
     if (!found) return false;
-    await this.restore(found, name);
+    await this.restore(found, name, file);
     return true;
   }
 
@@ -42,10 +43,14 @@ export class Restorer {
     if (found) await this.restore(found, "Pasted");
   }
 
-  /** @param {import("./picture-info/found.js").Found} found @param {string} name of the picture */
-  async restore(found, name) {
+  /**
+   * @param {import("./picture-info/found.js").Found} found @param {string} name of the picture
+   * @param {Blob} [file]   that can be started from
+   */
+  async restore(found, name, file) {
     const { form, adapters, messages } = this.#ui;
-    const before = { fields: form.snapshot(), adapters: adapters.snapshot() };
+    const { start } = this.#host;
+    const before = { fields: form.snapshot(), adapters: adapters.snapshot(), start: start.snapshot() };
     for (const wish of missing(found, await this.#adapters())) await this.#host.fetchAdapter(wish);
     const model = this.#host.model();
     const plan = planOf(found, {
@@ -54,9 +59,12 @@ export class Restorer {
       scheduler: form.read().scheduler,
       adapters: await this.#adapters(),
       model: model && { title: model.title, hash: this.#host.sums.known(told(model).file), options: model.options },
+      hasStart: (wanted) => start.store.has(wanted),
+      starts: before.start !== null,
     });
     form.apply(plan.settings);
     if (plan.strengths) adapters.restore(plan.strengths);
+    if (plan.start !== undefined) start.restore(plan.start);
     this.#host.settingsCame();
     messages.clear(TITLE);
     const lacking = plan.lacking.length > 0 ? ` Not taken over: ${plan.lacking.join("; ")}.` : "";
@@ -64,8 +72,9 @@ export class Restorer {
     messages.offer(TITLE, `${name} (${found.program}): ${came}${lacking}`, "Back to what was there", () => {
       form.putBack(before.fields);
       adapters.putBack(before.adapters);
+      start.putBack(before.start);
       this.#host.settingsCame();
-    }, { kind: "info" });
+    }, { kind: "info", also: file ? [{ label: "Use as start", act: () => start.takeFile({ name, file }) }] : [] });
   }
 
   /** @returns {Promise<{handle: string, name: string, hash: ?string}[]>} */

@@ -22,6 +22,7 @@ import { BadValue } from "./sheet/values.js";
  * @property {() => import("./pictures.js").Job} job         what the page asks for now
  * @property {(picture: import("./pictures.js").Picture) => void} restore
  * @property {import("./picture-texts.js").PictureTexts} texts
+ * @property {(settings: import("./protocol.js").Settings) => {width: number, height: number}} sizeOf   a picture
  * @property {() => ?import("./sheet/axes.js").Snapshots} snapshots   of the run in hand
  * @property {(step: number) => Promise<File>} snapshotFile
  * @property {(adapter: import("./adapter-stack.js").AdapterFile) => Promise<boolean>} addAdapter
@@ -105,7 +106,7 @@ export class SheetController {
     const plan = this.#check();
     if (!plan || this.#isRunning) return;
     const { sheet } = this.#ui;
-    const { width, height } = plan.job.settings;
+    const { width, height } = this.#host.sizeOf(plan.job.settings);
     const axes = [sheet.wish.x.id, sheet.wish.y.id];
     const nameOf = (id) => this.#page.choices.scheduler.find((one) => one.id === id)?.label ?? id;
     const layout = layoutOf(plan, { width, height }, footOf(plan, axes, nameOf), sheet.sheet.measure);

@@ -61,11 +61,11 @@ const actions = {
 
   [Action.countTokens]: ({ texts, steps, emphasis }) => texts.map((text) => engine.countTokens(text, steps, emphasis)),
 
-  [Action.generate]({ id, settings, adapters }, report) {
+  [Action.generate]({ id, settings, adapters, pictures }, report) {
     for (const { id: adapter, enabled, unet, textEncoder } of adapters) {
       engine.setAdapter(adapter, enabled, unet, textEncoder);
     }
-    engine.start(settings);
+    engine.start(settings, pictures ?? undefined);
     return drawn(id, throttle(report));
   },
 

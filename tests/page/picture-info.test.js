@@ -291,3 +291,20 @@ test("our pictures say everything that the page sets, to the last sign", () => {
   assert.ok(tried > 400);
   assert.equal(KEYWORD, "parameters");
 });
+
+test("what a picture started from is written in A1111's keys, and comes back to the last digit", () => {
+  const inpaint = { blur: 6, content: "nothing", area: "masked", padding: 40, inverted: true };
+  const start = { picture: "0123456789abcdef", mask: "fedcba9876543210", strength: 0.35, exactSteps: true, resize: "crop", inpaint };
+  const write = (one) => writeRecord({ settings: { ...SETTINGS, start: one }, adapters: [], model: MODEL });
+  const keys = "Denoising strength: 0.35, RNG: CPU, Mask blur: 6, Inpaint area: Only masked, Masked area padding: 40, Masked content: latent nothing, Mask mode: Inpaint not masked";
+  assert.ok(write(start).includes(keys), write(start));
+  const plain = { blur: 4, content: "original", area: "whole", padding: 32, inverted: false };
+  for (const one of [start, { ...start, mask: "", inpaint: null }, { ...start, inpaint: plain }, null]) {
+    const found = readRecord(write(one));
+    assert.deepEqual([found.start, found.rest], [one, []]);
+  }
+  // a program that knows A1111's keys alone, and a text that somebody has changed
+  assert.deepEqual(readA1111(write(start)).start, { ...start, picture: "", mask: "", exactSteps: false, resize: "stretch" });
+  const changed = write(start).replaceAll("0.35", "7").replace("fedcba9876543210", "<b>");
+  assert.equal(readRecord(changed).start, null);
+});

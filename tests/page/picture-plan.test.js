@@ -9,7 +9,8 @@ import { missing, planOf } from "../../web/picture-info/plan.js";
 const SCHEDULERS = [{ id: "ddim", label: "DDIM" }, { id: "euler_a", label: "Euler ancestral" }, { id: "dpmpp_2m_karras", label: "DPM++ 2M Karras" }];
 const page = (more = {}) => ({
   takes: (name, value) => name !== "steps" || Number(value) <= 150,
-  schedulers: SCHEDULERS, scheduler: "ddim", adapters: [], model: { title: "Emoji Diffusion", hash: null, options: {} }, ...more,
+  schedulers: SCHEDULERS, scheduler: "ddim", adapters: [], model: { title: "Emoji Diffusion", hash: null, options: {} },
+  hasStart: () => false, starts: false, ...more,
 });
 const text = (prompt, settings) => `${prompt}\nNegative prompt: fog\nSteps: 20, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 7, Seed: 5, Size: 512x640${settings}`;
 const plan = (prompt, settings, more) => planOf(readA1111(text(prompt, settings)), page(more));
@@ -71,4 +72,25 @@ test("the model is known by its hash, else by its name; how it was loaded is tol
   assert.deepEqual(of(wish(), { title: "a", hash: "ffffffffff", options: {} }), ["model a (0123456789); a is loaded"]);
   assert.deepEqual(of(wish({ options: { prediction: "v_prediction" } }), { title: "a", hash: null, options: {} }), ["the model’s options prediction v_prediction (now: none)"]);
   assert.deepEqual(of(wish(), null), []);
+});
+
+test("a start picture is set where it is in memory; else its strength is, and what is lacking is told", () => {
+  const keys = ", RNG: CPU, Denoising strength: 0.4, Mask blur: 8, Inpaint area: Only masked, Masked area padding: 16, Masked content: latent noise";
+  const inpaint = { blur: 8, content: "noise", area: "masked", padding: 16, inverted: false };
+  const foreign = plan("a", keys);
+  assert.deepEqual(foreign.start, { picture: "", mask: "", strength: 0.4, exactSteps: false, resize: "stretch", inpaint });
+  assert.ok(foreign.restored.includes("strength 0.4"));
+  assert.deepEqual(foreign.lacking, ["the picture that it started from and its mask, which no text holds: put it in again"]);
+  const own = { ...readA1111(text("a", ", RNG: CPU")), start: { ...foreign.start, picture: "0123456789abcdef", inpaint: null } };
+  const here = planOf(own, page({ hasStart: ({ picture }) => picture === "0123456789abcdef" }));
+  assert.deepEqual([here.start, here.lacking], [own.start, []]);
+  assert.ok(here.restored.includes("start picture, strength 0.4"));
+  assert.match(planOf(own, page({ starts: true })).lacking[0], /the one that is here stays/);
+  // one from noise alone says so where a start picture goes for it; a prompt alone says nothing
+  assert.equal(plan("a", ", RNG: CPU").start, null);
+  assert.ok(plan("a", ", RNG: CPU", { starts: true }).restored.includes("from noise alone"));
+  assert.ok(!("start" in planOf(found("A1111", { prompt: "a" }), page({ starts: true }))));
+  // the strength of a second pass is none of a start picture's
+  const hires = plan("a", ", RNG: CPU, Denoising strength: 0.7, Hires upscale: 2, Hires upscaler: Latent");
+  assert.deepEqual([hires.start, hires.lacking], [null, ["Denoising strength: 0.7", "Hires upscale: 2", "Hires upscaler: Latent"]]);
 });

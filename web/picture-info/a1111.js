@@ -3,6 +3,7 @@
 import { found, numberOr, seedOr } from "./found.js";
 import { readInfotext } from "./infotext.js";
 import { emphasisOf, fromA1111 } from "./names.js";
+import { startOf } from "./start.js";
 import { tagName, tagsOf, withoutTags } from "./tags.js";
 
 /** Keys that have a place here; all others are told as they stand. */
@@ -23,7 +24,8 @@ export function fromInfotext({ prompt, negativePrompt, settings, resources }) {
   const sampler = of("Sampler");
   const emphasis = of("Emphasis");
   const adapters = tagsOf(prompt).map((tag) => ({ ...tag, hash: hashOf(tag.name, of("Lora hashes"), resources.Hashes) }));
-  const rest = [...settings].filter(([key]) => !USED.has(key)).map(([key, value]) => `${key}: ${value}`);
+  const { start, used } = startOf(settings);
+  const rest = [...settings].filter(([key]) => !USED.has(key) && !used.includes(key)).map(([key, value]) => `${key}: ${value}`);
   return found("A1111", {
     prompt,
     negativePrompt,
@@ -40,6 +42,7 @@ export function fromInfotext({ prompt, negativePrompt, settings, resources }) {
     spacing: "",
     width: numberOr(of("Size-1")),
     height: numberOr(of("Size-2")),
+    start,
     adapters,
     model: modelOf(of("Model"), of("Model hash") ?? resources.Hashes?.model),
     rest: joinedSizes(rest),

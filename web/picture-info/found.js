@@ -20,6 +20,7 @@
  * @property {?number} eta
  * @property {?number} width
  * @property {?number} height
+ * @property {?import("../protocol.js").Start} start   picture and mask are empty where it doesn't say which
  * @property {Named[]} adapters
  * @property {?{name: string, hash: ?string}} model
  * @property {?Record<string, any>} options   how the model was loaded otherwise than by itself
@@ -35,7 +36,8 @@ export function found(program, said) {
     program,
     prompt: null, negativePrompt: null, seed: null, rng: null, variationSeed: null, variationStrength: null,
     steps: null, guidance: null, clipSkip: null, emphasis: null, sampler: null,
-    scheduler: null, spacing: null, eta: null, width: null, height: null, adapters: [], model: null, options: null, rest: [], notes: [],
+    scheduler: null, spacing: null, eta: null, width: null, height: null, start: null,
+    adapters: [], model: null, options: null, rest: [], notes: [],
     ...said,
   };
 }

@@ -16,10 +16,13 @@ const MOST_TOLD = 8;
  * @property {string} scheduler                                 the one that is set
  * @property {{handle: string, name: string, hash: ?string}[]} adapters
  * @property {?{title: string, hash: ?string, options: object}} model
+ * @property {(start: import("../protocol.js").Start) => boolean} hasStart   whether what it started from is in memory
+ * @property {boolean} starts                                   whether the page has a start picture
  *
  * @typedef {object} Plan
  * @property {Partial<import("../protocol.js").Settings>} settings
  * @property {?{handle: string, unet: number, textEncoder: number}[]} strengths   all others go off; null: they stay as they are
+ * @property {?import("../protocol.js").Start} [start]   null: from noise alone; not there: it stays as it is
  * @property {string[]} restored   in words
  * @property {string[]} lacking    in words
  */
@@ -45,10 +48,12 @@ export function planOf(found, page) {
     ["spacing", found.spacing, found.spacing ? `timesteps ${found.spacing}` : ""],
     ["eta", found.eta, `eta ${found.eta}`],
   ];
+  /** @type {Plan} */
   const plan = { settings: {}, strengths: null, restored: [], lacking: [...scheduler.lacking] };
   for (const [field, value, words] of fields) take(plan, page, [[field, value]], words, `${field} ${value}`);
   const size = `${found.width}×${found.height}`;
   if (found.width !== null && found.height !== null) take(plan, page, [["width", found.width], ["height", found.height]], size, `size ${size}`);
+  takeStart(plan, found, page);
   takeAdapters(plan, found, adapters);
   takeModel(plan, found, page.model);
   plan.lacking.push(...shortened(found.rest), ...found.notes);
@@ -89,6 +94,22 @@ function matched(wishes, there) {
       ?? there.find((one) => tagName(one.name).toLowerCase() === name.toLowerCase());
     return card ? [{ wish, card, isOther: Boolean(wish.hash && card.hash) && !isSame(wish.hash, card.hash) }] : [];
   });
+}
+
+/** The picture that it started from is in no file: it is here, or somebody has to put it in again. */
+function takeStart(plan, { steps, start }, page) {
+  if (steps === null) return;
+  plan.start = start;
+  if (!start) {
+    if (page.starts) plan.restored.push("from noise alone");
+    return;
+  }
+  const isHere = start.picture !== "" && page.hasStart(start);
+  const what = start.inpaint ? "start picture, its mask" : "start picture";
+  plan.restored.push(isHere ? `${what}, strength ${start.strength}` : `strength ${start.strength}`);
+  if (isHere) return;
+  const stays = page.starts ? "the one that is here stays" : "put it in again";
+  plan.lacking.push(`the picture that it started from${start.inpaint ? " and its mask" : ""}, which no text holds: ${stays}`);
 }
 
 function takeAdapters(plan, found, adapters) {

@@ -5,6 +5,7 @@ import { fromInfotext, hashOf } from "./a1111.js";
 import { numberOr, parseJson } from "./found.js";
 import { readInfotext, writeInfotext } from "./infotext.js";
 import { EMPHASES, labelsOf } from "./names.js";
+import { ownStart, startKeys } from "./start.js";
 import { tagFor, tagName, tagsOf, withoutTags } from "./tags.js";
 import { VERSION } from "../version.js";
 
@@ -26,11 +27,13 @@ export function writeRecord({ settings, adapters, model }) {
   const { sampler, schedule } = labelsOf(scheduler);
   const prompt = taggedPrompt(settings.prompt, adapters);
   const hashes = adapters.filter(({ hash, words }) => hash && !words).map(({ name, hash }) => `${tagName(name)}: ${hash}`).join(", ");
+  const [denoising, ...masked] = startKeys(settings.start);
   const text = (own) => writeInfotext(prompt, withoutComments(negativePrompt), [
     ["Steps", steps], ["Sampler", sampler], ["Schedule type", schedule], ["CFG scale", guidance], ["Seed", seed], ["Size", `${width}x${height}`],
     ["Model hash", model.hash], ["Model", model.title || null], ["VAE hash", model.vae?.hash], ["VAE", model.vae?.name],
-    ["Clip skip", clipSkip > 1 ? clipSkip : null], ["RNG", settings.rng === "nv" ? "NV" : "CPU"],
-    ["Variation seed", variation ? settings.variationSeed : null], ["Variation seed strength", variation || null], ["Lora hashes", hashes || null],
+    denoising, ["Clip skip", clipSkip > 1 ? clipSkip : null], ["RNG", settings.rng === "nv" ? "NV" : "CPU"],
+    ["Variation seed", variation ? settings.variationSeed : null], ["Variation seed strength", variation || null], ...masked,
+    ["Lora hashes", hashes || null],
     ["Emphasis", emphasis !== "original" && /[([]/.test(prompt + negativePrompt) ? EMPHASES[emphasis] : null],
     [OWN, JSON.stringify(own)], ["Version", `${OWN} ${VERSION}`],
   ]);
@@ -42,11 +45,16 @@ export function writeRecord({ settings, adapters, model }) {
   return text(own);
 }
 
-/** What A1111's keys don't say, or not to the last digit. @returns {Record<string, any>} */
-function ownFields({ emphasis, scheduler, spacing, eta }, adapters, { options }) {
+/**
+ * What A1111's keys don't say, or not to the last digit.
+ * @param {import("../protocol.js").Settings} settings
+ * @returns {Record<string, any>}
+ */
+function ownFields({ emphasis, scheduler, spacing, eta, start }, adapters, { options }) {
   return {
     scheduler, spacing, emphasis,
     ...eta !== null && { eta },
+    ...start && { start },
     ...adapters.length > 0 && { adapters: adapters.map(({ name, unet, textEncoder }) => [name, unet, textEncoder]) },
     ...Object.keys(options).length > 0 && { options },
   };
@@ -93,6 +101,7 @@ export function readRecord(text) {
     spacing: texts("spacing") ?? "",
     emphasis: texts("emphasis") ?? plain.emphasis,
     eta: numberOr(own.eta),
+    start: ownStart(own.start, plain.start),
     adapters,
     options: own.options && typeof own.options === "object" ? own.options : {},
     rest: plain.rest.filter((line) => !line.startsWith("VAE")),

@@ -1,6 +1,7 @@
 // The pictures to train on: decoding, captions, and what is wrong with them. Only the files are kept;
 // pixels are read anew when the engine wants them.
 
+import { bitmapOf, pixelsOf } from "../decode.js";
 import { counted } from "../format.js";
 
 const THUMBNAIL = 320;
@@ -98,7 +99,7 @@ export class PictureSet {
     const longest = this.items.length > MANY ? LARGEST_OF_MANY : LARGEST;
     const pictures = [];
     for (const { name, caption, role, file } of this.items) {
-      pictures.push({ name, caption: caption.trim(), role, ...await pixels(file, longest) });
+      pictures.push({ name, caption: caption.trim(), role, ...await pixelsOf(file, longest) });
     }
     return pictures;
   }
@@ -118,12 +119,8 @@ export function stemOf(name) {
   return name.replace(/\.[^./]*$/, "");
 }
 
-function bitmap(file, options = {}) {
-  return createImageBitmap(file, { imageOrientation: "from-image", ...options });
-}
-
 async function lookAt(file) {
-  const whole = await bitmap(file);
+  const whole = await bitmapOf(file);
   const { width, height } = whole;
   const scale = Math.min(1, THUMBNAIL / Math.min(width, height));
   const thumbnail = await createImageBitmap(whole, {
@@ -133,17 +130,4 @@ async function lookAt(file) {
   });
   whole.close();
   return { thumbnail, width, height };
-}
-
-async function pixels(file, longest) {
-  const whole = await bitmap(file);
-  const scale = Math.min(1, longest / Math.max(whole.width, whole.height));
-  const width = Math.max(1, Math.round(whole.width * scale));
-  const height = Math.max(1, Math.round(whole.height * scale));
-  const canvas = new OffscreenCanvas(width, height);
-  const context = canvas.getContext("2d", { willReadFrequently: true });
-  context.imageSmoothingQuality = "high";
-  context.drawImage(whole, 0, 0, width, height);
-  whole.close();
-  return { width, height, rgba: context.getImageData(0, 0, width, height).data };
 }

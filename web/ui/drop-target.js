@@ -27,7 +27,7 @@ export class DropTarget extends EventTarget {
       this.#overlay.hidden = true;
       if (!carriesFiles(event)) return keepPage(event);
       event.preventDefault();
-      const role = event.target instanceof Element ? event.target.closest("[data-drop-role]")?.getAttribute("data-drop-role") : undefined;
+      const role = roleAt(event.target);
       this.#take(await filesOfDrop(event.dataTransfer), role);
     });
     addEventListener("paste", (event) => this.#paste(event));
@@ -53,13 +53,18 @@ export class DropTarget extends EventTarget {
       this.dispatchEvent(new CustomEvent("infotext", { detail: { text } }));
     } else if (clipboardData.files.length > 0 && !(field && text)) {
       event.preventDefault();
-      this.#take([...clipboardData.files].map((file) => ({ path: file.name, file })));
+      this.#take([...clipboardData.files].map((file) => ({ path: file.name, file })), roleAt(document.activeElement));
     }
   }
 
   #take(files, role = "train") {
     if (files.length > 0) this.dispatchEvent(new CustomEvent("files", { detail: { files, role } }));
   }
+}
+
+/** What pictures are for that come here. @returns {string|undefined} undefined: as everywhere */
+function roleAt(target) {
+  return target instanceof Element ? target.closest("[data-drop-role]")?.getAttribute("data-drop-role") : undefined;
 }
 
 /** A link or a picture of another page that is dropped here must not take this page's place; text goes into a field. */

@@ -30,18 +30,23 @@ export class Messages {
   /**
    * One with something to do about it, which takes it away.
    * @param {string} title @param {string} text @param {string} label @param {() => void} act
-   * @param {{kind?: "error"|"info", dismissed?: () => void}} [how]   dismissed: somebody doesn't want it
+   * @param {{kind?: "error"|"info", dismissed?: () => void, also?: {label: string, act: () => void}[]}} [how]
+   *   dismissed: somebody doesn't want it; also: what else can be done
    */
-  offer(title, text, label, act, { kind = "error", dismissed } = {}) {
+  offer(title, text, label, act, { kind = "error", dismissed, also = [] } = {}) {
     const message = this.#add(title, text, kind);
     if (kind === "info") this.#announce.replaceChildren(textOf("p", `${title}: ${text}`));
-    const button = Object.assign(textOf("button", label), { type: "button", className: "quiet" });
-    button.addEventListener("click", () => {
-      message.remove();
-      act();
-    });
+    const buttons = Object.assign(document.createElement("div"), { className: "buttons" });
+    for (const deed of [{ label, act }, ...also]) {
+      const button = Object.assign(textOf("button", deed.label), { type: "button", className: "quiet" });
+      button.addEventListener("click", () => {
+        message.remove();
+        deed.act();
+      });
+      buttons.append(button);
+    }
     if (dismissed) message.querySelector(".icon").addEventListener("click", dismissed);
-    message.firstElementChild.append(button);
+    message.firstElementChild.append(buttons);
   }
 
   /** Takes away the messages with this title. */

@@ -59,9 +59,9 @@ export class Progress extends EventTarget {
   }
 
   /** Some work is done; the words tell what comes next, since that is what is waited for. */
-  step({ step, steps, fraction }) {
+  step({ phase, step, steps, fraction }) {
     this.#bar.value = fraction;
-    this.#words = step < steps ? `step ${step + 1} of ${steps}` : "decoding";
+    this.#words = phase === "encode" ? "encoding the start picture" : step < steps ? `step ${step + 1} of ${steps}` : "decoding";
     const elapsed = performance.now() - this.#since;
     // before that the estimate jumps about
     this.#left = fraction > 0.08 && elapsed > 700 ? { at: performance.now(), ms: elapsed * (1 - fraction) / fraction } : null;

@@ -8,7 +8,7 @@ import { Wiper } from "./wiper.js";
 const STEP = 1.25;
 const LARGEST = 16;
 
-/** Events: "star" {id, starred}, "delete" {id}, "bring-back", "save" {id}, "use" {shown}. */
+/** Events: "star" {id, starred}, "delete" {id}, "bring-back", "save" {id}, "start" {id}, "use" {shown}. */
 export class Viewer extends EventTarget {
   #dialog = document.querySelector("#viewer");
   #stage = document.querySelector("#viewer-stage");
@@ -38,6 +38,11 @@ export class Viewer extends EventTarget {
     click("#viewer-after", () => this.#go(1));
     click("#viewer-star", () => this.#toggleStar());
     click("#viewer-use", () => this.#use());
+    click("#viewer-start", () => {
+      const id = this.#id;
+      this.#dialog.close();
+      this.#emit("start", { id });
+    });
     click("#viewer-compare", () => this.#toggleCompare());
     click("#viewer-save", () => this.#emit("save", { id: this.#id }));
     click("#viewer-delete", () => this.#emit("delete", { id: this.#id }));

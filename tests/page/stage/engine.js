@@ -68,7 +68,14 @@ function picture({ prompt, seed, width, height }, strength, rough = 1) {
   return { width: w, height: h, rgba };
 }
 
-/** @typedef {{settings: any, at: number, strength: number}} Drawing */
+/** What came with it, in a few numbers: sizes, the first pixel, how much of the mask is white. */
+function whatCame({ picture: { width, height, rgba }, mask }) {
+  const painted = mask && mask.rgba.filter((value, i) => i % 4 === 0 && value > 127).length;
+  const first = [...rgba.subarray(0, 4)];
+  return { width, height, bytes: rgba.length, first, mask: mask && { width: mask.width, height: mask.height, painted } };
+}
+
+/** @typedef {{settings: any, at: number, strength: number, pictures?: import("../../../web/protocol.js").StartPixels}} Drawing */
 
 export class Engine {
   #files = [];
@@ -156,26 +163,31 @@ export class Engine {
     return { tokens, room: Math.max(75, 75 * Math.ceil(tokens / 75)), most: 600, ...say("countTokens", { prompt }) };
   }
 
-  start(settings) {
+  /** @param {any} settings @param {import("../../../web/protocol.js").StartPixels} [pictures] */
+  start(settings, pictures) {
     const strength = [...this.#adapters.values()].reduce((sum, one) => sum + one, 0);
-    say("start", { settings, strength });
-    this.#drawing = { settings, at: 0, strength };
+    say("start", { settings, strength, pictures: pictures && whatCame(pictures) });
+    this.#drawing = { settings, at: 0, strength, pictures };
   }
 
   stop() { this.#drawing = null; }
 
   async pull() {
     const drawing = /** @type {Drawing} */ (this.#drawing);
-    const { settings, strength } = drawing;
+    const { settings, strength, pictures } = drawing;
     const { steps, prompt } = settings;
     drawing.at += 1;
     const more = say("pull", { step: drawing.at, prompt });
+    if (pictures && drawing.at === 1) return { kind: /** @type {const} */ ("progress"), phase: "encode", step: 0, steps, fraction: 0.01 };
     if (drawing.at <= steps) {
       const fraction = drawing.at / (steps + 1);
       return { kind: /** @type {const} */ ("progress"), phase: "denoise", step: drawing.at, steps, fraction, preview: picture(settings, strength, 8) };
     }
     this.#drawing = null;
-    return { kind: /** @type {const} */ ("done"), ...picture(settings, strength), seconds: 1.2, truncated: [], notes: [], ...more };
+    // where the masked part alone was painted, the picture keeps its size
+    const size = settings.start?.inpaint?.area === "masked" && pictures ? pictures.picture : settings;
+    const { width, height } = size;
+    return { kind: /** @type {const} */ ("done"), ...picture({ ...settings, width, height }, strength), seconds: 1.2, truncated: [], notes: [], ...more };
   }
 
   // ---- training ----------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ export class Engine {
   removeAdapter(id: number): void;
 
   countTokens(prompt: string, steps: number, emphasis: string): protocol.TokenCount;
-  start(settings: protocol.Settings): void;
+  start(settings: protocol.Settings, pictures?: protocol.StartPixels): void;
   stop(): void;
   pull(): Promise<{ kind: "progress" } & Progress | { kind: "done" } & Picture>;
 

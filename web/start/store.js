@@ -1,0 +1,90 @@
+// The pixels of start pictures and of masks, by what settings call them: what waits, what was drawn and what is restored
+// name them, and none of these has to hold them itself. They last as long as the tab.
+
+import { sumOf } from "../content.js";
+
+/** What is more is forgotten, the one used longest ago first. */
+const MOST_BYTES = 400 * 2 ** 20;
+
+/** The name of the error where a picture is drawn whose start picture isn't there. */
+export const GONE = "StartGone";
+
+export class StartStore {
+  /** @type {Map<string, import("../protocol.js").Pixels>} */
+  #held = new Map();
+  #bytes = 0;
+  #isInUse;
+  #mostBytes;
+
+  /** @param {(name: string) => boolean} [isInUse]   these are never forgotten */
+  constructor(isInUse = () => false, mostBytes = MOST_BYTES) {
+    this.#isInUse = isInUse;
+    this.#mostBytes = mostBytes;
+  }
+
+  /** @param {import("../protocol.js").Pixels} pixels @returns {Promise<string>} what settings call them */
+  async put(pixels) {
+    const name = await nameOf(pixels);
+    if (!this.get(name)) this.#bytes += pixels.rgba.byteLength;
+    this.#held.set(name, pixels);
+    for (const [old, { rgba }] of [...this.#held]) {
+      if (this.#bytes <= this.#mostBytes) break;
+      if (old === name || this.#isInUse(old)) continue;
+      this.#held.delete(old);
+      this.#bytes -= rgba.byteLength;
+    }
+    return name;
+  }
+
+  /** @param {string} name @returns {import("../protocol.js").Pixels|undefined} */
+  get(name) {
+    const pixels = this.#held.get(name);
+    if (pixels) {
+      this.#held.delete(name);
+      this.#held.set(name, pixels);
+    }
+    return pixels;
+  }
+
+  /** Whether all that these settings start from is there. @param {?import("../protocol.js").Start} start */
+  has(start) {
+    return !start || (this.#held.has(start.picture) && (start.mask === "" || this.#held.has(start.mask)));
+  }
+
+  /**
+   * What the engine is given.
+   * @param {import("../protocol.js").Settings} settings
+   * @returns {?import("../protocol.js").StartPixels}
+   */
+  of({ start }) {
+    if (!start) return null;
+    if (!this.has(start)) throw Object.assign(new Error("The picture that it starts from isn’t in memory any more. Put it in again, and draw."), { name: GONE });
+    return { picture: this.get(start.picture), mask: start.mask ? this.get(start.mask) : null };
+  }
+
+  /**
+   * The size that a picture with these settings comes to.
+   * @param {import("../protocol.js").Settings} settings @returns {{width: number, height: number}}
+   */
+  sizeOf({ start, width, height }) {
+    const picture = start?.inpaint?.area === "masked" ? this.#held.get(start.picture) : null;
+    return picture ? { width: picture.width, height: picture.height } : { width, height };
+  }
+}
+
+/** What is drawn or waits starts from these. @param {import("../queue.js").State} state @returns {Set<string>} */
+export function startsOf({ hand, waiting, live }) {
+  return new Set([hand?.entry, live, ...waiting].flatMap((entry) => {
+    const start = entry?.job.settings.start;
+    return start ? [start.picture, start.mask] : [];
+  }));
+}
+
+/** By size and pixels. @param {import("../protocol.js").Pixels} pixels */
+async function nameOf({ width, height, rgba }) {
+  const bytes = new Uint8Array(8 + rgba.byteLength);
+  new DataView(bytes.buffer).setUint32(0, width);
+  new DataView(bytes.buffer).setUint32(4, height);
+  bytes.set(rgba, 8);
+  return (await sumOf(bytes)).slice(0, 16);
+}
