@@ -42,11 +42,17 @@ USAGE: text_to_image --model DIR_OR_FILE --prompt TEXT [OPTIONS]
   --variation-strength X   0 (not at all; by default) to 1
   --steps N             20 by default
   --guidance X          7.5 by default; 1 means none
-  --scheduler NAME      ddim, euler, euler_a, heun, dpmpp_2m, dpmpp_2m_karras, dpmpp_2m_sde,
-                        dpmpp_2m_sde_karras, dpmpp_2s, dpm2, dpm2_a, unipc, deis, lms, pndm, lcm, tcd,
-                        ddpm; the model's own by default
+  --scheduler NAME      ddim, euler, dpmpp_2m, dpmpp_2m_karras, unipc; with fresh noise in each step
+                        euler_a, dpmpp_2m_sde, dpmpp_2m_sde_karras, dpmpp_2m_sde_heun, dpmpp_3m_sde;
+                        two model calls a step: heun, dpm2, restart, dpmpp_sde, dpmpp_2s_a, dpm2_a; for
+                        models of few steps lcm, tcd; dpmpp_2s, deis, lms, pndm, ddpm. The model's own
+                        by default
+  --schedule NAME       how the noise levels lie, as A1111's \"schedule type\": automatic, karras,
+                        exponential, uniform, sgm_uniform, simple, beta, align_your_steps, kl_optimal,
+                        ddim, normal, polyexponential; as the model's timesteps do by default
   --spacing NAME        leading, trailing or linspace timesteps; the model's own by default
-  --eta X               how stochastic tcd is, 0 to 1; 0.3 by default
+  --eta X               how much of a step's noise is fresh, 0 to 1: of tcd (0.3 by default), ddim (0),
+                        euler_a, dpm2_a, dpmpp_2s_a and those with sde in their name (1)
   --size WxH            pixels, multiples of 8; the model's own by default
   --noise FILE          initial noise from a safetensors file (its first [1, 4, h, w] tensor)
   --out FILE            the picture, picture.png by default
@@ -70,6 +76,7 @@ struct Arguments {
     guidance: Option<f64>,
     scheduler: Option<String>,
     spacing: Option<String>,
+    schedule: Option<String>,
     eta: Option<f64>,
     size: Option<(usize, usize)>,
     noise: Option<String>,
@@ -103,6 +110,7 @@ fn parse(arguments: &[String]) -> Result<Arguments> {
             "--steps" => parsed.steps = Some(given.whole()?),
             "--guidance" => parsed.guidance = Some(given.number()?),
             "--scheduler" => parsed.scheduler = Some(given.text()?),
+            "--schedule" => parsed.schedule = Some(given.text()?),
             "--spacing" => parsed.spacing = Some(given.text()?),
             "--eta" => parsed.eta = Some(given.number()?),
             "--size" => {
@@ -209,6 +217,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         variation_strength: arguments.variation_strength.unwrap_or(0.0),
         scheduler: arguments.scheduler.clone(),
         spacing: arguments.spacing.clone(),
+        schedule: arguments.schedule.clone(),
         eta: arguments.eta,
         width,
         height,

@@ -206,6 +206,7 @@ fn settings(run: &Run) -> Settings {
         seed: CASES.seed,
         scheduler: Some(run.scheduler.clone()),
         spacing: None,
+        schedule: None,
         eta: None,
         width: 64,
         height: 64,

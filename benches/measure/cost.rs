@@ -202,6 +202,7 @@ fn settings(prompt: String, size: usize) -> Settings {
         seed: 11,
         scheduler: None,
         spacing: None,
+        schedule: None,
         eta: None,
         width: size,
         height: size,

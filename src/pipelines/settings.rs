@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::noise::{Generator, Rng, varied};
 use crate::prompt::Emphasis;
-use crate::schedulers::SchedulerConfig;
+use crate::schedulers::{SchedulerConfig, SchedulerKind};
 
 /// What to make.
 #[derive(Debug, Clone, PartialEq, serde::Deserialize)]
@@ -42,7 +42,12 @@ pub struct Settings {
     /// model's scheduler config says.
     #[serde(default)]
     pub spacing: Option<String>,
-    /// How stochastic TCD's steps are, 0 to 1; other schedulers don't read it.
+    /// How the noise levels lie, by the name of a [`Levels`](crate::schedulers::Levels); none, or nothing in it: as the model's
+    /// timesteps do.
+    #[serde(default)]
+    pub schedule: Option<String>,
+    /// How much of a step's noise is fresh, 0 to 1: of TCD (0.3 where nothing is said), DDIM (0), and of
+    /// ancestral and SDE samplers (1); others don't read it.
     #[serde(default)]
     pub eta: Option<f64>,
     /// Pixels, a multiple of 8.
@@ -76,11 +81,21 @@ impl Settings {
         Ok((generator, noise))
     }
 
-    /// The model's scheduler config with what is set here in place of its own.
-    pub(super) fn scheduler_config(&self, own: &SchedulerConfig) -> Result<SchedulerConfig> {
+    /// The model's scheduler config with what is set here in place of its own, for the scheduler `kind`.
+    pub(super) fn scheduler_config(
+        &self,
+        kind: SchedulerKind,
+        own: &SchedulerConfig,
+    ) -> Result<SchedulerConfig> {
+        let said = |word: &Option<String>| word.clone().filter(|word| !word.is_empty());
         let mut config = own.clone();
-        if let Some(spacing) = self.spacing.as_deref().filter(|spacing| !spacing.is_empty()) {
-            if !["leading", "trailing", "linspace"].contains(&spacing) {
+        let schedule = said(&self.schedule);
+        if let Some(spacing) = said(&self.spacing) {
+            if let Some(schedule) = &schedule {
+                let problem = format!("`{spacing}` timesteps contradict the schedule `{schedule}`");
+                return Err(Error::setting("spacing", problem, "Leave one of them out"));
+            }
+            if !["leading", "trailing", "linspace"].contains(&&*spacing) {
                 let problem = format!("there is no timestep spacing `{spacing}`");
                 return Err(Error::setting(
                     "spacing",
@@ -88,7 +103,7 @@ impl Settings {
                     "Use leading, trailing or linspace",
                 ));
             }
-            config.timestep_spacing = Some(spacing.into());
+            config.timestep_spacing = Some(spacing);
         }
         if let Some(eta) = self.eta {
             if !(0.0..=1.0).contains(&eta) {
@@ -96,6 +111,9 @@ impl Settings {
             }
             config.eta = Some(eta);
         }
-        Ok(config)
+        match schedule {
+            Some(name) => config.with_levels(kind, name.parse()?, self.steps),
+            None => Ok(config),
+        }
     }
 }

@@ -106,7 +106,7 @@ impl TextToImage {
             Some(name) => name.parse::<SchedulerKind>()?,
             None => model.scheduler,
         };
-        let config = settings.scheduler_config(&model.scheduler_config)?;
+        let config = settings.scheduler_config(kind, &model.scheduler_config)?;
         let schedule = Schedule::new(kind, &config, settings.steps)?;
 
         let channels = model.unet.config().out_channels;

@@ -14,6 +14,8 @@ pub(super) struct Base {
     pub prediction: Prediction,
     pub spacing: Spacing,
     pub steps_offset: usize,
+    /// The noise levels to go down, where they aren't those of the timesteps.
+    pub levels: Option<Vec<f64>>,
 }
 
 impl Base {
@@ -40,6 +42,7 @@ impl Base {
             prediction: word("prediction_type", &config.prediction_type, &predictions[..count])?,
             spacing,
             steps_offset: config.steps_offset.unwrap_or(0),
+            levels: config.given_levels()?,
         })
     }
 

@@ -51,8 +51,14 @@ pub struct SchedulerConfig {
     pub predict_x0: Option<bool>,
     pub disable_corrector: Option<Vec<usize>>,
     pub solver_p: Option<serde_json::Value>,
-    /// TCD's `eta`, which diffusers takes with every step and no file has.
+    /// How much of a step's noise is fresh, which diffusers takes with every step and no file has: of
+    /// TCD (0.3 by default), DDIM (0) and the samplers that add noise in k-diffusion's form (1).
     pub eta: Option<f64>,
+    /// Noise levels to go down in place of those of the timesteps, and where the last step ends: what
+    /// diffusers' `set_timesteps` takes as `sigmas`. Kinds that take none
+    /// ([`super::SchedulerKind::takes_levels`]) don't read it.
+    #[serde(skip)]
+    pub levels: Option<Vec<f64>>,
 }
 
 const FILE: &str = "scheduler_config.json";
@@ -157,6 +163,15 @@ impl SchedulerConfig {
         self.refuse(&["thresholding", "use_flow_sigmas"])?;
         let order = self.solver_order.unwrap_or(2);
         within("solver_order", order, 1..=3, "Use 2 for guided pictures")
+    }
+
+    /// `eta`, 0 to 1.
+    pub(super) fn eta(&self, default: f64) -> Result<f64> {
+        let eta = self.eta.unwrap_or(default);
+        if !(0.0..=1.0).contains(&eta) {
+            return Err(unsupported("eta", format!("{eta} is out of range"), "Use 0 to 1"));
+        }
+        Ok(eta)
     }
 
     /// The range that `x0` is clamped to, where `clip_sample` (or its default) says so.

@@ -1,4 +1,4 @@
-//! DDIM with eta 0: <https://arxiv.org/abs/2010.02502>, `scheduling_ddim.py`.
+//! DDIM: <https://arxiv.org/abs/2010.02502>, `scheduling_ddim.py`.
 
 use super::base::{Base, Defaults, Spacing};
 use super::call::{Call, Mix, noise_seen};
@@ -32,6 +32,7 @@ pub(super) fn plan(config: &SchedulerConfig, run: Run) -> Result<Plan> {
     config.refuse(&["thresholding"])?;
     let clip = config.clip(true)?;
     let final_product = final_product(&base, config, true)?;
+    let eta = config.eta(0.0)?;
     let stride = base.train() / run.steps;
     let call = |t: usize| {
         let abar = base.noise.abar(t)?;
@@ -40,11 +41,15 @@ pub(super) fn plan(config: &SchedulerConfig, run: Run) -> Result<Plan> {
             None => final_product,
         };
         let (signal, spread) = (abar.sqrt(), (1.0 - abar).sqrt());
+        // formula (16), without noise in a step that makes the sample no cleaner
+        let variance = (1.0 - abar_previous) / (1.0 - abar) * (1.0 - abar / abar_previous);
+        let fresh = eta * variance.max(0.0).sqrt();
         // "direction pointing to x_t", formula (12), from the unclipped x0
-        let direction = noise_seen(base.prediction, signal, spread) * (1.0 - abar_previous).sqrt();
+        let direction = noise_seen(base.prediction, signal, spread)
+            * (1.0 - abar_previous - fresh * fresh).max(0.0).sqrt();
         Ok(Call {
             clip,
-            next: Mix::X0 * abar_previous.sqrt() + direction,
+            next: Mix::X0 * abar_previous.sqrt() + direction + Mix::NOISE * fresh,
             ..Call::variance_preserving(t as f64, base.prediction, signal, spread)
         })
     };

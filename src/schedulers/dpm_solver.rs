@@ -16,6 +16,11 @@ pub(super) struct Algorithm {
     pub data: bool,
     /// The stochastic equation: each step adds noise.
     pub sde: bool,
+    /// How much noise that of `x0` adds, 0 to 1.
+    pub eta: f64,
+    /// diffusers' third order of the stochastic equation has the other sign in the first part of its
+    /// curve, so that it tends to -1 instead of 0 for small steps; k-diffusion's hasn't.
+    pub slips: bool,
 }
 
 impl Algorithm {
@@ -37,7 +42,12 @@ impl Algorithm {
                 "Set it to sigma_min, or algorithm_type to dpmsolver++",
             ));
         }
-        Ok(Self { data, sde })
+        Ok(Self { data, sde, eta: 1.0, slips: true })
+    }
+
+    /// The one without noise, of `x0` or of the noise.
+    pub fn of_ode(data: bool) -> Self {
+        Self { data, sde: false, eta: 0.0, slips: false }
     }
 
     /// What the solver extrapolates: `x0`, or the noise that the model sees.
@@ -50,23 +60,22 @@ impl Algorithm {
         let h = to.lambda() - from.lambda();
         // exp(-h)
         let ratio = to.sigma / from.sigma;
-        let times = if self.sde { 2.0 } else { 1.0 };
         if self.data {
-            let g = times * h;
-            let left = if self.sde { ratio * ratio } else { ratio };
-            let decay = to.spread / from.spread * if self.sde { ratio } else { 1.0 };
+            let eta = if self.sde { self.eta } else { 0.0 };
+            let g = (1.0 + eta) * h;
+            let left = ratio.powf(1.0 + eta);
+            let decay = to.spread / from.spread * ratio.powf(eta);
             let bend = 1.0 - (1.0 - left) / g;
-            // diffusers' stochastic solvers have the other sign in the first part, so that this
-            // tends to -1 instead of 0 for small steps.
-            let curve = if self.sde { bend / g + 0.5 } else { bend / g - 0.5 };
+            let curve = if self.sde && self.slips { bend / g + 0.5 } else { bend / g - 0.5 };
             return Weights {
                 decay,
                 value: to.signal * (1.0 - left),
                 slope: to.signal * bend,
                 curve: -to.signal * curve,
-                noise: if self.sde { to.spread * (1.0 - left).sqrt() } else { 0.0 },
+                noise: to.spread * (1.0 - ratio.powf(2.0 * eta)).sqrt(),
             };
         }
+        let times = if self.sde { 2.0 } else { 1.0 };
         // to.spread * (exp(h) - 1), finite at level 0 too.
         let grown = to.signal * from.sigma - to.spread;
         Weights {

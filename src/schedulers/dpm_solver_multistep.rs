@@ -1,5 +1,6 @@
 //! DPM-Solver++ 2M and its kin: <https://arxiv.org/abs/2211.01095>,
-//! `scheduling_dpmsolver_multistep.py`.
+//! `scheduling_dpmsolver_multistep.py`; down given levels as k-diffusion's `sample_dpmpp_2m`,
+//! `sample_dpmpp_2m_sde` and `sample_dpmpp_3m_sde`.
 
 use super::base::{Base, Defaults};
 use super::call::{Call, Mix};
@@ -12,21 +13,43 @@ use crate::error::Result;
 
 pub(super) const DEFAULTS: Defaults = Defaults::LEVELS;
 
-/// `sde` and `karras` are what makes one class of diffusers four kinds: they hold whatever the
-/// config says.
-pub(super) fn plan(config: &SchedulerConfig, run: Run, sde: bool, karras: bool) -> Result<Plan> {
+/// What makes one class of diffusers several kinds: it holds whatever the config says.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Flavor {
+    pub sde: bool,
+    pub karras: bool,
+    /// Second order by Heun's slope.
+    pub heun: bool,
+    /// k-diffusion's third order, whose second is Heun's.
+    pub third: bool,
+}
+
+impl Flavor {
+    pub const ODE: Self = Self { sde: false, karras: false, heun: false, third: false };
+    pub const ODE_KARRAS: Self = Self { karras: true, ..Self::ODE };
+    pub const SDE: Self = Self { sde: true, ..Self::ODE };
+    pub const SDE_KARRAS: Self = Self { karras: true, ..Self::SDE };
+    pub const SDE_HEUN: Self = Self { heun: true, ..Self::SDE };
+    pub const THIRD_SDE: Self = Self { third: true, ..Self::SDE_HEUN };
+}
+
+pub(super) fn plan(config: &SchedulerConfig, run: Run, flavor: Flavor) -> Result<Plan> {
+    let Flavor { sde, karras, third, .. } = flavor;
     let base = Base::resolve(config, &DEFAULTS)?;
     let order = config.solver_order()?;
-    let algorithm = Algorithm { sde, ..Algorithm::resolve(config)? };
-    let heun = dpm_solver::is_heun(config)?;
+    let order = if third { 3 } else { order };
+    let eta = if sde { config.eta(1.0)? } else { 0.0 };
+    let algorithm = Algorithm { sde, eta, slips: !third, ..Algorithm::resolve(config)? };
+    let heun = flavor.heun || dpm_solver::is_heun(config)?;
     if order == 3 && sde && !algorithm.data {
         return Err(unsupported("solver_order", "3 has no sde-dpmsolver", "Use 2"));
     }
     let layout = if karras {
         Layout::Karras
     } else {
-        let others = SchedulerConfig { use_karras_sigmas: None, ..config.clone() };
-        Layout::resolve(&others, true)?
+        // A kind that has a Karras twin isn't it.
+        let karras = config.use_karras_sigmas.filter(|_| flavor.heun);
+        Layout::resolve(&SchedulerConfig { use_karras_sigmas: karras, ..config.clone() }, true)?
     };
     let options = SolverOptions {
         keeps_cosine_timesteps: true,
@@ -36,9 +59,10 @@ pub(super) fn plan(config: &SchedulerConfig, run: Run, sde: bool, karras: bool) 
     let levels = ladder.preserving();
     let count = ladder.timesteps.len();
     // "Improve numerical stability for small number of steps"
-    let lowers = config.lower_order_final.unwrap_or(true) && run.begin + count < 15;
-    let euler_at_final =
-        lowers || config.euler_at_final.unwrap_or(false) || config.ends_at_zero()?;
+    let is_few = run.begin + count < 15;
+    let lowers = config.lower_order_final.unwrap_or(true) && is_few && !ladder.is_given && !third;
+    let ends_at_zero = levels[count].sigma == 0.0;
+    let euler_at_final = lowers || ends_at_zero || config.euler_at_final.unwrap_or(false);
 
     let calls = ladder.timesteps.iter().enumerate().map(|(i, &t)| {
         let (from, to) = (levels[i], levels[i + 1]);
@@ -70,5 +94,5 @@ pub(super) fn plan(config: &SchedulerConfig, run: Run, sde: bool, karras: bool) 
         let start = Call::variance_preserving(t, base.prediction, from.signal, from.spread);
         Call { next: next + Mix::NOISE * weights.noise, keep: Some(now), ..start }
     });
-    Ok(Plan { init_noise_sigma: 1.0, calls: calls.collect() })
+    Ok(Plan { init_noise_sigma: ladder.preserving_start(), calls: calls.collect() })
 }

@@ -80,5 +80,5 @@ pub(super) fn plan(config: &SchedulerConfig, run: Run) -> Result<Plan> {
             ..Call::variance_preserving(t, base.prediction, from.signal, from.spread)
         }
     });
-    Ok(Plan { init_noise_sigma: 1.0, calls: calls.collect() })
+    Ok(Plan { init_noise_sigma: ladder.preserving_start(), calls: calls.collect() })
 }

@@ -6,7 +6,7 @@ use super::base::{Base, Defaults};
 use super::call::{Call, Mix, slope};
 use super::euler_ancestral_discrete::ancestral;
 use super::ladder::{self, EulerOptions};
-use super::sigmas::{Layout, sigma_to_t};
+use super::sigmas::Layout;
 use super::{Plan, Run, SchedulerConfig};
 use crate::error::Result;
 
@@ -18,24 +18,24 @@ pub(super) fn plan(config: &SchedulerConfig, run: Run, is_ancestral: bool) -> Re
     let layout = Layout::resolve(config, false)?;
     let ladder = ladder::of_euler(&base, layout, true, EulerOptions::default(), run);
     let mut calls = Vec::new();
-    for (i, (t, from, to)) in ladder.pairs().enumerate() {
-        let (down, up) = if is_ancestral { ancestral(from, to) } else { (to, 0.0) };
+    let eta = if is_ancestral { config.eta(1.0)? } else { 0.0 };
+    for (t, from, to) in ladder.pairs() {
+        let (down, up) = ancestral(from, to, eta);
         let toward = |to| Call {
             next: Mix::SAMPLE + slope(base.prediction, from, None) * (to - from),
             ..Call::variance_exploding(t, base.prediction, from)
         };
-        if i + 1 == ladder.timesteps.len() {
+        if down == 0.0 {
             calls.push(toward(0.0));
-            break;
+            continue;
         }
-        let middle = f64::from((from * down).sqrt() as f32);
+        let (middle, middle_t) = ladder.beside((from * down).sqrt());
         calls.push(Call { anchor: Some(Mix::SAMPLE), ends_step: false, ..toward(middle) });
-        let t = f64::from(sigma_to_t(middle, &ladder.log_table) as f32);
         calls.push(Call {
             next: Mix::ANCHOR
                 + slope(base.prediction, middle, None) * (down - from)
                 + Mix::NOISE * up,
-            ..Call::variance_exploding(t, base.prediction, middle)
+            ..Call::variance_exploding(middle_t, base.prediction, middle)
         });
     }
     Ok(Plan { init_noise_sigma: ladder.init_noise_sigma(base.spacing), calls })

@@ -32,6 +32,16 @@ pub enum SchedulerKind {
     DpmSolverMultistepSde,
     /// DPM-Solver++ 2M SDE on Karras sigmas.
     DpmSolverMultistepSdeKarras,
+    /// DPM-Solver++ 2M SDE of Heun's slope (the same class with `solver_type` heun).
+    DpmSolverMultistepSdeHeun,
+    /// DPM-Solver++ 3M SDE (k-diffusion's `sample_dpmpp_3m_sde`; diffusers' third order has a slip).
+    DpmSolverMultistep3Sde,
+    /// DPM-Solver++ 2S ancestral: two model calls a step (k-diffusion's `sample_dpmpp_2s_ancestral`).
+    DpmSolver2sAncestral,
+    /// DPM-Solver++ SDE: two model calls a step (`DPMSolverSDEScheduler`).
+    DpmSolverSde,
+    /// Restart: Heun with ways back up (A1111's `restart_sampler`).
+    Restart,
     /// DPM-Solver++ 2S (`DPMSolverSinglestepScheduler`).
     DpmSolverSinglestep,
     /// UniPC (`UniPCMultistepScheduler`).
@@ -59,24 +69,29 @@ pub struct ModelScheduler {
 
 impl SchedulerKind {
     /// Every kind, in the order in which a person sees them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 23] = [
         Self::Ddim,
         Self::EulerDiscrete,
-        Self::EulerAncestralDiscrete,
-        Self::HeunDiscrete,
         Self::DpmSolverMultistep,
         Self::DpmSolverMultistepKarras,
+        Self::UniPcMultistep,
+        Self::EulerAncestralDiscrete,
         Self::DpmSolverMultistepSde,
         Self::DpmSolverMultistepSdeKarras,
-        Self::DpmSolverSinglestep,
+        Self::DpmSolverMultistepSdeHeun,
+        Self::DpmSolverMultistep3Sde,
+        Self::HeunDiscrete,
         Self::KDpm2Discrete,
+        Self::Restart,
+        Self::DpmSolverSde,
+        Self::DpmSolver2sAncestral,
         Self::KDpm2AncestralDiscrete,
-        Self::UniPcMultistep,
+        Self::Lcm,
+        Self::Tcd,
+        Self::DpmSolverSinglestep,
         Self::DeisMultistep,
         Self::LmsDiscrete,
         Self::Pndm,
-        Self::Lcm,
-        Self::Tcd,
         Self::Ddpm,
     ];
 
@@ -94,8 +109,70 @@ impl SchedulerKind {
     /// Model calls of a step; the last may have fewer.
     pub fn calls_a_step(self) -> usize {
         match self {
-            Self::HeunDiscrete | Self::KDpm2Discrete | Self::KDpm2AncestralDiscrete => 2,
+            Self::HeunDiscrete
+            | Self::KDpm2Discrete
+            | Self::KDpm2AncestralDiscrete
+            | Self::DpmSolver2sAncestral
+            | Self::DpmSolverSde
+            | Self::Restart => 2,
             _ => 1,
+        }
+    }
+
+    /// The group that it belongs to, for people.
+    pub fn group(self) -> &'static str {
+        match self {
+            Self::Ddim
+            | Self::EulerDiscrete
+            | Self::DpmSolverMultistep
+            | Self::DpmSolverMultistepKarras
+            | Self::UniPcMultistep => "For most pictures",
+            Self::EulerAncestralDiscrete
+            | Self::DpmSolverMultistepSde
+            | Self::DpmSolverMultistepSdeKarras
+            | Self::DpmSolverMultistepSdeHeun
+            | Self::DpmSolverMultistep3Sde => "With fresh noise in each step",
+            Self::HeunDiscrete | Self::KDpm2Discrete | Self::Restart => {
+                "Two model calls a step: twice the time"
+            }
+            Self::DpmSolverSde | Self::DpmSolver2sAncestral | Self::KDpm2AncestralDiscrete => {
+                "Two model calls, and fresh noise"
+            }
+            Self::Lcm | Self::Tcd => "For models of few steps",
+            Self::DpmSolverSinglestep
+            | Self::DeisMultistep
+            | Self::LmsDiscrete
+            | Self::Pndm
+            | Self::Ddpm => "Others",
+        }
+    }
+
+    /// What it is for, in one line.
+    pub fn about(self) -> &'static str {
+        match self {
+            Self::Ddim => "plain and predictable; 20 to 50 steps",
+            Self::EulerDiscrete => "the simplest; 20 to 30 steps",
+            Self::DpmSolverMultistep => "a good picture in 15 to 25 steps; the usual advice",
+            Self::DpmSolverMultistepKarras => "DPM++ 2M with diffusers’ Karras levels",
+            Self::UniPcMultistep => "good with few steps, from 8 on",
+            Self::EulerAncestralDiscrete => "soft and varied; other step counts, another picture",
+            Self::DpmSolverMultistepSde => "much texture; 20 to 40 steps",
+            Self::DpmSolverMultistepSdeKarras => "DPM++ 2M SDE with diffusers’ Karras levels",
+            Self::DpmSolverMultistepSdeHeun => "as DPM++ 2M SDE, a little smoother",
+            Self::DpmSolverMultistep3Sde => "fine texture; wants 30 steps or more",
+            Self::HeunDiscrete => "more exact than Euler; good with 10 to 15 steps",
+            Self::KDpm2Discrete => "as Heun, the slope taken in the middle",
+            Self::Restart => "Heun that goes back up and down again from 20 steps on",
+            Self::DpmSolverSde => "rich detail with 10 to 15 steps",
+            Self::DpmSolver2sAncestral => "as Euler ancestral, more exact",
+            Self::KDpm2AncestralDiscrete => "DPM2 with noise",
+            Self::Lcm => "for LCM models and LoRAs; 2 to 8 steps, guidance 1 to 2",
+            Self::Tcd => "for TCD and Hyper-SD LoRAs; 1 to 8 steps",
+            Self::DpmSolverSinglestep => "DPM++ without a memory beyond its step",
+            Self::DeisMultistep => "near to DPM++ 2M",
+            Self::LmsDiscrete => "older; can fall apart with few steps",
+            Self::Pndm => "what Stable Diffusion 1 came with; 50 steps",
+            Self::Ddpm => "how the model was trained; hundreds of steps",
         }
     }
 
@@ -104,9 +181,14 @@ impl SchedulerKind {
             Self::Ddim => ("ddim", "DDIM"),
             Self::EulerDiscrete => ("euler", "Euler"),
             Self::EulerAncestralDiscrete => ("euler_a", "Euler ancestral"),
-            Self::HeunDiscrete => ("heun", "Heun (2 calls a step)"),
-            Self::KDpm2Discrete => ("dpm2", "DPM2 (2 calls a step)"),
-            Self::KDpm2AncestralDiscrete => ("dpm2_a", "DPM2 ancestral (2 calls a step)"),
+            Self::HeunDiscrete => ("heun", "Heun"),
+            Self::KDpm2Discrete => ("dpm2", "DPM2"),
+            Self::KDpm2AncestralDiscrete => ("dpm2_a", "DPM2 ancestral"),
+            Self::DpmSolverMultistepSdeHeun => ("dpmpp_2m_sde_heun", "DPM++ 2M SDE Heun"),
+            Self::DpmSolverMultistep3Sde => ("dpmpp_3m_sde", "DPM++ 3M SDE"),
+            Self::DpmSolver2sAncestral => ("dpmpp_2s_a", "DPM++ 2S ancestral"),
+            Self::DpmSolverSde => ("dpmpp_sde", "DPM++ SDE"),
+            Self::Restart => ("restart", "Restart"),
             Self::LmsDiscrete => ("lms", "LMS"),
             Self::DpmSolverMultistep => ("dpmpp_2m", "DPM++ 2M"),
             Self::DpmSolverMultistepKarras => ("dpmpp_2m_karras", "DPM++ 2M Karras"),
@@ -161,6 +243,7 @@ impl SchedulerKind {
                 (true, false) => Self::DpmSolverMultistepSde,
                 (true, true) => Self::DpmSolverMultistepSdeKarras,
             },
+            "DPMSolverSDEScheduler" => Self::DpmSolverSde,
             "DPMSolverSinglestepScheduler" => Self::DpmSolverSinglestep,
             "UniPCMultistepScheduler" => Self::UniPcMultistep,
             "DEISMultistepScheduler" => Self::DeisMultistep,

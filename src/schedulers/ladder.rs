@@ -14,7 +14,9 @@ pub(super) struct Ladder {
     pub timesteps: Vec<f64>,
     pub levels: Vec<f64>,
     /// `ln sigma` of each training timestep.
-    pub log_table: Vec<f32>,
+    log_table: Vec<f32>,
+    /// Whether the levels were given: they aren't rounded to f32 then, and timesteps are fractions.
+    pub is_given: bool,
 }
 
 /// A noise level of a variance-preserving sample `signal * x0 + spread * noise`.
@@ -44,7 +46,29 @@ impl Ladder {
         run.cut(&mut timesteps);
         let levels = levels[count - timesteps.len()..].iter();
         let levels = levels.map(|sigma| f64::from(*sigma as f32)).collect();
-        Self { timesteps, levels, log_table }
+        Self { timesteps, levels, log_table, is_given: false }
+    }
+
+    /// Down `levels`, the last where the run ends; from where the run begins.
+    fn of_levels(levels: &[f64], log_table: Vec<f32>, run: Run) -> Self {
+        let mut timesteps: Vec<f64> =
+            levels[..levels.len() - 1].iter().map(|&sigma| sigma_to_t(sigma, &log_table)).collect();
+        let count = timesteps.len();
+        run.cut(&mut timesteps);
+        let levels = levels[count - timesteps.len()..].to_vec();
+        Self { timesteps, levels, log_table, is_given: true }
+    }
+
+    /// The timestep of a level of the ladder, which may be the one where the run ends.
+    pub fn timestep_of(&self, i: usize) -> f64 {
+        self.timesteps.get(i).copied().unwrap_or_else(|| self.beside(self.levels[i]).1)
+    }
+
+    /// A level beside the ladder's, and its timestep: as f32 where diffusers' levels are.
+    pub fn beside(&self, level: f64) -> (f64, f64) {
+        let rounded = |x: f64| if self.is_given { x } else { f64::from(x as f32) };
+        let level = rounded(level);
+        (level, rounded(sigma_to_t(level, &self.log_table)))
     }
 
     /// Steps from a level to the next: `(timestep, from, to)`.
@@ -57,10 +81,17 @@ impl Ladder {
         self.levels.iter().map(|&sigma| Level::new(sigma)).collect()
     }
 
+    /// What the first variance-preserving sample is per unit normal noise.
+    pub fn preserving_start(&self) -> f64 {
+        if self.is_given { Level::new(self.levels[0]).spread } else { 1.0 }
+    }
+
     /// The standard deviation of the first variance-exploding sample.
     pub fn init_noise_sigma(&self, spacing: Spacing) -> f64 {
         let most = self.levels.iter().copied().fold(0.0, f64::max);
         match spacing {
+            // A1111's samples start from noise at the highest level.
+            _ if self.is_given => most,
             Spacing::Leading => (most * most + 1.0).sqrt(),
             Spacing::Linspace | Spacing::Trailing => most,
         }
@@ -113,7 +144,10 @@ pub(super) fn of_euler(
     let n = run.steps;
     let train = base.train();
     let table = base.noise.sigmas();
-    let log_table: Vec<f32> = table.iter().map(|s| s.ln()).collect();
+    let log_table = logs(&table);
+    if let Some(levels) = &base.levels {
+        return Ladder::of_levels(levels, log_table, run);
+    }
     let mut timesteps: Vec<f64> = match base.spacing {
         Spacing::Linspace => timesteps::linspace((train - 1) as f64, n).into_iter().rev().collect(),
         Spacing::Leading => whole(timesteps::leading(train / n, n, base.steps_offset)),
@@ -175,7 +209,10 @@ pub(super) fn of_solver(
     let n = run.steps;
     let train = base.train();
     let table = base.noise.sigmas();
-    let log_table: Vec<f32> = table.iter().map(|s| s.ln()).collect();
+    let log_table = logs(&table);
+    if let Some(levels) = &base.levels {
+        return Ok(Ladder::of_levels(levels, log_table, run));
+    }
     let layout = options.layout;
     let smallest = f64::from(table[0]);
 
@@ -236,6 +273,10 @@ fn solver_timesteps(base: &Base, lambda_min_clipped: f64, n: usize) -> Result<Ve
         }
         Spacing::Trailing => timesteps::trailing(last, train, n),
     })
+}
+
+fn logs(table: &[f32]) -> Vec<f32> {
+    table.iter().map(|sigma| sigma.ln()).collect()
 }
 
 fn whole(timesteps: Vec<usize>) -> Vec<f64> {

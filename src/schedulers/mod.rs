@@ -14,6 +14,7 @@ mod ddpm;
 mod defaults;
 mod deis_multistep;
 mod dpm_solver;
+mod dpm_solver_ancestral;
 mod dpm_solver_multistep;
 mod dpm_solver_singlestep;
 mod euler_ancestral_discrete;
@@ -23,9 +24,11 @@ mod k_dpm_2_discrete;
 mod kind;
 mod ladder;
 mod lcm;
+mod levels;
 mod lms_discrete;
 mod noise_schedule;
 mod pndm;
+mod restart;
 mod sigmas;
 mod tcd;
 mod timesteps;
@@ -36,6 +39,7 @@ use crate::error::{Error, Result};
 pub use call::{Call, Mix};
 pub use config::SchedulerConfig;
 pub use kind::{ModelScheduler, SchedulerKind};
+pub use levels::Levels;
 pub use noise_schedule::NoiseSchedule;
 
 use call::{Plan, Run};
@@ -65,7 +69,11 @@ impl SchedulerKind {
             Self::DpmSolverMultistep
             | Self::DpmSolverMultistepKarras
             | Self::DpmSolverMultistepSde
-            | Self::DpmSolverMultistepSdeKarras => &dpm_solver_multistep::DEFAULTS,
+            | Self::DpmSolverMultistepSdeKarras
+            | Self::DpmSolverMultistepSdeHeun
+            | Self::DpmSolverMultistep3Sde => &dpm_solver_multistep::DEFAULTS,
+            Self::DpmSolver2sAncestral | Self::DpmSolverSde => &dpm_solver_ancestral::DEFAULTS,
+            Self::Restart => &restart::DEFAULTS,
             Self::DpmSolverSinglestep => &dpm_solver_singlestep::DEFAULTS,
             Self::UniPcMultistep => &unipc_multistep::DEFAULTS,
             Self::DeisMultistep => &deis_multistep::DEFAULTS,
@@ -77,6 +85,7 @@ impl SchedulerKind {
     }
 
     fn plan(self, config: &SchedulerConfig, run: Run) -> Result<Plan> {
+        use dpm_solver_multistep::{Flavor, plan as multistep};
         match self {
             Self::Ddim => ddim::plan(config, run),
             Self::EulerDiscrete => euler_discrete::plan(config, run),
@@ -85,12 +94,15 @@ impl SchedulerKind {
             Self::KDpm2Discrete => k_dpm_2_discrete::plan(config, run, false),
             Self::KDpm2AncestralDiscrete => k_dpm_2_discrete::plan(config, run, true),
             Self::LmsDiscrete => lms_discrete::plan(config, run),
-            Self::DpmSolverMultistep => dpm_solver_multistep::plan(config, run, false, false),
-            Self::DpmSolverMultistepKarras => dpm_solver_multistep::plan(config, run, false, true),
-            Self::DpmSolverMultistepSde => dpm_solver_multistep::plan(config, run, true, false),
-            Self::DpmSolverMultistepSdeKarras => {
-                dpm_solver_multistep::plan(config, run, true, true)
-            }
+            Self::DpmSolverMultistep => multistep(config, run, Flavor::ODE),
+            Self::DpmSolverMultistepKarras => multistep(config, run, Flavor::ODE_KARRAS),
+            Self::DpmSolverMultistepSde => multistep(config, run, Flavor::SDE),
+            Self::DpmSolverMultistepSdeKarras => multistep(config, run, Flavor::SDE_KARRAS),
+            Self::DpmSolverMultistepSdeHeun => multistep(config, run, Flavor::SDE_HEUN),
+            Self::DpmSolverMultistep3Sde => multistep(config, run, Flavor::THIRD_SDE),
+            Self::DpmSolver2sAncestral => dpm_solver_ancestral::plan(config, run, false),
+            Self::DpmSolverSde => dpm_solver_ancestral::plan(config, run, true),
+            Self::Restart => restart::plan(config, run),
             Self::DpmSolverSinglestep => dpm_solver_singlestep::plan(config, run),
             Self::UniPcMultistep => unipc_multistep::plan(config, run),
             Self::DeisMultistep => deis_multistep::plan(config, run),
@@ -140,6 +152,10 @@ impl Schedule {
         if steps > train {
             return Err(too_many(steps, train));
         }
+        let steps = match config.given_levels()? {
+            Some(levels) if kind.takes_levels() => levels.len() - 1,
+            _ => steps,
+        };
         if begin >= steps {
             let problem = format!("leaves none of {steps} steps");
             return Err(Error::setting("strength", problem, "Use more steps, or more strength"));

@@ -16,14 +16,15 @@ pub(super) fn interpolate(t: f64, table: &[f32]) -> f64 {
 }
 
 /// The training timestep, between two of the table's, that has noise level `sigma`
-/// (`_sigma_to_t` in diffusers, whose log table is f32). `log_sigmas` has one entry or more.
+/// (`_sigma_to_t` in diffusers, whose log table is f32). `log_sigmas` rises and has one
+/// entry or more.
 pub(super) fn sigma_to_t(sigma: f64, log_sigmas: &[f32]) -> f64 {
     if log_sigmas.len() < 2 {
         return 0.0;
     }
     let log_sigma = sigma.max(1e-10).ln();
-    let at_or_below = log_sigmas.iter().rposition(|&s| log_sigma - f64::from(s) >= 0.0);
-    let low_index = at_or_below.unwrap_or(0).min(log_sigmas.len() - 2);
+    let at_or_below = log_sigmas.partition_point(|&s| log_sigma - f64::from(s) >= 0.0);
+    let low_index = at_or_below.saturating_sub(1).min(log_sigmas.len() - 2);
     let (low, high) = (log_sigmas[low_index], log_sigmas[low_index + 1]);
     let w = (f64::from(low) - log_sigma) / f64::from(low - high);
     let w = w.clamp(0.0, 1.0);

@@ -3,7 +3,6 @@
 
 use super::base::{Base, Defaults};
 use super::call::{Call, Mix, noise_seen};
-use super::config::unsupported;
 use super::lcm::{self, distilled_timesteps};
 use super::{Plan, Run, SchedulerConfig};
 use crate::error::Result;
@@ -15,10 +14,7 @@ const ETA: f64 = 0.3;
 
 pub(super) fn plan(config: &SchedulerConfig, run: Run) -> Result<Plan> {
     let base = Base::resolve(config, &DEFAULTS)?;
-    let eta = config.eta.unwrap_or(ETA);
-    if !(0.0..=1.0).contains(&eta) {
-        return Err(unsupported("eta", format!("{eta} is out of range"), "Use 0 to 1"));
-    }
+    let eta = config.eta(ETA)?;
     let timesteps = distilled_timesteps(&base, config, run)?;
     let call = |(i, &t): (usize, &usize)| {
         let next_t = timesteps.get(i + 1).copied();

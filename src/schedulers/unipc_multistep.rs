@@ -100,7 +100,7 @@ pub(super) fn plan(config: &SchedulerConfig, run: Run) -> Result<Plan> {
     // diffusers reads the words of DPM-Solver and DEIS as bh2.
     let words = ["bh2", "bh1", "midpoint", "heun", "logrho"].map(|word| (word, word == "bh1"));
     let solver = Solver {
-        algorithm: Algorithm { data: config.predict_x0.unwrap_or(true), sde: false },
+        algorithm: Algorithm::of_ode(config.predict_x0.unwrap_or(true)),
         bh1: word("solver_type", &config.solver_type, &words)?,
     };
     let options = SolverOptions {
@@ -138,5 +138,5 @@ pub(super) fn plan(config: &SchedulerConfig, run: Run) -> Result<Plan> {
         });
         order_before = this_order;
     }
-    Ok(Plan { init_noise_sigma: 1.0, calls })
+    Ok(Plan { init_noise_sigma: ladder.preserving_start(), calls })
 }

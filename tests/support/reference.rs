@@ -66,6 +66,7 @@ pub fn settings(row: usize, scheduler: &str) -> Settings {
         seed: [11, 12][row],
         scheduler: Some(scheduler.into()),
         spacing: None,
+        schedule: None,
         eta: None,
         width: 128,
         height: 128,

@@ -9,6 +9,7 @@ use crate::image::Rgba;
 use crate::layers::{LoadReport, Storage};
 use crate::pipelines::Phase;
 use crate::pipelines::memory::Sizes;
+use crate::schedulers::{Levels, SchedulerKind};
 use crate::training::{Estimate, StepReport, evaluation, leave_one_out};
 use crate::weights::Family;
 
@@ -123,6 +124,8 @@ pub(super) struct Loaded {
     /// The model's own scheduler.
     pub(super) scheduler: &'static str,
     pub(super) schedulers: Vec<Scheduler>,
+    /// How noise levels can lie.
+    pub(super) schedules: Vec<Schedule>,
     pub(super) native: Size,
     pub(super) family: Family,
     pub(super) prediction_type: String,
@@ -150,9 +153,41 @@ impl From<LoadReport> for Component {
 
 /// One to choose.
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct Scheduler {
-    pub(super) id: &'static str,
-    pub(super) label: &'static str,
+    id: &'static str,
+    label: &'static str,
+    group: &'static str,
+    /// What it is for.
+    about: &'static str,
+    /// Whether it goes down any schedule.
+    takes_schedule: bool,
+}
+
+impl From<SchedulerKind> for Scheduler {
+    fn from(kind: SchedulerKind) -> Self {
+        Self {
+            id: kind.name(),
+            label: kind.label(),
+            group: kind.group(),
+            about: kind.about(),
+            takes_schedule: kind.takes_levels(),
+        }
+    }
+}
+
+/// One to choose.
+#[derive(Serialize)]
+pub(super) struct Schedule {
+    id: &'static str,
+    label: &'static str,
+    about: &'static str,
+}
+
+impl From<Levels> for Schedule {
+    fn from(levels: Levels) -> Self {
+        Self { id: levels.name(), label: levels.label(), about: levels.about() }
+    }
 }
 
 /// In pixels.

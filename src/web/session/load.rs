@@ -7,7 +7,7 @@ use serde::Deserialize;
 use wasm_bindgen::prelude::*;
 use web_sys::Blob;
 
-use super::events::{self, Added, Loaded, Scheduler, Size, Weights};
+use super::events::{self, Added, Loaded, Size, Weights};
 use super::mode::{Mode, Model};
 use super::values::{parse, sources, to_js};
 use super::{Engine, JsResult};
@@ -18,7 +18,7 @@ use crate::memory;
 use crate::models::UNet2DConditionConfig;
 use crate::pipelines::memory::{Chosen, Pixels, Sizes, choose, is_worth_a_restart, unet_peak};
 use crate::pipelines::{ModelReport, StableDiffusion};
-use crate::schedulers::SchedulerKind;
+use crate::schedulers::{Levels, SchedulerKind};
 use crate::web::blob::BlobSource;
 use crate::web::failure::Failure;
 use crate::weights::{Bytes, Checkpoint, Overrides, Prediction, Source};
@@ -258,9 +258,8 @@ fn loaded(report: ModelReport, model: &StableDiffusion, storage: Storage) -> Loa
         unused,
         notes,
         scheduler: model.scheduler.name(),
-        schedulers: SchedulerKind::ALL
-            .map(|kind| Scheduler { id: kind.name(), label: kind.label() })
-            .into(),
+        schedulers: SchedulerKind::ALL.map(Into::into).into(),
+        schedules: Levels::ALL.map(Into::into).into(),
         native: Size { width: size, height: size },
         family: report.family,
         prediction_type: prediction.unwrap_or("epsilon").replace('_', " "),
