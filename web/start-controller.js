@@ -2,14 +2,15 @@
 
 import { pixelsOf } from "./decode.js";
 import { sizeNear } from "./start/steps.js";
-import { StartStore } from "./start/store.js";
+import { LARGEST, StartStore } from "./start/store.js";
 import { ofTab, recall, remember } from "./storage.js";
 import { UNREADABLE } from "./train/picture-set.js";
 
-/** Longest side that is kept of a picture. */
-const LARGEST = 4096;
 const WHITE = "#fff";
 const REMOVED = "The start picture is removed";
+const UNMASKED = "The mask is removed";
+/** The least strength for a picture that was made larger. */
+const EXTENDING = 0.9;
 const NOT_TAKEN = "No start picture";
 /** What this tab remembers over a reload: the name of a picture that isn't kept. */
 const KEY = "start";
@@ -31,6 +32,8 @@ export class StartController {
   #at = null;
   /** Of what is being read: the last one counts. */
   #reading = 0;
+  /** @type {?import("./ui/mask-dialog.js").MaskDialog} */
+  #dialog = null;
   /** What a reload has taken away. */
   #lost = "";
   store = new StartStore((name) => name === this.#at?.picture || name === this.#at?.mask || this.#host.waiting().has(name));
@@ -45,6 +48,8 @@ export class StartController {
     on(panel, "shown", () => this.#takeShown());
     on(panel, "take-size", () => this.#takeSize());
     on(panel, "remove", () => this.#remove());
+    on(panel, "mask", () => this.#paint());
+    on(panel, "unmask", () => this.#unmask());
     on(panel, "strength", () => {
       this.#tell();
       this.#host.strengthMoved();
@@ -60,8 +65,8 @@ export class StartController {
   get start() {
     if (!this.#at) return null;
     const { picture, mask } = this.#at;
-    const { strength, exactSteps, resize } = this.#ui.start.read();
-    return { picture, mask, strength, exactSteps, resize: this.#fits ? "stretch" : resize, inpaint: null };
+    const { strength, exactSteps, resize, inpaint } = this.#ui.start.read();
+    return { picture, mask, strength, exactSteps, resize: this.#fits ? "stretch" : resize, inpaint: mask ? inpaint : null };
   }
 
   /** Whether it has the size that is drawn. */
@@ -102,22 +107,25 @@ export class StartController {
 
   async #take(name, pixels) {
     const picture = await this.store.put(pixels);
-    this.#show({ name, picture, mask: "", width: pixels.width, height: pixels.height });
-    this.#ui.progress.status(`Start picture: ${name}, ${pixels.width}×${pixels.height}`);
+    const { width, height } = pixels;
+    // one of the same size is the same scene, most often: what was painted stays, and is shown
+    const mask = this.#at?.width === width && this.#at.height === height ? this.#at.mask : "";
+    this.#show({ name, picture, mask, width, height });
+    this.#ui.progress.status(`Start picture: ${name}, ${width}×${height}`);
   }
 
   /** @param {?At} at */
   #show(at) {
     this.#at = at;
     this.#lost = "";
-    this.#ui.start.show(at && { name: at.name, pixels: this.store.get(at.picture) });
+    this.#ui.start.show(at && { name: at.name, pixels: this.store.get(at.picture), mask: this.store.get(at.mask) ?? null });
     remember(KEY, at?.name ?? "", ofTab);
     this.#tell();
   }
 
   #tell() {
     const { start: panel, form } = this.#ui;
-    if (this.#at) panel.tell(this.#at, form.read());
+    if (this.#at) panel.tell(this.#at, form.read(), this.#at.mask !== "");
     else panel.summarise(this.#lost ? "gone with the reload" : "");
   }
 
@@ -127,6 +135,53 @@ export class StartController {
     const { width, height } = sizeNear(this.#at, { least: Number(min), most: Number(max) });
     form.apply({ width: String(width), height: String(height) });
   }
+
+  // ---- the mask ----------------------------------------------------------------------------------
+
+  async #paint() {
+    this.#dialog ??= await this.#newDialog();
+    const { picture, mask } = this.#at;
+    this.#dialog.open(this.store.get(picture), this.store.get(mask) ?? null, this.#ui.start.read().inpaint.blur);
+  }
+
+  /** Fetched when somebody wants to paint. */
+  async #newDialog() {
+    const { MaskDialog } = await import("./ui/mask-dialog.js");
+    const dialog = new MaskDialog();
+    dialog.addEventListener("done", ({ detail }) => this.#painted(detail));
+    dialog.addEventListener("load", async ({ detail: { file } }) => {
+      try {
+        dialog.load(await pixelsOf(file, LARGEST), file.name);
+      } catch {
+        dialog.say(`${file.name}: ${UNREADABLE}`);
+      }
+    });
+    return dialog;
+  }
+
+  async #painted({ pixels, mask: painted, isExtended }) {
+    const { name, width, height } = this.#at;
+    const wasFitting = this.#fits;
+    const [picture, mask] = [await this.store.put(pixels), painted ? await this.store.put(painted) : ""];
+    this.#show({ name, picture, mask, width: pixels.width, height: pixels.height });
+    if (!isExtended) return;
+    // what is new has to be drawn from little, and at a size that has room for it
+    const { strength } = this.#ui.start.read();
+    if (strength < EXTENDING) this.#ui.start.write({ strength: EXTENDING });
+    if (wasFitting) this.#takeSize();
+    this.#tell();
+    this.#ui.progress.status(`Extended from ${width}×${height} to ${pixels.width}×${pixels.height}`);
+  }
+
+  #unmask() {
+    const before = this.snapshot();
+    this.#show({ ...this.#at, mask: "" });
+    const { messages } = this.#ui;
+    messages.clear(UNMASKED);
+    messages.offer(UNMASKED, "All of the picture is drawn anew.", "Bring it back", () => this.putBack(before), { kind: "info" });
+  }
+
+  // ---- there and back ----------------------------------------------------------------------------
 
   #remove() {
     const before = this.snapshot();
@@ -142,7 +197,7 @@ export class StartController {
   /** @param {?At} at */
   putBack(at) {
     if (at && !this.store.get(at.picture)) return this.#ui.messages.error(NOT_TAKEN, `${at.name} isn’t in memory any more: put it in again.`);
-    this.#ui.messages.clear(REMOVED);
+    for (const title of [REMOVED, UNMASKED]) this.#ui.messages.clear(title);
     this.#show(at);
   }
 

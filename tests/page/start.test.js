@@ -3,6 +3,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { fingerprint } from "../../web/pictures.js";
+import { extended, keptOf } from "../../web/start/extend.js";
+import { maskOf, paintedBy, shareOf } from "../../web/start/mask.js";
 import { sizeNear, stepsMade } from "../../web/start/steps.js";
 import { GONE, StartStore, startsOf } from "../../web/start/store.js";
 
@@ -56,4 +58,31 @@ test("what a picture starts from is of its fingerprint, and is known while it wa
   assert.equal(new Set(prints).size, 5);
   const entry = (one) => ({ job: job(one) });
   assert.deepEqual([...startsOf({ hand: null, live: entry(start("a")), waiting: [entry(null), entry(start("b", "m"))] })], ["a", "", "b", "m"]);
+});
+
+test("a mask's file is read by its alpha where it has some, else by its grey", () => {
+  const rgba = (...values) => new Uint8ClampedArray(values.flat());
+  assert.deepEqual([...paintedBy(rgba([255, 255, 255, 255], [0, 0, 0, 255], [255, 0, 0, 255], [90, 90, 90, 255]))], [255, 0, 76, 90]);
+  assert.deepEqual([...paintedBy(rgba([255, 255, 255, 0], [0, 0, 0, 128], [9, 9, 9, 129], [0, 0, 0, 255]))], [0, 0, 255, 255]);
+  const mask = maskOf({ width: 2, height: 1, data: rgba([1, 2, 3, 255], [7, 7, 7, 51]) });
+  assert.deepEqual([...mask.rgba], [255, 255, 255, 255, 51, 51, 51, 255]);
+  assert.equal(shareOf(mask), 0.6);
+});
+
+test("a picture that is extended keeps its pixels, and its edge goes on", () => {
+  const picture = { width: 2, height: 2, rgba: new Uint8ClampedArray([10, 20, 30, 40].flatMap((grey) => [grey, grey, grey, 255])) };
+  const sides = { left: 1, right: 0, top: 0, bottom: 2 };
+  const grey = (filling) => {
+    const { width, height, rgba } = extended(picture, sides, filling);
+    assert.deepEqual([width, height], [3, 4]);
+    return Array.from({ length: 4 }, (_, y) => [0, 1, 2].map((x) => rgba[4 * (3 * y + x)]));
+  };
+  assert.deepEqual(grey("edge"), [[10, 10, 20], [30, 30, 40], [30, 30, 40], [30, 30, 40]]);
+  const noise = grey("noise");
+  assert.deepEqual([noise[0].slice(1), noise[1].slice(1)], [[10, 20], [30, 40]]);
+  assert.deepEqual(grey("noise"), noise);
+  assert.ok(new Set([noise[0][0], noise[1][0], ...noise[2], ...noise[3]]).size > 4);
+  // the new part reaches into the old one, where a side grew
+  assert.deepEqual(keptOf({ width: 100, height: 50 }, { left: 8, right: 0, top: 0, bottom: 24 }), { x: 24, y: 0, width: 84, height: 34 });
+  assert.deepEqual(keptOf({ width: 20, height: 20 }, { left: 8, right: 8, top: 0, bottom: 0 }).width, 0);
 });

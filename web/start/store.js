@@ -3,6 +3,8 @@
 
 import { sumOf } from "../content.js";
 
+/** Longest side that is kept of a picture. */
+export const LARGEST = 4096;
 /** What is more is forgotten, the one used longest ago first. */
 const MOST_BYTES = 400 * 2 ** 20;
 

@@ -95,3 +95,86 @@ test("what isn't a picture is said; the gallery's pictures come back and say wha
   assert.deepEqual(page.errors, []);
   await page.close();
 });
+
+/** Drags the mouse over the picture in the mask's dialog; places are shares of its sides. */
+async function stroke(page, ...places) {
+  const { left, top, width, height } = await page.run(() => document.querySelector("#mask-pair").getBoundingClientRect().toJSON());
+  const mouse = (type, [x, y]) => page.devtools("Input.dispatchMouseEvent", { type, x: left + x * width, y: top + y * height, button: "left", buttons: 1, clickCount: 1 });
+  await mouse("mousePressed", places[0]);
+  for (const place of places) await mouse("mouseMoved", place);
+  await mouse("mouseReleased", places.at(-1));
+}
+
+/** How opaque the mask is at these places. */
+const painted = (page, ...places) => page.run((wanted) => {
+  const canvas = document.querySelector("#mask-canvas");
+  return wanted.map(([x, y]) => canvas.getContext("2d").getImageData(x * canvas.width, y * canvas.height, 1, 1).data[3]);
+}, places);
+
+test("a mask is painted, by mouse and by keys, each step back and forth, and the engine is given it", async () => {
+  const starts = [];
+  const page = await open({ plays: { start: ({ settings, pictures }) => { starts.push({ start: settings.start, pictures }); } } });
+  await dropOnPanel(page, file("tulip.png", TULIP));
+  await page.says("#start-name", "tulip.png");
+  await page.click("#start-mask");
+  await page.until("the picture", () => document.querySelector("#mask-canvas").width === 128);
+  await stroke(page, [0.2, 0.2], [0.5, 0.2], [0.8, 0.2]);
+  assert.deepEqual(await painted(page, [0.2, 0.2], [0.65, 0.2], [0.5, 0.8]), [255, 255, 0]);
+  await page.shows("mask dialog");
+  await page.click("#mask-eraser");
+  await stroke(page, [0.5, 0.2]);
+  assert.deepEqual(await painted(page, [0.2, 0.2], [0.5, 0.2]), [255, 0]);
+  await page.click("#mask-undo");
+  await page.click("#mask-invert");
+  assert.deepEqual(await painted(page, [0.2, 0.2], [0.5, 0.2], [0.5, 0.8]), [0, 0, 255]);
+  // by keys alone: the stroke goes, the rectangle comes
+  const key = (typed, modifiers = 0) => page.devtools("Input.dispatchKeyEvent", { type: "rawKeyDown", key: typed, modifiers, windowsVirtualKeyCode: typed.toUpperCase().charCodeAt(0) });
+  await page.run(() => document.querySelector("#mask-view").focus());
+  for (const typed of ["z", "z"]) await key(typed, 2);
+  assert.deepEqual(await painted(page, [0.2, 0.2], [0.5, 0.8]), [0, 0]);
+  assert.equal(await page.run(() => document.querySelector("#mask-undo").disabled), true);
+  await page.run(() => document.querySelector("#mask-rectangle").requestSubmit());
+  assert.deepEqual(await painted(page, [0.25, 0.25], [0.75, 0.25], [0.25, 0.75]), [255, 0, 0]);
+  await page.click("#mask-done");
+  await page.says("#start-mask-words", "25 % masked");
+  await page.run(() => { document.querySelector("#start-inpaint-fold").open = true; });
+  await page.set("#start-area", "masked");
+  await page.set("#start-content", "noise");
+  await page.set("#width", "64");
+  assert.equal(await page.run(() => document.querySelector("#start-resize-field").hidden), true);
+  await page.shows("start picture masked", "#start-inpaint");
+  await page.draw();
+  await drawn(page, 1);
+  const [{ start, pictures }] = starts;
+  assert.deepEqual(start.inpaint, { blur: 4, content: "noise", area: "masked", padding: 32, inverted: false });
+  assert.match(start.mask, /^[0-9a-f]{16}$/);
+  assert.deepEqual(pictures.mask, { width: 128, height: 128, painted: 64 * 64 });
+  // the masked part alone was drawn: the picture keeps its size
+  assert.deepEqual(await page.run(() => [document.querySelector("#canvas-now").width, document.querySelector("#canvas-now").height]), [128, 128]);
+  assert.deepEqual([await page.messages(), page.errors], [[], []]);
+
+  // larger: the new part is masked, and reaches into the old one
+  await page.set("#width", "128");
+  await page.click("#start-mask");
+  await page.run(() => {
+    const form = document.querySelector("#mask-extend");
+    form.elements.namedItem("right").value = "64";
+    form.requestSubmit();
+  });
+  await page.says("#mask-words", "192×128, with the new part masked.");
+  assert.deepEqual(await painted(page, [0.1, 0.1], [0.5, 0.9], [120 / 192, 0.9], [0.9, 0.9]), [255, 0, 255, 255]);
+  await page.click("#mask-undo");
+  assert.equal(await page.run(() => document.querySelector("#mask-canvas").width), 128);
+  await page.click("#mask-redo");
+  await page.shows("mask dialog extended");
+  await page.click("#mask-done");
+  await page.says("#start-size", "192×128");
+  const fields = ["#start-strength-number", "#width", "#height"];
+  assert.deepEqual(await page.run((wanted) => wanted.map((one) => document.querySelector(one).value), fields), ["0.9", "192", "128"]);
+  await page.click("#start-unmask");
+  assert.equal(await summary(page), "strength 0.9");
+  await page.click("#messages .quiet");
+  assert.equal(await summary(page), "strength 0.9, masked");
+  assert.deepEqual(page.errors, []);
+  await page.close();
+});
