@@ -293,6 +293,7 @@ fn parts_of_the_page_emit_and_the_controller_wires() {
         // Workers started in any other way don't run under the page's policy.
         assert_eq!(code.contains("new Worker("), path == "web/workers.js", "{path}");
         let may = [
+            "web/decoder.js",
             "web/engine.js",
             "web/module.js",
             "web/bench/worked.js",

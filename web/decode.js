@@ -18,6 +18,7 @@ export async function pixelsOf(file, longest, ground) {
     const width = Math.max(1, Math.round(whole.width * scale));
     const height = Math.max(1, Math.round(whole.height * scale));
     const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
+    if (!context) throw new Error("this browser has no room for a picture of this size");
     if (ground) {
       context.fillStyle = ground;
       context.fillRect(0, 0, width, height);

@@ -271,7 +271,8 @@ export class PictureController {
     const drawing = kind === "base" ? "Drawing strength 0, to compare" : "Drawing";
     this.#host.state.set("running", drawing);
     progress.begin();
-    if (this.#isWatched(entry, kind)) twoUp.begin(this.#host.start.store.sizeOf(job.settings), this.#baseOf(job)?.image ?? null);
+    const { store } = this.#host.start;
+    if (this.#isWatched(entry, kind)) twoUp.begin(store.sizeOf(job.settings), this.#baseOf(job)?.image ?? null, store.cropOf(job.settings));
   }
 
   #progressed({ entry, kind, ...step }) {

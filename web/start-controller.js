@@ -1,6 +1,6 @@
 // Wires the picture to start from: where it comes from, what settings say of it, and what is left of it after a reload.
 
-import { pixelsOf } from "./decode.js";
+import { Decoder } from "./decoder.js";
 import { sizeNear } from "./start/steps.js";
 import { LARGEST, StartStore } from "./start/store.js";
 import { ofTab, recall, remember } from "./storage.js";
@@ -32,6 +32,7 @@ export class StartController {
   #at = null;
   /** Of what is being read: the last one counts. */
   #reading = 0;
+  #decoder = new Decoder();
   /** @type {?import("./ui/mask-dialog.js").MaskDialog} */
   #dialog = null;
   /** What a reload has taken away. */
@@ -83,8 +84,8 @@ export class StartController {
     const turn = ++this.#reading;
     if (!this.#at) panel.hint(`Reading ${name}…`);
     try {
-      const pixels = await pixelsOf(file, LARGEST, WHITE);
-      if (turn === this.#reading) await this.#take(name, pixels);
+      const decoded = await this.#decoder.decode(file, LARGEST, WHITE);
+      if (turn === this.#reading) await this.#take(name, decoded);
       return true;
     } catch {
       if (turn === this.#reading && !this.#at) this.#show(null);
@@ -97,7 +98,7 @@ export class StartController {
   async takeImage(name, { width, height, data }) {
     this.#ui.start.open();
     this.#reading += 1;
-    await this.#take(name, { width, height, rgba: new Uint8ClampedArray(data) });
+    await this.#take(name, { pixels: { width, height, rgba: new Uint8ClampedArray(data) } });
   }
 
   async #takeShown() {
@@ -105,8 +106,9 @@ export class StartController {
     if (image) await this.takeImage("The picture that was on show", image);
   }
 
-  async #take(name, pixels) {
-    const picture = await this.store.put(pixels);
+  /** @param {string} name @param {{pixels: import("./protocol.js").Pixels, name?: string}} decoded */
+  async #take(name, { pixels, name: known }) {
+    const picture = await this.store.put(pixels, known);
     const { width, height } = pixels;
     // one of the same size is the same scene, most often: what was painted stays, and is shown
     const mask = this.#at?.width === width && this.#at.height === height ? this.#at.mask : "";
@@ -151,7 +153,7 @@ export class StartController {
     dialog.addEventListener("done", ({ detail }) => this.#painted(detail));
     dialog.addEventListener("load", async ({ detail: { file } }) => {
       try {
-        dialog.load(await pixelsOf(file, LARGEST), file.name);
+        dialog.load((await this.#decoder.decode(file, LARGEST)).pixels, file.name);
       } catch {
         dialog.say(`${file.name}: ${UNREADABLE}`);
       }

@@ -5,7 +5,7 @@ import { test } from "node:test";
 import { axesOf } from "../../web/sheet/axes.js";
 import { footOf, layoutOf, wrapped } from "../../web/sheet/layout.js";
 import { costOf, planOf } from "../../web/sheet/plan.js";
-import { listOf, numbersOf, wholesOf } from "../../web/sheet/values.js";
+import { BadValue, listOf, numbersOf, wholesOf } from "../../web/sheet/values.js";
 
 const settings = {
   prompt: "a fox, by day", negativePrompt: "fog", emphasis: "original", clipSkip: 1, steps: 20, guidance: 4, seed: "7",
@@ -191,4 +191,16 @@ test("the line below says what all have in common, and nothing that an axis chan
   const sheet = plan(["strength", "0, 1"], ["seed", "1, 2"], pageOf({ cards: [card("ink")] }));
   assert.equal(footOf(sheet, ["strength", "seed"], () => "DDIM"), "a fox, by day · not: fog · 20 steps · guidance 4 · DDIM · 64×64");
   assert.equal(footOf(sheet, ["steps", ""], () => "DDIM"), "a fox, by day · not: fog · ink 0.8 · guidance 4 · DDIM · seed 7 · 64×64");
+});
+
+test("the strength of a start picture is an axis where there is one, and takes its share of the steps", () => {
+  const { job, ...page } = pageOf();
+  assert.throws(() => plan(["start", "0.5"], NOTHING), BadValue);
+  const start = { picture: "a", mask: "", strength: 0.75, exactSteps: false, resize: "stretch", inpaint: null };
+  const withStart = { ...page, job: { ...job, settings: { ...settings, start } } };
+  const sheet = plan(["start", "0-1 [3]"], NOTHING, withStart);
+  assert.deepEqual(sheet.cells.map((cell) => cell.job.settings.start), [0, 0.5, 1].map((strength) => ({ ...start, strength })));
+  assert.throws(() => plan(["start", "1.5"], NOTHING, withStart), /Across, Strength of the start picture: 1.5 is out of range: it goes from 0 to 1/);
+  // 1, 11 and 20 of 20 steps
+  assert.match(costOf(sheet, () => false, { seconds: 20, job }), /about 32 s/);
 });

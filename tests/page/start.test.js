@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { fingerprint } from "../../web/pictures.js";
+import { boxOf, cropOf } from "../../web/start/crop.js";
 import { extended, keptOf } from "../../web/start/extend.js";
 import { maskOf, paintedBy, shareOf } from "../../web/start/mask.js";
 import { sizeNear, stepsMade } from "../../web/start/steps.js";
@@ -85,4 +86,32 @@ test("a picture that is extended keeps its pixels, and its edge goes on", () => 
   // the new part reaches into the old one, where a side grew
   assert.deepEqual(keptOf({ width: 100, height: 50 }, { left: 8, right: 0, top: 0, bottom: 24 }), { x: 24, y: 0, width: 84, height: 34 });
   assert.deepEqual(keptOf({ width: 20, height: 20 }, { left: 8, right: 8, top: 0, bottom: 0 }).width, 0);
+});
+
+test("the part that is drawn alone is A1111's", () => {
+  // what its modules/masking.py gives: the mask's box, the picture, padding, the size that is drawn, the part
+  const cases = [
+    [[20, 18, 52, 38], [64, 64], 8, [512, 512], [12, 4, 60, 52]],
+    [[0, 0, 10, 10], [64, 64], 32, [512, 512], [0, 0, 42, 42]],
+    [[600, 20, 640, 90], [768, 512], 32, [512, 512], [559, 0, 681, 122]],
+    [[10, 400, 700, 500], [768, 512], 0, [512, 768], [10, 0, 700, 512]],
+    [[300, 300, 301, 301], [768, 512], 0, [512, 512], [300, 300, 301, 301]],
+    [[5, 5, 700, 40], [720, 480], 16, [512, 512], [0, 0, 716, 480]],
+    [[5, 5, 40, 470], [720, 480], 16, [768, 512], [0, 0, 720, 480]],
+    [[0, 0, 720, 480], [720, 480], 32, [512, 512], [0, 0, 720, 480]],
+    [[100, 50, 228, 82], [1024, 1024], 0, [512, 512], [100, 2, 228, 130]],
+    [[101, 51, 230, 84], [1024, 1024], 5, [640, 384], [96, 26, 235, 109]],
+  ];
+  const size = ([width, height]) => ({ width, height });
+  for (const [[left, top, right, bottom], image, padding, drawn, part] of cases) {
+    const crop = cropOf({ left, top, right, bottom }, padding, size(image), size(drawn));
+    assert.deepEqual([crop.left, crop.top, crop.right, crop.bottom], part, JSON.stringify([left, top, right, bottom]));
+  }
+  const mask = pixels(40, 30);
+  mask.rgba[4 * (40 * 10 + 20)] = 200;
+  const inpaint = { blur: 0, content: "original", area: "masked", padding: 0, inverted: false };
+  assert.deepEqual(boxOf(mask, inpaint), { left: 20, top: 10, right: 21, bottom: 11 });
+  assert.deepEqual(boxOf(mask, { ...inpaint, blur: 4 }), { left: 10, top: 0, right: 31, bottom: 21 });
+  assert.deepEqual(boxOf(mask, { ...inpaint, inverted: true }), { left: 0, top: 0, right: 40, bottom: 30 });
+  assert.equal(boxOf(pixels(4, 4), inpaint), null);
 });

@@ -49,6 +49,7 @@ export function axesOf(page) {
     ...(cards.length > 1 ? cards.map((card) => strengthAxis(`strength ${card.handle}`, `Strength of ${card.name}`, () => [card])) : []),
     cards.length > 1 && adapterAxis(cards),
     snapshots && snapshotAxis(snapshots),
+    job.settings.start && startAxis(job.settings.start),
     { id: "seed", label: "Seed", example: `${seed}-${BigInt(seed) + 2n}`, rank: 2, read: readSeeds },
     wholeAxis("steps", "Steps", "8, 12, 20", [1, 150]),
     numberAxis("guidance", "Guidance", "1, 4, 7", [1, 30]),
@@ -78,6 +79,14 @@ function wholeAxis(id, label, example, range) {
 function numberAxis(id, label, example, range) {
   const read = (text) => numbersOf(text).map((value) => ({ label: String(value), put: put({ [id]: inRange(value, range) }) }));
   return { id, label, example, rank: 2, read };
+}
+
+/** How much of the start picture is left. @param {import("../protocol.js").Start} start @returns {Axis} */
+function startAxis(start) {
+  const read = (text) => numbersOf(text).map((value) => {
+    return { label: String(value), gauge: inRange(value, [0, 1]), put: put({ start: { ...start, strength: value } }) };
+  });
+  return { id: "start", label: "Strength of the start picture", example: "0.2-1 (+0.2)", rank: 2, read };
 }
 
 /** @param {{id: string, label: string}[]} choices @returns {Axis} */

@@ -2,6 +2,7 @@
 
 import { about, counted } from "../format.js";
 import { fingerprint } from "../pictures.js";
+import { stepsMade } from "../start/steps.js";
 import { BadValue } from "./values.js";
 
 /** Pixels of one sheet: a quarter of a gigabyte. */
@@ -69,8 +70,9 @@ export function planOf(x, y, page) {
 }
 
 /** How much work a picture is, to compare it with another. @param {import("../pictures.js").Job} job */
-function workOf({ settings: { steps, width, height, guidance } }) {
-  return steps * width * height * (guidance > 1 ? 2 : 1);
+function workOf({ settings: { steps, start, width, height, guidance } }) {
+  const made = start ? stepsMade(start.strength, steps, start.exactSteps) : steps;
+  return made * width * height * (guidance > 1 ? 2 : 1);
 }
 
 /**

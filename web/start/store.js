@@ -1,7 +1,8 @@
 // The pixels of start pictures and of masks, by what settings call them: what waits, what was drawn and what is restored
 // name them, and none of these has to hold them itself. They last as long as the tab.
 
-import { sumOf } from "../content.js";
+import { boxOf, cropOf } from "./crop.js";
+import { nameOf } from "./name.js";
 
 /** Longest side that is kept of a picture. */
 export const LARGEST = 4096;
@@ -24,9 +25,12 @@ export class StartStore {
     this.#mostBytes = mostBytes;
   }
 
-  /** @param {import("../protocol.js").Pixels} pixels @returns {Promise<string>} what settings call them */
-  async put(pixels) {
-    const name = await nameOf(pixels);
+  /**
+   * @param {import("../protocol.js").Pixels} pixels @param {string} [known]   their name, where somebody has taken it
+   * @returns {Promise<string>} what settings call them
+   */
+  async put(pixels, known) {
+    const name = known ?? await nameOf(pixels);
     if (!this.get(name)) this.#bytes += pixels.rgba.byteLength;
     this.#held.set(name, pixels);
     for (const [old, { rgba }] of [...this.#held]) {
@@ -65,6 +69,18 @@ export class StartStore {
   }
 
   /**
+   * Where the masked part alone is drawn: what it is put into, and where.
+   * @param {import("../protocol.js").Settings} settings
+   * @returns {?{picture: import("../protocol.js").Pixels, crop: import("./crop.js").Box}}
+   */
+  cropOf({ start, width, height }) {
+    if (start?.inpaint?.area !== "masked" || !this.has(start)) return null;
+    const [picture, mask] = [this.get(start.picture), this.get(start.mask)];
+    const box = boxOf(mask, start.inpaint);
+    return box && { picture, crop: cropOf(box, start.inpaint.padding, picture, { width, height }) };
+  }
+
+  /**
    * The size that a picture with these settings comes to.
    * @param {import("../protocol.js").Settings} settings @returns {{width: number, height: number}}
    */
@@ -80,13 +96,4 @@ export function startsOf({ hand, waiting, live }) {
     const start = entry?.job.settings.start;
     return start ? [start.picture, start.mask] : [];
   }));
-}
-
-/** By size and pixels. @param {import("../protocol.js").Pixels} pixels */
-async function nameOf({ width, height, rgba }) {
-  const bytes = new Uint8Array(8 + rgba.byteLength);
-  new DataView(bytes.buffer).setUint32(0, width);
-  new DataView(bytes.buffer).setUint32(4, height);
-  bytes.set(rgba, 8);
-  return (await sumOf(bytes)).slice(0, 16);
 }

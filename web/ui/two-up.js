@@ -13,6 +13,8 @@ export class TwoUp {
   #tagNow = document.querySelector("#tag-now");
   /** What is drawn when no run is on: {image, words, base}. */
   #settled = null;
+  /** Where previews show a part alone. @type {?{image: ImageData, crop: import("../start/crop.js").Box}} */
+  #part = null;
 
   constructor() {
     new Wiper(this.#figure, this.#wiper, (percent) => `${percent} % strength 0`);
@@ -34,8 +36,13 @@ export class TwoUp {
     this.#hint.textContent = words;
   }
 
-  /** A run begins: the old picture stays until previews cover it. */
-  begin({ width, height }, base) {
+  /**
+   * A run begins: the old picture stays until previews cover it.
+   * @param {{width: number, height: number}} size @param {?ImageData} base
+   * @param {?{picture: import("../protocol.js").Pixels, crop: import("../start/crop.js").Box}} part   a part alone is drawn
+   */
+  begin({ width, height }, base, part) {
+    this.#part = part && { image: new ImageData(part.picture.rgba, width, height), crop: part.crop };
     if (this.#now.width !== width || this.#now.height !== height) {
       this.#resize(this.#now, width, height);
       this.#shape(width, height);
@@ -53,11 +60,18 @@ export class TwoUp {
     const small = new OffscreenCanvas(width, height);
     small.getContext("2d").putImageData(new ImageData(rgba, width, height), 0, 0);
     const context = this.#now.getContext("2d");
+    context.imageSmoothingQuality = "high";
+    if (this.#part) {
+      const { image: whole, crop: { left, top, right, bottom } } = this.#part;
+      context.putImageData(whole, 0, 0);
+      context.drawImage(small, left, top, right - left, bottom - top);
+      this.#figure.toggleAttribute("data-empty", false);
+      return;
+    }
     const image = this.#settled?.image;
     const covers = image?.width === this.#now.width && image?.height === this.#now.height;
     if (covers) context.putImageData(image, 0, 0);
     context.globalAlpha = covers ? Math.min(1, 0.15 + 1.7 * fraction) : 1;
-    context.imageSmoothingQuality = "high";
     context.drawImage(small, 0, 0, this.#now.width, this.#now.height);
     context.globalAlpha = 1;
     this.#figure.toggleAttribute("data-empty", false);
