@@ -171,6 +171,7 @@ export class Controller {
       restore: (picture) => this.#restorer.fromFile(picture),
       addTrainFiles: (pictures, texts, role) => this.#train.addFiles(pictures, texts, role),
       startFrom: (picture) => this.#start.takeFile(picture),
+      loadMask: (picture) => this.#start.loadMask(picture),
     });
     new TokenCounter(engine, ui.form, () => Boolean(this.#model) && !this.#state.isLoading, (prompt) => this.#tags.plain(prompt));
     this.#wire();

@@ -7,8 +7,8 @@ import { chosen } from "./ui/dialogs.js";
 
 /** So many adapters at once are all added, switched off; of more somebody chooses. */
 const FEW_ADAPTERS = 6;
-/** Where pictures are dropped to start from. */
-const START = "start";
+/** Where a picture is dropped to start from, and as the mask over it. */
+const [START, MASK] = ["start", "mask"];
 
 /**
  * @typedef {object} OpenerHost   what it asks of the page
@@ -19,6 +19,7 @@ const START = "start";
  * @property {(picture: {name: string, file: File}) => Promise<boolean>} restore   its settings; false: it carries none
  * @property {(pictures: any[], texts: any[], role: any) => Promise<string[]>} addTrainFiles   gives the texts that are of no picture
  * @property {(picture: {name: string, file: Blob}) => Promise<unknown>} startFrom
+ * @property {(picture: {name: string, file: Blob}) => Promise<unknown>} loadMask   into the dialog that is open
  */
 export class FileOpener {
   #ui;
@@ -44,6 +45,7 @@ export class FileOpener {
     if (models.length + parts.length + adapters.length > 0 || pictures.length + texts.length === 0) return;
     // one alone, where pictures are drawn, is shown for its settings; several are a set to train on
     if (role === START && texts.length === 0) return this.#startFrom(pictures);
+    if (role === MASK && texts.length === 0) return this.#host.loadMask(pictures[0]);
     const isForSettings = pictures.length === 1 && texts.length === 0 && this.#ui.tabs.view === "generate";
     if (isForSettings) return this.#openSettings(pictures[0], role);
     await this.#addPictures(pictures, texts, role);

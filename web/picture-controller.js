@@ -354,7 +354,7 @@ export class PictureController {
     if (picture.job.model === this.#host.model()?.key) {
       this.#ui.form.write({ ...picture.job.settings, prompt: picture.job.written });
       this.#ui.adapters.restore(picture.job.adapters);
-      this.#host.start.restore(picture.job.settings.start);
+      if (!this.#host.start.restore(picture.job.settings.start)) this.#ui.messages.info("Start picture", "What this picture started from isn’t in memory any more. Put it in again to draw it anew.");
       this.#host.tags.agree();
       this.#host.tags.write(); // a sheet has moved strengths
       this.#usedSeed = picture.job.settings.seed;

@@ -151,14 +151,17 @@ export class StartController {
     const { MaskDialog } = await import("./ui/mask-dialog.js");
     const dialog = new MaskDialog();
     dialog.addEventListener("done", ({ detail }) => this.#painted(detail));
-    dialog.addEventListener("load", async ({ detail: { file } }) => {
-      try {
-        dialog.load((await this.#decoder.decode(file, LARGEST)).pixels, file.name);
-      } catch {
-        dialog.say(`${file.name}: ${UNREADABLE}`);
-      }
-    });
+    dialog.addEventListener("load", ({ detail: { file } }) => this.loadMask({ name: file.name, file }));
     return dialog;
+  }
+
+  /** Into the dialog, which is open. @param {{name: string, file: Blob}} picture */
+  async loadMask({ name, file }) {
+    try {
+      this.#dialog.load((await this.#decoder.decode(file, LARGEST)).pixels, name);
+    } catch {
+      this.#dialog.say(`${name}: ${UNREADABLE}`);
+    }
   }
 
   async #painted({ pixels, mask: painted, isExtended }) {

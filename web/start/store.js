@@ -7,7 +7,7 @@ import { nameOf } from "./name.js";
 /** Longest side that is kept of a picture. */
 export const LARGEST = 4096;
 /** What is more is forgotten, the one used longest ago first. */
-const MOST_BYTES = 400 * 2 ** 20;
+const MOST_BYTES = 256 * 2 ** 20;
 
 /** The name of the error where a picture is drawn whose start picture isn't there. */
 export const GONE = "StartGone";

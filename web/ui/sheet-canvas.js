@@ -128,8 +128,9 @@ export class SheetCanvas {
   /** @param {ImageData} image */
   picture(i, image) {
     const { x, y } = this.#layout.cells[i];
+    const { width, height } = this.#cell;
     // pixel by pixel, where there is one for each
-    if (this.#scale === 1) this.#context().putImageData(image, x, y);
+    if (this.#scale === 1 && image.width === width && image.height === height) this.#context().putImageData(image, x, y);
     else this.#draw(i, image);
   }
 

@@ -135,6 +135,12 @@ test("a mask is painted, by mouse and by keys, each step back and forth, and the
   assert.equal(await page.run(() => document.querySelector("#mask-undo").disabled), true);
   await page.run(() => document.querySelector("#mask-rectangle").requestSubmit());
   assert.deepEqual(await painted(page, [0.25, 0.25], [0.75, 0.25], [0.25, 0.75]), [255, 0, 0]);
+  // a mask's file that is dropped on it: of another size, and none
+  await page.drop(file("broken mask.png", "no picture"));
+  await page.says("#mask-words", "broken mask.png: This picture could not be read");
+  await page.drop(file("mask.png", fixture("picture-info/infotext/latin.png")));
+  await page.says("#mask-words", "mask.png is the mask now, stretched from");
+  await page.click("#mask-undo");
   await page.click("#mask-done");
   await page.says("#start-mask-words", "25 % masked");
   await page.run(() => { document.querySelector("#start-inpaint-fold").open = true; });
