@@ -255,7 +255,7 @@ export class Controller {
     this.#ui.family.show(report.family, options);
     adapters.showDemoAdapters(isDemo);
     form.showPrompts(isDemo);
-    form.setSchedulers(report.schedulers);
+    form.setSchedulers(report);
     const remembered = recall("settings");
     const known = remembered?.model === title && report.schedulers.some(({ id }) => id === remembered.scheduler);
     const { prompt, ...settings } = { ...this.#defaults(), ...(known ? remembered : {}) };

@@ -30,10 +30,12 @@ import { NOTHING, next, owed } from "./queue.js";
 
 /** Equal fingerprints mean equal pictures: everything the arithmetic depends on. */
 export function fingerprint({ model, settings, adapters }) {
-  const { prompt, negativePrompt, emphasis, clipSkip, steps, guidance, seed, rng, scheduler, spacing, eta, width, height } = settings;
+  const { prompt, negativePrompt, emphasis, clipSkip, steps, guidance, seed, rng, width, height } = settings;
+  const { scheduler, spacing, schedule, eta } = settings;
   const { variationSeed, variationStrength } = settings;
   return JSON.stringify({
-    model, prompt, negativePrompt, emphasis, clipSkip, steps, guidance, seed: String(seed), rng, scheduler, spacing, eta, width, height,
+    model, prompt, negativePrompt, emphasis, clipSkip, steps, guidance, seed: String(seed), rng, width, height,
+    scheduler, spacing, schedule, eta,
     variation: variationStrength > 0 ? [String(variationSeed), variationStrength] : null,
     start: settings.start ?? null,
     adapters: adapters.map(({ handle, unet, textEncoder }) => [handle, unet, textEncoder]),

@@ -62,7 +62,8 @@
  * @property {string[]} unused
  * @property {string[]} notes
  * @property {string} scheduler            id of the model's own scheduler
- * @property {{id: string, label: string}[]} schedulers
+ * @property {{id: string, label: string, group: string, about: string, takesSchedule: boolean}[]} schedulers
+ * @property {{id: string, label: string, about: string}[]} schedules
  * @property {{width: number, height: number}} native
  * @property {Family} family
  * @property {string} predictionType
@@ -122,6 +123,8 @@
  * @property {string} seed                 decimal, up to 64 bits
  * @property {string} scheduler
  * @property {string} spacing              how the timesteps lie; empty: as the model's scheduler says
+ * @property {string} schedule             how the noise levels lie; empty: as the timesteps do. Not with every scheduler,
+ *   and not beside a spacing
  * @property {?number} eta                 TCD's; null with other schedulers
  * @property {number} width
  * @property {number} height

@@ -56,6 +56,7 @@ export class Restorer {
     const plan = planOf(found, {
       takes: (field, value) => form.takes(field, value),
       schedulers: model?.report.schedulers ?? [],
+      schedules: model?.report.schedules ?? [],
       scheduler: form.read().scheduler,
       adapters: await this.#adapters(),
       model: model && { title: model.title, hash: this.#host.sums.known(told(model).file), options: model.options },

@@ -62,10 +62,12 @@ export class SheetController {
   /** @returns {import("./sheet/axes.js").Page} */
   get #page() {
     const options = (id) => [...document.querySelector(id).options].map(({ value, text }) => ({ id: value, label: text }));
+    const { schedulers = [], schedules = [] } = this.#host.model()?.report ?? {};
     return {
       job: this.#host.job(),
       cards: this.#ui.adapters.cards(),
-      choices: { scheduler: options("#scheduler"), emphasis: options("#emphasis"), spacing: options("#spacing") },
+      choices: { scheduler: options("#scheduler"), schedule: [options("#schedule")[0], ...schedules], emphasis: options("#emphasis"), spacing: options("#spacing") },
+      schedulers,
       snapshots: this.#host.snapshots(),
     };
   }

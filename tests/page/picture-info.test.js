@@ -80,12 +80,22 @@ test("samplers of A1111 are found, with the schedule that older ones have in the
     assert.equal(label, expected[0], name);
     if (expected[1] !== "Automatic") assert.equal(got.schedule, expected[1], name);
   }
-  const ids = ["dpmpp_2m", "dpmpp_2m_karras", "euler"];
-  assert.deepEqual(nearest(fromA1111("DPM++ 2M"), ids), { id: "dpmpp_2m_karras", lacking: null });
-  assert.deepEqual(nearest(fromA1111("DPM++ 2M", "Uniform"), ids), { id: "dpmpp_2m", lacking: null });
-  assert.match(nearest(fromA1111("Euler", "Beta"), ids).lacking, /schedule Beta/);
-  assert.deepEqual(nearest(fromA1111("Restart"), ids), { id: null, lacking: "sampler Restart" });
-  assert.deepEqual(nearest(fromA1111("DPM++ SDE Karras"), ids), { id: null, lacking: "sampler DPM++ SDE Karras" });
+  const engine = {
+    schedulers: ["dpmpp_2m", "dpmpp_2m_karras", "euler", "ddim"].map((id) => ({ id, takesSchedule: ["dpmpp_2m", "euler"].includes(id) })),
+    schedules: [{ id: "karras" }, { id: "uniform" }, { id: "sgm_uniform" }],
+  };
+  const set = (...names) => nearest(fromA1111(...names), engine);
+  assert.deepEqual(set("DPM++ 2M"), { id: "dpmpp_2m", schedule: "karras", lacking: null });
+  assert.deepEqual(set("DPM++ 2M", "Uniform"), { id: "dpmpp_2m", schedule: "uniform", lacking: null });
+  assert.deepEqual(set("Euler SGM Uniform"), { id: "euler", schedule: "sgm_uniform", lacking: null });
+  assert.deepEqual(set("DPM++ 2M", "Model default"), { id: "dpmpp_2m", schedule: "", lacking: null });
+  assert.deepEqual(nearest(fromA1111("DPM++ 2M"), { ...engine, schedules: [] }), { id: "dpmpp_2m_karras", schedule: "", lacking: null });
+  assert.deepEqual(set("DDIM"), { id: "ddim", schedule: "", lacking: null });
+  assert.match(set("DDIM", "Karras").lacking, /schedule Karras/);
+  assert.match(set("Euler", "Beta").lacking, /schedule Beta/);
+  assert.deepEqual(set("Restart"), { id: null, schedule: null, lacking: "sampler Restart" });
+  assert.deepEqual(set("DPM++ SDE Karras"), { id: null, schedule: null, lacking: "sampler DPM++ SDE Karras" });
+  assert.deepEqual(labelsOf("dpmpp_3m_sde", "sgm_uniform"), { sampler: "DPM++ 3M SDE", schedule: "SGM Uniform" });
 });
 
 test("files say the same wherever their text lies", async () => {
@@ -238,7 +248,7 @@ test("hashes of files are those that A1111 writes", async () => {
 // ---- ours -----------------------------------------------------------------------------------------
 
 const SETTINGS = {
-  prompt: "a cat", negativePrompt: "", emphasis: "original", clipSkip: 1, steps: 20, guidance: 7.5, seed: "1234", scheduler: "dpmpp_2m_karras", spacing: "", eta: null,
+  prompt: "a cat", negativePrompt: "", emphasis: "original", clipSkip: 1, steps: 20, guidance: 7.5, seed: "1234", scheduler: "dpmpp_2m_karras", spacing: "", schedule: "", eta: null,
   width: 512, height: 768,
 };
 const MODEL = { title: "v1-5-pruned-emaonly", hash: "6ce0161689", vae: null, options: {} };
@@ -277,7 +287,8 @@ test("our pictures say everything that the page sets, to the last sign", () => {
     for (const negativePrompt of texts) {
       for (const [i, some] of adapters.entries()) {
         const more = i === 1 ? { emphasis: "comfy_ui", spacing: "trailing", scheduler: "tcd", eta: 0.35, guidance: 1.1, seed: "9223372036854775807", clipSkip: 12 } : {};
-        const settings = { ...SETTINGS, prompt, negativePrompt, ...more };
+        const levels = i === 2 ? { scheduler: "dpmpp_2m", schedule: "align_your_steps" } : {};
+        const settings = { ...SETTINGS, prompt, negativePrompt, ...more, ...levels };
         const model = { ...MODEL, title: i ? "a, model: \"x\"" : MODEL.title, options: i ? { prediction: "v_prediction" } : {} };
         const found = readRecord(writeRecord({ settings, adapters: some, model }));
         for (const [key, value] of Object.entries(settings)) assert.deepEqual(found[key], value, `${key} of ${JSON.stringify(settings)}`);

@@ -6,10 +6,12 @@ import { readA1111 } from "../../web/picture-info/a1111.js";
 import { found } from "../../web/picture-info/found.js";
 import { missing, planOf } from "../../web/picture-info/plan.js";
 
-const SCHEDULERS = [{ id: "ddim", label: "DDIM" }, { id: "euler_a", label: "Euler ancestral" }, { id: "dpmpp_2m_karras", label: "DPM++ 2M Karras" }];
+const SCHEDULERS = [["ddim", "DDIM", false], ["euler_a", "Euler ancestral", true], ["dpmpp_2m", "DPM++ 2M", true], ["dpmpp_2m_karras", "DPM++ 2M Karras", false]]
+  .map(([id, label, takesSchedule]) => ({ id, label, takesSchedule }));
+const SCHEDULES = [{ id: "karras", label: "Karras" }, { id: "uniform", label: "Uniform" }];
 const page = (more = {}) => ({
   takes: (name, value) => name !== "steps" || Number(value) <= 150,
-  schedulers: SCHEDULERS, scheduler: "ddim", adapters: [], model: { title: "Emoji Diffusion", hash: null, options: {} },
+  schedulers: SCHEDULERS, schedules: SCHEDULES, scheduler: "ddim", adapters: [], model: { title: "Emoji Diffusion", hash: null, options: {} },
   hasStart: () => false, starts: false, ...more,
 });
 const text = (prompt, settings) => `${prompt}\nNegative prompt: fog\nSteps: 20, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 7, Seed: 5, Size: 512x640${settings}`;
@@ -18,10 +20,10 @@ const plan = (prompt, settings, more) => planOf(readA1111(text(prompt, settings)
 test("what the page has is set, defaults that a text leaves out among it", () => {
   const { settings, restored, lacking, strengths } = plan("a (cat:1.2)", ", RNG: CPU");
   assert.deepEqual(settings, {
-    prompt: "a (cat:1.2)", negativePrompt: "fog", seed: "5", rng: "cpu", variationStrength: 0, steps: 20, guidance: 7, scheduler: "dpmpp_2m_karras",
+    prompt: "a (cat:1.2)", negativePrompt: "fog", seed: "5", rng: "cpu", variationStrength: 0, steps: 20, guidance: 7, scheduler: "dpmpp_2m", schedule: "karras",
     clipSkip: 1, emphasis: "original", spacing: "", width: 512, height: 640,
   });
-  assert.deepEqual(restored, ["prompt", "negative prompt", "seed 5", "20 steps", "guidance 7", "DPM++ 2M Karras", "512×640"]);
+  assert.deepEqual(restored, ["prompt", "negative prompt", "seed 5", "20 steps", "guidance 7", "DPM++ 2M", "Karras", "512×640"]);
   assert.deepEqual([lacking, strengths], [[], []]);
 });
 

@@ -9,7 +9,7 @@ import { BadValue, listOf, numbersOf, wholesOf } from "../../web/sheet/values.js
 
 const settings = {
   prompt: "a fox, by day", negativePrompt: "fog", emphasis: "original", clipSkip: 1, steps: 20, guidance: 4, seed: "7",
-  scheduler: "ddim", spacing: "", eta: null, width: 64, height: 64,
+  scheduler: "ddim", spacing: "", schedule: "", eta: null, width: 64, height: 64,
 };
 const card = (name, { isOn = true, parts = [1, 0] } = {}) => {
   const at = (value) => ({ handle: name, name, unet: value * parts[0], textEncoder: value * parts[1], onePart: true });
@@ -17,12 +17,14 @@ const card = (name, { isOn = true, parts = [1, 0] } = {}) => {
 };
 const choices = {
   scheduler: [{ id: "ddim", label: "DDIM" }, { id: "dpmpp_2m", label: "DPM++ 2M" }, { id: "tcd", label: "TCD" }],
+  schedule: [{ id: "", label: "the model’s own" }, { id: "karras", label: "Karras" }],
   emphasis: [{ id: "original", label: "as A1111: the prompt's mean is kept" }, { id: "none", label: "brackets are text" }],
   spacing: [{ id: "", label: "as the model's scheduler has them" }, { id: "trailing", label: "trailing, for few steps" }],
 };
+const SCHEDULERS = choices.scheduler.map((one) => ({ ...one, group: "", about: "", takesSchedule: one.id === "dpmpp_2m" }));
 function pageOf({ cards = [], snapshots = null } = {}) {
   const adapters = cards.filter(({ isOn }) => isOn).map(({ strength }) => strength);
-  return { job: { model: "m", settings, written: "a fox<lora:fox:1>, by day", adapters }, cards, choices, snapshots };
+  return { job: { model: "m", settings, written: "a fox<lora:fox:1>, by day", adapters }, cards, choices, schedulers: SCHEDULERS, snapshots };
 }
 /** Of sides [id, text]. */
 function plan(x, y, page = pageOf()) {
@@ -118,6 +120,11 @@ test("any two settings, and words of the prompt: the first value is what is repl
   assert.deepEqual(of(["steps", "8"], ["guidance", "1-2 (+0.5)"], ({ steps, guidance }) => [steps, guidance]), [[8, 1], [8, 1.5], [8, 2]]);
   assert.deepEqual(of(["scheduler", "ddim, DPM++ 2m"], ["clipSkip", "2"], ({ scheduler, clipSkip }) => [scheduler, clipSkip]), [["ddim", 2], ["dpmpp_2m", 2]]);
   assert.deepEqual(of(["spacing", '"trailing, for few steps"'], ["emphasis", "none"], ({ spacing, emphasis }) => [spacing, emphasis]), [["trailing", "none"]]);
+  const levels = ({ scheduler, schedule, spacing, eta }) => [scheduler, schedule, spacing, eta];
+  assert.deepEqual(of(["schedule", "Karras"], ["scheduler", "DPM++ 2M"], levels), [["dpmpp_2m", "karras", "", null]]);
+  const lit = { ...pageOf(), job: { ...pageOf().job, settings: { ...settings, scheduler: "dpmpp_2m", schedule: "karras" } } };
+  assert.deepEqual(plan(["scheduler", "ddim"], ["spacing", "trailing"], lit).cells.map(({ job }) => levels(job.settings)), [["ddim", "", "trailing", null]]);
+  assert.deepEqual(plan(["spacing", "trailing"], NOTHING, lit).cells.map(({ job }) => levels(job.settings)), [["dpmpp_2m", "", "trailing", null]]);
   assert.deepEqual(of(["replace", "fox, red $& cat"], NOTHING, ({ prompt }) => prompt), ["a fox, by day", "a red $& cat, by day"]);
   assert.equal(plan(["replace", "fox, cat"], NOTHING).cells[1].job.written, "a cat<lora:fox:1>, by day", "tags stay");
   assert.deepEqual(of(["replace", "fog, rain"], NOTHING, ({ negativePrompt }) => negativePrompt), ["fog", "rain"]);
@@ -132,6 +139,7 @@ test("what is wrong with an axis is said by its name, before anything is drawn",
     [["seed", "1"], ["guidance", "0.5"], /^Down, Guidance: 0\.5 is out of range/],
     [["steps", ""], NOTHING, /^Across, Steps: there is no value\..*such as 8, 12, 20\.$/],
     [["scheduler", "heun"], NOTHING, /^Across, Scheduler: “heun” is none of DDIM, DPM\+\+ 2M, TCD\.$/],
+    [["schedule", "karras"], NOTHING, /DDIM has its own noise levels/],
     [["replace", "owl, cat"], NOTHING, /“owl” is neither in the prompt nor/],
     [["seed", "1"], ["seed", "2"], /^Across and down are both Seed/],
     [NOTHING, NOTHING, /^Choose what changes/],

@@ -16,6 +16,7 @@
  * @property {?string} emphasis
  * @property {?import("./names.js").Sampler} sampler
  * @property {?string} scheduler          ours, by name
+ * @property {?string} schedule           ours, by name; empty: the model's own levels
  * @property {?string} spacing
  * @property {?number} eta
  * @property {?number} width
@@ -36,7 +37,7 @@ export function found(program, said) {
     program,
     prompt: null, negativePrompt: null, seed: null, rng: null, variationSeed: null, variationStrength: null,
     steps: null, guidance: null, clipSkip: null, emphasis: null, sampler: null,
-    scheduler: null, spacing: null, eta: null, width: null, height: null, start: null,
+    scheduler: null, schedule: null, spacing: null, eta: null, width: null, height: null, start: null,
     adapters: [], model: null, options: null, rest: [], notes: [],
     ...said,
   };

@@ -19,6 +19,7 @@ const SAMPLERS = [
   ["dpmpp_2m_sde", "DPM++ 2M SDE", "dpmpp_2m_sde", "dpmpp_2m_sde"],
   ["dpmpp_2m_sde_heun", "DPM++ 2M SDE Heun", "dpmpp_2m_sde_heun", null],
   ["dpmpp_3m_sde", "DPM++ 3M SDE", "dpmpp_3m_sde", null],
+  ["restart", "Restart", null, null],
   ["unipc", "UniPC", "uni_pc", "unipc"],
   ["unipc", "UniPC", "uni_pc_bh2", "unipc"],
   ["deis", "DEIS", "deis", "deis"],
@@ -35,7 +36,7 @@ const LABELS = ["Automatic", "Polyexponential", "Normal", "Align Your Steps", "T
 
 /** What "Automatic" is for A1111's samplers that don't take all timesteps evenly. */
 const PREFERRED = {
-  dpmpp_2m: "Karras", dpmpp_sde: "Karras", dpmpp_2s_a: "Karras", dpm2: "Karras", dpm2_a: "Karras",
+  dpmpp_2m: "Karras", dpmpp_sde: "Karras", dpmpp_2s_a: "Karras", dpm2: "Karras", dpm2_a: "Karras", restart: "Karras",
   dpmpp_2m_sde: "Exponential", dpmpp_2m_sde_heun: "Exponential", dpmpp_3m_sde: "Exponential",
 };
 
@@ -52,12 +53,18 @@ export function emphasisOf(label) {
   return Object.keys(EMPHASES).find((ours) => EMPHASES[ours].toLowerCase() === label.toLowerCase()) ?? null;
 }
 
-/** How A1111 names a scheduler of ours. @param {string} id @returns {{sampler: string, schedule: string}} */
-export function labelsOf(id) {
+/** What we call A1111's schedule. @param {string} label */
+const idOf = (label) => label.toLowerCase().replaceAll(" ", "_");
+
+/**
+ * How A1111 names a scheduler and a schedule of ours.
+ * @param {string} id @param {string} [levels] empty: the model's own @returns {{sampler: string, schedule: string}}
+ */
+export function labelsOf(id, levels = "") {
   const isKarras = id.endsWith(KARRAS);
   const base = isKarras ? id.slice(0, -KARRAS.length) : id;
   const sampler = SAMPLERS.find(([ours]) => ours === base)?.[1] ?? base;
-  return { sampler, schedule: isKarras ? "Karras" : OWN_LEVELS };
+  return { sampler, schedule: isKarras ? "Karras" : LABELS.find((label) => idOf(label) === levels) ?? OWN_LEVELS };
 }
 
 /**
@@ -94,13 +101,18 @@ export function fromInvoke(name) {
 }
 
 /**
- * The scheduler to set, of those that the engine has, and what of the wish it doesn't meet.
- * @param {Sampler} sampler @param {string[]} ids @returns {{id: ?string, lacking: ?string}}
+ * The scheduler and the schedule to set, of those that the engine has, and what of the wish they don't meet.
+ * @param {Sampler} sampler
+ * @param {{schedulers: {id: string, takesSchedule: boolean}[], schedules: {id: string}[]}} engine
+ * @returns {{id: ?string, schedule: ?string, lacking: ?string}}
  */
-export function nearest({ label, id, schedule }, ids) {
-  const joined = id && schedule && `${id}_${schedule.toLowerCase().replaceAll(" ", "_")}`;
-  if (joined && ids.includes(joined)) return { id: joined, lacking: null };
-  if (!id || !ids.includes(id)) return { id: null, lacking: `sampler ${label}` };
+export function nearest({ label, id, schedule }, { schedulers, schedules }) {
+  const has = (name) => schedulers.find((one) => one.id === name);
+  const levels = schedule && schedules.find((one) => one.id === idOf(schedule));
+  if (levels && has(id)?.takesSchedule) return { id, schedule: levels.id, lacking: null };
+  const joined = id && schedule && `${id}_${idOf(schedule)}`;
+  if (joined && has(joined)) return { id: joined, schedule: "", lacking: null };
+  if (!id || !has(id)) return { id: null, schedule: null, lacking: `sampler ${label}` };
   const lacking = schedule && schedule !== "Uniform" ? `schedule ${schedule} (the levels are the model’s own)` : null;
-  return { id, lacking };
+  return { id, schedule: "", lacking };
 }

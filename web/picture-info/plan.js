@@ -12,7 +12,8 @@ const MOST_TOLD = 8;
 /**
  * @typedef {object} Page   what there is to set
  * @property {(name: string, value: string) => boolean} takes   whether a field of the form can have this value
- * @property {{id: string, label: string}[]} schedulers
+ * @property {{id: string, label: string, takesSchedule: boolean}[]} schedulers
+ * @property {{id: string, label: string}[]} schedules
  * @property {string} scheduler                                 the one that is set
  * @property {{handle: string, name: string, hash: ?string}[]} adapters
  * @property {?{title: string, hash: ?string, options: object}} model
@@ -43,6 +44,7 @@ export function planOf(found, page) {
     ["steps", found.steps, `${found.steps} steps`],
     ["guidance", found.guidance, `guidance ${found.guidance}`],
     ["scheduler", scheduler.id, page.schedulers.find(({ id }) => id === scheduler.id)?.label ?? ""],
+    ["schedule", scheduler.schedule, page.schedules.find(({ id }) => id === scheduler.schedule)?.label ?? ""],
     ["clipSkip", found.clipSkip, found.clipSkip === 1 ? "" : `clip skip ${found.clipSkip}`],
     ["emphasis", found.emphasis, ["original", null].includes(found.emphasis) ? "" : "weights of words"],
     ["spacing", found.spacing, found.spacing ? `timesteps ${found.spacing}` : ""],
@@ -74,14 +76,14 @@ function take(plan, page, values, words, name) {
   if (words) plan.restored.push(words);
 }
 
-/** @returns {{id: ?string, lacking: string[]}} */
-function schedulerOf({ scheduler, sampler }, { schedulers, scheduler: current }) {
+/** @returns {{id: ?string, schedule: ?string, lacking: string[]}} */
+function schedulerOf({ scheduler, schedule, sampler }, { schedulers, schedules, scheduler: current }) {
   const ids = schedulers.map(({ id }) => id);
   const stays = schedulers.find(({ id }) => id === current)?.label ?? current;
-  if (scheduler && ids.includes(scheduler)) return { id: scheduler, lacking: [] };
-  if (!sampler) return { id: null, lacking: scheduler ? [`scheduler ${scheduler} (${stays} stays)`] : [] };
-  const { id, lacking } = nearest(sampler, ids);
-  return { id, lacking: lacking ? [id ? lacking : `${lacking} (${stays} stays)`] : [] };
+  if (scheduler && ids.includes(scheduler)) return { id: scheduler, schedule, lacking: [] };
+  if (!sampler) return { id: null, schedule: null, lacking: scheduler ? [`scheduler ${scheduler} (${stays} stays)`] : [] };
+  const { id, schedule: levels, lacking } = nearest(sampler, { schedulers, schedules });
+  return { id, schedule: levels, lacking: lacking ? [id ? lacking : `${lacking} (${stays} stays)`] : [] };
 }
 
 /** Hashes tell what a file is, whatever it is called; then the name. */

@@ -23,8 +23,8 @@ const OWN = "Lorakeet";
 /** @param {PictureRecord} record @returns {string} */
 export function writeRecord({ settings, adapters, model }) {
   const variation = settings.variationStrength;
-  const { negativePrompt, emphasis, clipSkip, steps, guidance, seed, scheduler, width, height } = settings;
-  const { sampler, schedule } = labelsOf(scheduler);
+  const { negativePrompt, emphasis, clipSkip, steps, guidance, seed, scheduler, schedule: levels, width, height } = settings;
+  const { sampler, schedule } = labelsOf(scheduler, levels);
   const prompt = taggedPrompt(settings.prompt, adapters);
   const hashes = adapters.filter(({ hash, words }) => hash && !words).map(({ name, hash }) => `${tagName(name)}: ${hash}`).join(", ");
   const [denoising, ...masked] = startKeys(settings.start);
@@ -50,9 +50,10 @@ export function writeRecord({ settings, adapters, model }) {
  * @param {import("../protocol.js").Settings} settings
  * @returns {Record<string, any>}
  */
-function ownFields({ emphasis, scheduler, spacing, eta, start }, adapters, { options }) {
+function ownFields({ emphasis, scheduler, schedule, spacing, eta, start }, adapters, { options }) {
   return {
     scheduler, spacing, emphasis,
+    ...schedule && { schedule },
     ...eta !== null && { eta },
     ...start && { start },
     ...adapters.length > 0 && { adapters: adapters.map(({ name, unet, textEncoder }) => [name, unet, textEncoder]) },
@@ -99,6 +100,7 @@ export function readRecord(text) {
     negativePrompt: texts("negativePrompt") ?? info.negativePrompt,
     scheduler: texts("scheduler"),
     spacing: texts("spacing") ?? "",
+    schedule: texts("schedule") ?? "",
     emphasis: texts("emphasis") ?? plain.emphasis,
     eta: numberOr(own.eta),
     start: ownStart(own.start, plain.start),

@@ -1,6 +1,7 @@
 // What the two axes of a sheet can be: how each reads its values, what it makes of a picture's settings and how it is
 // written beside the pictures. Pure.
 
+import { consistent, takesSchedule } from "../schedules.js";
 import { randomSeed } from "../seed.js";
 import { BadValue, listOf, numbersOf, wholesOf } from "./values.js";
 
@@ -18,6 +19,7 @@ import { BadValue, listOf, numbersOf, wholesOf } from "./values.js";
  * @property {import("../pictures.js").Job} job  what the page asks for now
  * @property {Card[]} cards
  * @property {Record<string, {id: string, label: string}[]>} choices   of the settings that are chosen from a list
+ * @property {import("../protocol.js").ModelReport["schedulers"]} schedulers
  * @property {?Snapshots} snapshots
  *
  * @typedef {object} Draft
@@ -34,7 +36,7 @@ import { BadValue, listOf, numbersOf, wholesOf } from "./values.js";
  * @property {string} id
  * @property {string} label
  * @property {string} example                   to begin with
- * @property {number} rank                      which adapters are on is said before how strong they are
+ * @property {number} rank                      which adapters are on is said before how strong they are, the scheduler before its levels
  * @property {(text: string) => Value[]} read
  */
 
@@ -53,10 +55,11 @@ export function axesOf(page) {
     { id: "seed", label: "Seed", example: `${seed}-${BigInt(seed) + 2n}`, rank: 2, read: readSeeds },
     wholeAxis("steps", "Steps", "8, 12, 20", [1, 150]),
     numberAxis("guidance", "Guidance", "1, 4, 7", [1, 30]),
-    choiceAxis("scheduler", "Scheduler", page.choices.scheduler),
+    choiceAxis("scheduler", "Scheduler", page.choices.scheduler, page.schedulers),
+    choiceAxis("schedule", "Schedule type", page.choices.schedule, page.schedulers),
     wholeAxis("clipSkip", "Clip skip", "1, 2", [1, 12]),
-    choiceAxis("emphasis", "Weights of words", page.choices.emphasis),
-    choiceAxis("spacing", "Timesteps", page.choices.spacing),
+    choiceAxis("emphasis", "Weights of words", page.choices.emphasis, page.schedulers),
+    choiceAxis("spacing", "Timesteps", page.choices.spacing, page.schedulers),
     replaceAxis(page),
   ];
   return axes.filter(Boolean);
@@ -89,18 +92,27 @@ function startAxis(start) {
   return { id: "start", label: "Strength of the start picture", example: "0.2-1 (+0.2)", rank: 2, read };
 }
 
-/** @param {{id: string, label: string}[]} choices @returns {Axis} */
-function choiceAxis(id, label, choices) {
+/** What only some schedulers take is not asked of others. @param {Draft} draft @param {Page["schedulers"]} schedulers @returns {Draft} */
+function chosen(draft, id, value, schedulers) {
+  const { scheduler } = draft.job.settings;
+  if (id === "schedule" && value && !takesSchedule(scheduler, schedulers)) {
+    throw new BadValue(`${schedulers.find((one) => one.id === scheduler)?.label ?? scheduler} has its own noise levels: choose another scheduler`);
+  }
+  const changes = id === "spacing" && value ? { schedule: "" } : {};
+  const { job } = put({ ...changes, [id]: value })(draft);
+  return { ...draft, job: { ...job, settings: consistent(job.settings, schedulers) } };
+}
+
+/** @param {{id: string, label: string}[]} choices @param {Page["schedulers"]} schedulers @returns {Axis} */
+function choiceAxis(id, label, choices, schedulers) {
   const same = (a, b) => a.toLowerCase() === b.toLowerCase();
   const written = (one) => (one.includes(",") ? `"${one}"` : one);
   const read = (text) => listOf(text).map((word) => {
     const found = choices.find((one) => same(one.label, word) || same(one.id, word));
     if (!found) throw new BadValue(`“${word}” is none of ${choices.map((one) => one.label).join(", ")}`);
-    // what only one scheduler takes is not asked of another
-    const changes = id === "scheduler" && found.id !== "tcd" ? { eta: null } : {};
-    return { label: found.label, put: put({ ...changes, [id]: found.id }) };
+    return { label: found.label, put: (draft) => chosen(draft, id, found.id, schedulers) };
   });
-  return { id, label, example: choices.slice(0, 3).map((one) => written(one.label)).join(", "), rank: 2, read };
+  return { id, label, example: choices.slice(0, 3).map((one) => written(one.label)).join(", "), rank: id === "scheduler" ? 1 : 2, read };
 }
 
 /** -1 is a random one, drawn once for the whole sheet. @returns {Value[]} */

@@ -45,7 +45,7 @@ export class AdapterCard extends EventTarget {
     range.addEventListener("dblclick", () => this.#set(1, 1));
     this.#find(".advice button").addEventListener("click", () => {
       const { steps, guidance, scheduler, spacing, eta } = this.#report.advice;
-      this.#emit("advice", { settings: { steps, guidance, scheduler, spacing: spacing ?? "", eta } });
+      this.#emit("advice", { settings: { steps, guidance, scheduler, spacing: spacing ?? "", schedule: "", eta } });
     });
 
     const unet = this.#find(".unet");

@@ -3,11 +3,12 @@
 import { RANDOM, randomSeed, seedAfter } from "../seed.js";
 import { PromptField } from "./prompt-field.js";
 import { roving } from "./roving.js";
+import { SchedulerFields } from "./scheduler-fields.js";
 
 /** Tokens that the text encoder reads at once, and from how many on it is worth telling. */
 const CHUNK = 75;
 const NEAR_END = 60;
-const NUMBERS = ["steps", "guidance", "clipSkip", "variationStrength", "width", "height"];
+const NUMBERS = ["steps", "guidance", "clipSkip", "variationStrength", "eta", "width", "height"];
 
 /**
  * Events: "generate", "stop", "reset", "change", "prompt" (a prompt's words, at each key), "written" (by the page), "last-seed",
@@ -23,7 +24,7 @@ export class GenerateForm extends EventTarget {
   #lock = document.querySelector("#seed-lock");
   #settings = document.querySelector("#settings");
   #chips = document.querySelector("#prompt-chips");
-  #eta = document.querySelector("#eta-field");
+  #schedulers = new SchedulerFields();
   /** By the name of its field. */
   #texts = { prompt: new PromptField(this.#prompt), negativePrompt: new PromptField(document.querySelector("#negative-prompt")) };
   #running = false;
@@ -80,8 +81,7 @@ export class GenerateForm extends EventTarget {
     for (const name of NUMBERS) settings[name] = Number(settings[name]);
     settings.prompt = settings.prompt.trim();
     settings.negativePrompt = settings.negativePrompt.trim();
-    settings.eta = settings.scheduler === "tcd" ? Number(settings.eta) : null; // nobody else reads it
-    return settings;
+    return this.#schedulers.read(settings);
   }
 
   /** Sets the fields that `settings` names. */
@@ -205,10 +205,9 @@ export class GenerateForm extends EventTarget {
     this.#chips.hidden = !shown;
   }
 
-  /** @param {{id: string, label: string}[]} schedulers */
-  setSchedulers(schedulers) {
-    const select = document.querySelector("#scheduler");
-    select.replaceChildren(...schedulers.map(({ id, label }) => new Option(label, id)));
+  /** @param {import("../protocol.js").ModelReport} report */
+  setSchedulers(report) {
+    this.#schedulers.fill(report);
   }
 
   setRunning(running) {
@@ -229,8 +228,8 @@ export class GenerateForm extends EventTarget {
   }
 
   #summarise() {
-    const { steps, guidance, scheduler, width, height } = this.read();
-    this.#eta.hidden = scheduler !== "tcd";
+    const { steps, guidance, scheduler, schedule, width, height } = this.read();
+    this.#schedulers.show({ scheduler, schedule });
     document.querySelector("#settings-summary").textContent = `${steps} steps · guidance ${guidance} · ${width}×${height}`;
   }
 

@@ -121,7 +121,13 @@ export class Engine {
     const demo = paths.includes(DEMO);
     return {
       name: paths[0], unused: [], notes: [], scheduler: "ddim", predictionType: "epsilon",
-      schedulers: [{ id: "ddim", label: "DDIM" }, { id: "euler", label: "Euler" }, { id: "dpmpp_2m", label: "DPM++ 2M" }, { id: "tcd", label: "TCD" }],
+      schedulers: [
+        { id: "ddim", label: "DDIM", group: "For most pictures", about: "plain and predictable", takesSchedule: false },
+        { id: "euler", label: "Euler", group: "For most pictures", about: "the simplest", takesSchedule: true },
+        { id: "dpmpp_2m", label: "DPM++ 2M", group: "For most pictures", about: "the usual advice", takesSchedule: true },
+        { id: "tcd", label: "TCD", group: "For models of few steps", about: "for TCD LoRAs", takesSchedule: false },
+      ],
+      schedules: [{ id: "karras", label: "Karras", about: "more steps at low noise" }, { id: "uniform", label: "Uniform", about: "even timesteps" }],
       components: ["text_encoder", "unet", "vae"].map((name, i) => ({ name, tensors: [52, 410, 138][i], parameters: [5e6, 20e6, 1.2e6][i], bytes: [10e6, 40e6, 2.4e6][i] })),
       native: demo ? { width: 128, height: 128 } : { width: 512, height: 512 },
       family: {
