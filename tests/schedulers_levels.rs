@@ -255,13 +255,16 @@ fn every_sampler_goes_down_every_schedule() {
                     );
                     continue;
                 }
-                if config.is_err() {
+                let config = match config {
+                    Ok(config) => config,
                     // A level more than there are timesteps.
-                    let error = config.unwrap_err().to_string();
-                    assert!(error.starts_with("steps: ") && steps == 1000, "{name}: {error}");
-                    continue;
-                }
-                let schedule = Schedule::new(kind, &config.unwrap(), steps)
+                    Err(error) => {
+                        let error = error.to_string();
+                        assert!(error.starts_with("steps: ") && steps == 1000, "{name}: {error}");
+                        continue;
+                    }
+                };
+                let schedule = Schedule::new(kind, &config, steps)
                     .unwrap_or_else(|error| panic!("{name}: {error}"));
                 use_what_is_there(&name, &schedule.calls);
                 let counted = schedule.steps_within(usize::MAX);

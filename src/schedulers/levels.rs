@@ -126,7 +126,7 @@ impl Levels {
             }
             Self::Simple => {
                 let share = table.sigmas.len() as f64 / n as f64;
-                (0..n).map(|i| table.from_top((i as f64 * share) as usize)).collect()
+                (0..n).map(|i| table.nth_highest((i as f64 * share) as usize)).collect()
             }
             Self::Ddim => {
                 let stride = (table.sigmas.len() / n).max(1);
@@ -168,10 +168,10 @@ impl Table {
     }
 
     fn high(&self) -> f64 {
-        self.from_top(0)
+        self.nth_highest(0)
     }
 
-    fn from_top(&self, i: usize) -> f64 {
+    fn nth_highest(&self, i: usize) -> f64 {
         self.sigmas[(self.sigmas.len() - 1).saturating_sub(i)]
     }
 
