@@ -1,24 +1,20 @@
 // The mask over a picture: strokes, rectangles, files, and the picture made larger, each with a way back. What is done is
-// kept as a list and done anew for each step back, so that a large picture takes no more memory than once.
+// kept as a list and done anew for each step back. It is shown no larger than a screen needs, so that painting on a photo
+// is as quick as on a stamp, and done at the picture's own size when it is through.
 
-import { extended, keptOf } from "../start/extend.js";
-import { maskOf, paintedBy, shareOf } from "../start/mask.js";
+import { extended } from "../start/extend.js";
+import { maskOf, shareOf } from "../start/mask.js";
+import { MaskLayer } from "./mask-layer.js";
 
-/** Stripes of two colours that everybody tells apart, whatever lies below. */
-const STRIPES = ["#ffd60a", "#0a3cff"];
-/** So many on the longer side. */
-const STRIPES_ACROSS = 48;
+/** Longest side that is shown. */
+const SHOWN = 1280;
 
-/**
- * @typedef {{kind: "stroke", points: [number, number][], size: number, erase: boolean}
- *   | {kind: "rectangle", x: number, y: number, width: number, height: number, erase: boolean}
- *   | {kind: "all", erase: boolean} | {kind: "invert"}
- *   | {kind: "load", pixels: import("../protocol.js").Pixels}
- *   | {kind: "extend", sides: import("../start/extend.js").Sides, filling: "edge"|"noise"}} Deed
- */
+/** @typedef {import("./mask-layer.js").Deed} Deed */
+
 export class MaskCanvas {
   #picture;
-  #canvas;
+  /** What is seen of it. */
+  #layer;
   /** What it began with. @type {?{pixels: import("../protocol.js").Pixels, mask: ?import("../protocol.js").Pixels}} */
   #first = null;
   /** @type {import("../protocol.js").Pixels} */
@@ -27,13 +23,13 @@ export class MaskCanvas {
   #deeds = [];
   /** How many of them are done. */
   #done = 0;
-  /** @type {CanvasPattern} */
-  #stripes;
+  /** What each that makes the picture larger has made. @type {WeakMap<Deed, import("../protocol.js").Pixels>} */
+  #grown = new WeakMap();
 
   /** @param {HTMLCanvasElement} picture @param {HTMLCanvasElement} canvas   over it */
   constructor(picture, canvas) {
     this.#picture = picture;
-    this.#canvas = canvas;
+    this.#layer = new MaskLayer(canvas, shownScale);
   }
 
   /** @param {import("../protocol.js").Pixels} pixels @param {?import("../protocol.js").Pixels} mask */
@@ -44,7 +40,8 @@ export class MaskCanvas {
     this.#rebuild();
   }
 
-  get size() { return { width: this.#canvas.width, height: this.#canvas.height }; }
+  /** Of the picture. */
+  get size() { return this.#layer.size; }
 
   get canUndo() { return this.#done > 0; }
 
@@ -61,7 +58,7 @@ export class MaskCanvas {
   go(point) {
     const stroke = this.#deeds[this.#done - 1];
     if (stroke?.kind !== "stroke") return;
-    this.#line(stroke, stroke.points.at(-1), point);
+    this.#layer.line(stroke, stroke.points.at(-1), point);
     stroke.points.push(point);
   }
 
@@ -84,121 +81,62 @@ export class MaskCanvas {
   }
 
   /**
-   * What it came to; mask: null where nothing is painted.
+   * What it came to, at the picture's own size; mask: null where nothing is painted.
    * @returns {{pixels: import("../protocol.js").Pixels, mask: ?import("../protocol.js").Pixels, isExtended: boolean}}
    */
   get result() {
-    const { width, height } = this.#canvas;
-    const mask = maskOf(this.#context.getImageData(0, 0, width, height));
-    const isExtended = this.#deeds.slice(0, this.#done).some(({ kind }) => kind === "extend");
+    const whole = new MaskLayer(new OffscreenCanvas(1, 1), () => 1);
+    const isExtended = this.#doneDeeds.some(({ kind }) => kind === "extend");
+    this.#do(whole);
+    const mask = maskOf(whole.image);
     return { pixels: this.#pixels, mask: shareOf(mask) > 0 ? mask : null, isExtended };
   }
 
-  get #context() {
-    return this.#canvas.getContext("2d", { willReadFrequently: true });
-  }
+  get #doneDeeds() { return this.#deeds.slice(0, this.#done); }
 
   #rebuild() {
-    const { pixels, mask } = this.#first;
-    this.#to(pixels);
-    if (mask) this.#load(mask);
-    for (const deed of this.#deeds.slice(0, this.#done)) this.#apply(deed);
+    this.#do(this.#layer);
+    this.#show(this.#doneDeeds.reduce((pixels, deed) => this.#after(pixels, deed), this.#first.pixels));
   }
 
-  /** Another picture, with nothing painted. */
-  #to(pixels) {
-    this.#pixels = pixels;
-    for (const canvas of [this.#picture, this.#canvas]) {
-      canvas.width = pixels.width;
-      canvas.height = pixels.height;
-    }
-    this.#stripes = this.#pattern();
-    this.#picture.getContext("2d").putImageData(new ImageData(pixels.rgba, pixels.width, pixels.height), 0, 0);
+  /** All that is done. @param {MaskLayer} layer */
+  #do(layer) {
+    const { pixels, mask } = this.#first;
+    layer.begin(pixels);
+    if (mask) layer.load(mask);
+    for (const deed of this.#doneDeeds) layer.apply(deed);
   }
 
   /** @param {Deed} deed */
   #apply(deed) {
-    const { width, height } = this.#canvas;
-    if (deed.kind === "stroke") {
-      const { points } = deed;
-      for (let i = 0; i < points.length; i += 1) this.#line(deed, points[Math.max(0, i - 1)], points[i]);
-    } else if (deed.kind === "rectangle") {
-      this.#fill(deed.erase ? "destination-out" : "source-over", deed);
-    } else if (deed.kind === "all") {
-      this.#fill(deed.erase ? "destination-out" : "source-over", { x: 0, y: 0, width, height });
-    } else if (deed.kind === "invert") {
-      this.#fill("xor", { x: 0, y: 0, width, height });
-    } else if (deed.kind === "load") {
-      this.#load(deed.pixels);
-    } else {
-      this.#extend(deed);
-    }
+    this.#layer.apply(deed);
+    this.#show(this.#after(this.#pixels, deed));
   }
 
-  #extend({ sides, filling }) {
-    const before = new OffscreenCanvas(this.#canvas.width, this.#canvas.height);
-    before.getContext("2d").drawImage(this.#canvas, 0, 0);
-    const kept = keptOf(this.#pixels, sides);
-    this.#to(extended(this.#pixels, sides, filling));
-    this.#fill("source-over", { x: 0, y: 0, ...this.size });
-    this.#fill("destination-out", kept);
-    this.#context.drawImage(before, sides.left, sides.top);
+  /** The picture after it. @param {import("../protocol.js").Pixels} pixels @param {Deed} deed */
+  #after(pixels, deed) {
+    if (deed.kind !== "extend") return pixels;
+    const grown = this.#grown.get(deed) ?? extended(pixels, deed.sides, deed.filling);
+    this.#grown.set(deed, grown);
+    return grown;
   }
 
-  /** Takes the place of what was painted. @param {import("../protocol.js").Pixels} pixels */
-  #load({ width, height, rgba }) {
-    const painted = paintedBy(rgba);
-    const image = new ImageData(width, height);
-    for (let i = 0; i < painted.length; i += 1) image.data[4 * i + 3] = painted[i];
-    const loaded = new OffscreenCanvas(width, height);
-    loaded.getContext("2d").putImageData(image, 0, 0);
-    const all = { x: 0, y: 0, ...this.size };
-    this.#fill("destination-out", all);
-    this.#context.drawImage(loaded, 0, 0, all.width, all.height);
-    this.#fill("source-in", all);
+  /** @param {import("../protocol.js").Pixels} pixels */
+  #show(pixels) {
+    if (pixels === this.#pixels) return;
+    this.#pixels = pixels;
+    const whole = new OffscreenCanvas(pixels.width, pixels.height);
+    whole.getContext("2d").putImageData(new ImageData(pixels.rgba, pixels.width, pixels.height), 0, 0);
+    const scale = shownScale(pixels);
+    this.#picture.width = Math.max(1, Math.round(pixels.width * scale));
+    this.#picture.height = Math.max(1, Math.round(pixels.height * scale));
+    const context = this.#picture.getContext("2d");
+    context.imageSmoothingQuality = "high";
+    context.drawImage(whole, 0, 0, this.#picture.width, this.#picture.height);
   }
+}
 
-  /** @param {GlobalCompositeOperation} how @param {{x: number, y: number, width: number, height: number}} where */
-  #fill(how, { x, y, width, height }) {
-    const context = this.#context;
-    context.globalCompositeOperation = how;
-    context.fillStyle = this.#stripes;
-    context.fillRect(x, y, width, height);
-    context.globalCompositeOperation = "source-over";
-  }
-
-  /** @param {{size: number, erase: boolean}} brush @param {[number, number]} from @param {[number, number]} to */
-  #line({ size, erase }, from, to) {
-    const context = this.#context;
-    context.globalCompositeOperation = erase ? "destination-out" : "source-over";
-    context.fillStyle = context.strokeStyle = this.#stripes;
-    // a line of no length is none
-    context.beginPath();
-    context.arc(...to, size / 2, 0, 2 * Math.PI);
-    context.fill();
-    context.lineWidth = size;
-    context.lineCap = context.lineJoin = "round";
-    context.beginPath();
-    context.moveTo(...from);
-    context.lineTo(...to);
-    context.stroke();
-    context.globalCompositeOperation = "source-over";
-  }
-
-  #pattern() {
-    const side = Math.max(4, Math.round(Math.max(this.#canvas.width, this.#canvas.height) / STRIPES_ACROSS));
-    const tile = new OffscreenCanvas(side, side);
-    const context = tile.getContext("2d");
-    [context.fillStyle] = STRIPES;
-    context.fillRect(0, 0, side, side);
-    context.strokeStyle = STRIPES[1];
-    context.lineWidth = side / Math.SQRT2 / 2;
-    for (const shift of [-side, 0, side]) {
-      context.beginPath();
-      context.moveTo(shift - side / 2, side * 1.5);
-      context.lineTo(shift + side * 1.5, -side / 2);
-      context.stroke();
-    }
-    return this.#context.createPattern(tile, "repeat");
-  }
+/** @param {{width: number, height: number}} size */
+function shownScale({ width, height }) {
+  return Math.min(1, SHOWN / Math.max(width, height));
 }

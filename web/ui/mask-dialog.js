@@ -17,7 +17,7 @@ export class MaskDialog extends EventTarget {
   #soft = document.querySelector("#mask-soft");
   #mask = new MaskCanvas(document.querySelector("#mask-picture"), document.querySelector("#mask-canvas"));
   #view = new MaskView(
-    document.querySelector("#mask-view"), document.querySelector("#mask-pair"), document.querySelector("#mask-canvas"), document.querySelector("#mask-ring"),
+    document.querySelector("#mask-view"), document.querySelector("#mask-pair"), document.querySelector("#mask-ring"), () => this.#mask.size,
   );
 
   constructor() {

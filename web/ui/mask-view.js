@@ -12,8 +12,8 @@ const PEN_ERASER = 32;
 export class MaskView extends EventTarget {
   #view;
   #pair;
-  /** @type {HTMLCanvasElement} */
-  #canvas;
+  /** @type {() => {width: number, height: number}} */
+  #sizeOf;
   #ring;
   /** CSS pixels for one of the picture; 0: as it fits. */
   #scale = 0;
@@ -22,12 +22,15 @@ export class MaskView extends EventTarget {
   #pointers = new Map();
   #isPainting = false;
 
-  /** @param {HTMLElement} view @param {HTMLElement} pair @param {HTMLCanvasElement} canvas @param {HTMLElement} ring */
-  constructor(view, pair, canvas, ring) {
+  /**
+   * @param {HTMLElement} view @param {HTMLElement} pair   what is in it: picture and mask
+   * @param {HTMLElement} ring   of the brush @param {() => {width: number, height: number}} sizeOf   the picture
+   */
+  constructor(view, pair, ring, sizeOf) {
     super();
     this.#view = view;
     this.#pair = pair;
-    this.#canvas = canvas;
+    this.#sizeOf = sizeOf;
     this.#ring = ring;
     pair.addEventListener("pointerdown", (event) => this.#down(event));
     pair.addEventListener("pointermove", (event) => this.#move(event));
@@ -48,7 +51,7 @@ export class MaskView extends EventTarget {
   }
 
   get scale() {
-    const { width, height } = this.#canvas;
+    const { width, height } = this.#sizeOf();
     return this.#scale || Math.min(this.#view.clientWidth / width, this.#view.clientHeight / height);
   }
 
@@ -70,7 +73,7 @@ export class MaskView extends EventTarget {
   }
 
   layOut() {
-    const { width, height } = this.#canvas;
+    const { width, height } = this.#sizeOf();
     if (this.#view.clientWidth === 0) return;
     const { scale } = this;
     this.#pair.style.setProperty("width", `${Math.floor(width * scale)}px`);
@@ -82,7 +85,8 @@ export class MaskView extends EventTarget {
   /** @param {{clientX: number, clientY: number}} event @returns {[number, number]} */
   #point({ clientX, clientY }) {
     const { left, top, width, height } = this.#pair.getBoundingClientRect();
-    return [(clientX - left) * this.#canvas.width / width, (clientY - top) * this.#canvas.height / height];
+    const size = this.#sizeOf();
+    return [(clientX - left) * size.width / width, (clientY - top) * size.height / height];
   }
 
   #down(event) {
