@@ -1,6 +1,6 @@
 //! The noise of PyTorch's CPU generator, bit for bit (`fixtures/noise/generate.py`).
 
-use lorakeet::noise::{Generator, Philox, Rng, TorchGenerator, varied};
+use lorakeet::noise::{BrownianTree, Generator, Philox, Rng, TorchGenerator, varied};
 use safetensors::SafeTensors;
 
 fn read(path: &str) -> Vec<u8> {
@@ -108,4 +108,50 @@ fn variations_are_a1111s() {
         compared += expected.len();
     }
     assert!(compared > 500, "{compared}");
+}
+
+/// k-diffusion's `BrownianTreeNoiseSampler` on the CPU: stretches of one seed's path, whole and cut.
+#[test]
+fn noise_of_a_brownian_path_equals_torchsde() {
+    #[derive(serde::Deserialize)]
+    struct Vectors {
+        cases: Vec<Case>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Case {
+        seed: u64,
+        sigma_min: f64,
+        sigma_max: f64,
+        queries: Vec<Query>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Query {
+        from: f64,
+        to: f64,
+        noise: Vec<f32>,
+    }
+    let Vectors { cases } = serde_json::from_slice(&read("noise/brownian.json")).unwrap();
+    assert_eq!(cases.len(), 3);
+    for case in cases {
+        let ends = [case.sigma_min, case.sigma_max];
+        let mut tree = BrownianTree::new(Rng::Cpu, case.seed, 16, ends);
+        for Query { from, to, noise } in &case.queries {
+            let ours = tree.noise(*from, *to);
+            assert_eq!(ours.len(), noise.len());
+            for (ours, theirs) in ours.iter().zip(noise) {
+                let off = (ours - theirs).abs();
+                assert!(off < 2e-6, "seed {}, {from} to {to}: {ours} for {theirs}", case.seed);
+            }
+        }
+        // Parts of a way add up, and another generator walks another path.
+        let [from, between, to] = [9.0, 4.0, 1.0];
+        let parts = [(from, between), (between, to), (from, to)]
+            .map(|(from, to)| (tree.noise(from, to), (from - to).sqrt() as f32));
+        for i in 0..16 {
+            let [a, b, whole] = parts.each_ref().map(|(noise, scale)| noise[i] * scale);
+            assert!((a + b - whole).abs() < 1e-5, "seed {}: {a} + {b} is not {whole}", case.seed);
+        }
+        let other = BrownianTree::new(Rng::Nv, case.seed, 16, ends).noise(from, to);
+        assert!(other != parts[2].0, "seed {}", case.seed);
+    }
 }

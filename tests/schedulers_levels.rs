@@ -292,6 +292,39 @@ fn a_run_that_begins_later_goes_down_the_rest_of_the_levels() {
     }
 }
 
+/// What a Brownian path is asked for lies within its ends, which are those of the whole schedule.
+#[test]
+fn sde_samplers_walk_one_path_down_given_levels() {
+    use SchedulerKind as K;
+    let sde = [
+        K::DpmSolverSde,
+        K::DpmSolverMultistepSde,
+        K::DpmSolverMultistepSdeHeun,
+        K::DpmSolverMultistep3Sde,
+    ];
+    for kind in K::ALL {
+        let own = Schedule::new(kind, &sd15("epsilon"), 12).unwrap();
+        assert_eq!(own.path, None, "{kind}");
+        if !kind.takes_levels() {
+            continue;
+        }
+        let config = sd15("epsilon").with_levels(kind, Levels::Karras, 12).unwrap();
+        let levels = config.levels.clone().unwrap();
+        for begin in [0, 5] {
+            let schedule = Schedule::beginning(kind, &config, 12, begin).unwrap();
+            let ends = sde.contains(&kind).then_some([levels[11], levels[0]]);
+            assert_eq!(schedule.path, ends, "{kind}");
+            for call in &schedule.calls {
+                let walks = call.between.is_some();
+                assert_eq!(walks, ends.is_some() && call.next.noise != 0.0, "{kind}: {call:?}");
+                if let Some([from, to]) = call.between {
+                    assert!(levels[0] >= from && from > to && to >= levels[11], "{kind}: {call:?}");
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn bad_levels_and_names_are_told() {
     let error = "cosine".parse::<Levels>().unwrap_err().to_string();

@@ -1,10 +1,13 @@
 //! The noise that pictures begin with, and that some samplers add: numbers that follow from a seed, as other
 //! programs draw them.
 
+mod brownian;
 mod philox;
+mod seed_sequence;
 mod torch;
 mod variation;
 
+pub use brownian::BrownianTree;
 pub use philox::Philox;
 pub use torch::TorchGenerator;
 pub use variation::varied;

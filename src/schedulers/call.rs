@@ -124,6 +124,9 @@ pub struct Call {
     pub keep: Option<Mix>,
     /// Whether one of the steps that a person asked for ends here.
     pub ends_step: bool,
+    /// Where the sampler solves a stochastic equation: the levels, from one down to the other, between
+    /// which the noise acts.
+    pub between: Option<[f64; 2]>,
 }
 
 impl Call {
@@ -153,6 +156,7 @@ impl Call {
             drops: 0,
             keep: None,
             ends_step: true,
+            between: None,
         }
     }
 

@@ -4,8 +4,8 @@
 //! <https://arxiv.org/abs/2211.01095>, `scheduling_dpmsolver_sde.py`). Two calls a step, the last step
 //! one.
 //!
-//! The SDE's two noises are fresh ones here. k-diffusion's come from one Brownian path, so they are
-//! alike as far as their intervals overlap.
+//! The SDE's noises are those of a Brownian path down given levels: alike as far as their stretches
+//! overlap.
 
 use super::base::{Base, Defaults};
 use super::call::{Call, Mix};
@@ -38,11 +38,13 @@ pub(super) fn plan(config: &SchedulerConfig, run: Run, sde: bool) -> Result<Plan
             next: line(from, half) + Mix::NOISE * half_up,
             anchor: Some(Mix::SAMPLE),
             ends_step: false,
+            between: sde.then_some([from, middle]),
             ..start
         });
         let whole = Mix::ANCHOR * (down / from) + Mix::X0 * (1.0 - down / from);
         calls.push(Call {
             next: whole + Mix::NOISE * up,
+            between: sde.then_some([from, to]),
             ..Call::variance_exploding(middle_t, base.prediction, middle)
         });
     }

@@ -92,7 +92,12 @@ pub(super) fn plan(config: &SchedulerConfig, run: Run, flavor: Flavor) -> Result
             }
         }
         let start = Call::variance_preserving(t, base.prediction, from.signal, from.spread);
-        Call { next: next + Mix::NOISE * weights.noise, keep: Some(now), ..start }
+        Call {
+            next: next + Mix::NOISE * weights.noise,
+            keep: Some(now),
+            between: (weights.noise != 0.0).then_some([from.sigma, to.sigma]),
+            ..start
+        }
     });
     Ok(Plan { init_noise_sigma: ladder.preserving_start(), calls: calls.collect() })
 }

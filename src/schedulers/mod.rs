@@ -55,6 +55,10 @@ pub struct Schedule {
     pub init_noise_sigma: f64,
     /// The calls, first to last; one or more.
     pub calls: Vec<Call>,
+    /// Where [`Call::between`] cuts stretches out of one Brownian path, as k-diffusion does: the lowest
+    /// level above 0 and the highest, of the whole schedule where a run begins later. None: each call's
+    /// noise is a fresh one.
+    pub path: Option<[f64; 2]>,
 }
 
 impl SchedulerKind {
@@ -152,10 +156,8 @@ impl Schedule {
         if steps > train {
             return Err(too_many(steps, train));
         }
-        let steps = match config.given_levels()? {
-            Some(levels) if kind.takes_levels() => levels.len() - 1,
-            _ => steps,
-        };
+        let levels = config.given_levels()?.filter(|_| kind.takes_levels());
+        let steps = levels.as_ref().map_or(steps, |levels| levels.len() - 1);
         if begin >= steps {
             let problem = format!("leaves none of {steps} steps");
             return Err(Error::setting("strength", problem, "Use more steps, or more strength"));
@@ -173,7 +175,12 @@ impl Schedule {
                 "Choose another scheduler or number of steps, or use a model with v-prediction",
             ));
         }
-        Ok(Self { kind, init_noise_sigma, calls })
+        let path = levels.filter(|_| calls.iter().any(|call| call.between.is_some()));
+        let path = path.map(|levels| {
+            let lowest = levels.iter().rev().copied().find(|level| *level > 0.0);
+            [lowest.unwrap_or_default(), levels[0]]
+        });
+        Ok(Self { kind, init_noise_sigma, calls, path })
     }
 
     /// Of the first `calls` calls, the steps that end, as a person counts them. All together they
