@@ -110,7 +110,8 @@ export class SheetController {
     const { sheet } = this.#ui;
     const { width, height } = this.#host.sizeOf(plan.job.settings);
     const axes = [sheet.wish.x.id, sheet.wish.y.id];
-    const nameOf = (id) => this.#page.choices.scheduler.find((one) => one.id === id)?.label ?? id;
+    const { scheduler, schedule } = this.#page.choices;
+    const nameOf = (id) => [...scheduler, ...schedule].find((one) => one.id === id)?.label ?? id;
     const layout = layoutOf(plan, { width, height }, footOf(plan, axes, nameOf), sheet.sheet.measure);
     const drawn = { plan, done: new Set(), failed: new Set(), first: null };
     this.#sheet = drawn;

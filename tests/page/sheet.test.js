@@ -199,6 +199,8 @@ test("the line below says what all have in common, and nothing that an axis chan
   const sheet = plan(["strength", "0, 1"], ["seed", "1, 2"], pageOf({ cards: [card("ink")] }));
   assert.equal(footOf(sheet, ["strength", "seed"], () => "DDIM"), "a fox, by day · not: fog · 20 steps · guidance 4 · DDIM · 64×64");
   assert.equal(footOf(sheet, ["steps", ""], () => "DDIM"), "a fox, by day · not: fog · ink 0.8 · guidance 4 · DDIM · seed 7 · 64×64");
+  const lit = { ...sheet, job: { ...sheet.job, settings: { ...sheet.job.settings, schedule: "karras" } } };
+  assert.match(footOf(lit, ["steps", ""], (id) => id.toUpperCase()), / · DDIM · KARRAS · seed 7/);
 });
 
 test("the strength of a start picture is an axis where there is one, and takes its share of the steps", () => {

@@ -94,10 +94,10 @@ export function layoutOf({ x, y }, cell, foot, measure) {
  * What all pictures have in common, in a line: what the axes change is not said.
  * @param {import("./plan.js").Plan} plan
  * @param {string[]} changed ids of the axes
- * @param {(id: string) => string} schedulerName
+ * @param {(id: string) => string} nameOf   of a scheduler or a schedule
  */
-export function footOf({ job }, changed, schedulerName) {
-  const { prompt, negativePrompt, steps, guidance, scheduler, seed, width, height, clipSkip } = job.settings;
+export function footOf({ job }, changed, nameOf) {
+  const { prompt, negativePrompt, steps, guidance, scheduler, schedule, seed, width, height, clipSkip } = job.settings;
   const isFixed = (id) => !changed.some((one) => one === id || one.startsWith(`${id} `));
   const adapters = job.adapters.map(({ name, unet, textEncoder }) => `${name} ${unet || textEncoder}`).join(", ");
   return [
@@ -106,7 +106,8 @@ export function footOf({ job }, changed, schedulerName) {
     isFixed("strength") && isFixed("adapter") && adapters,
     isFixed("steps") && `${steps} steps`,
     isFixed("guidance") && `guidance ${guidance}`,
-    isFixed("scheduler") && schedulerName(scheduler),
+    isFixed("scheduler") && nameOf(scheduler),
+    isFixed("schedule") && schedule && nameOf(schedule),
     isFixed("seed") && `seed ${seed}`,
     clipSkip > 1 && isFixed("clipSkip") && `clip skip ${clipSkip}`,
     `${width}×${height}`,
