@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 
 use calls::{State, use_what_is_there};
 use lorakeet::error::Error;
+use lorakeet::noise::{BrownianTree, Generator, Rng};
 use lorakeet::schedulers::{Levels, NoiseSchedule, Schedule, SchedulerConfig, SchedulerKind};
 use serde_json::json;
 
@@ -322,6 +323,36 @@ fn sde_samplers_walk_one_path_down_given_levels() {
                 }
             }
         }
+    }
+}
+
+/// What people take these samplers for: more steps, the same picture.
+#[test]
+fn more_steps_down_a_brownian_path_end_near_by() {
+    let end = |kind, steps, seed| {
+        let config = sd15("epsilon").with_levels(kind, Levels::Karras, steps).unwrap();
+        let schedule = Schedule::new(kind, &config, steps).unwrap();
+        let mut tree = BrownianTree::new(Rng::Cpu, seed, 16, schedule.path.unwrap());
+        let noise = Generator::new(Rng::Cpu, 1).randn(16);
+        let start = |x: &f32| State::new(f64::from(*x) * schedule.init_noise_sigma, |x| x);
+        let mut states: Vec<_> = noise.iter().map(start).collect();
+        for call in &schedule.calls {
+            let fresh = call.between.map_or(vec![0.0; 16], |[from, to]| tree.noise(from, to));
+            for (state, noise) in states.iter_mut().zip(fresh) {
+                let output = noise_in(state.sample * call.input_scale, call.timestep);
+                state.apply(call, output, f64::from(noise));
+            }
+        }
+        states.iter().map(|state| state.sample).collect::<Vec<_>>()
+    };
+    let distance = |a: Vec<f64>, b: Vec<f64>| {
+        a.iter().zip(&b).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt()
+    };
+    for kind in [SchedulerKind::DpmSolverSde, SchedulerKind::DpmSolverMultistepSde] {
+        let same = distance(end(kind, 40, 7), end(kind, 80, 7));
+        let other = distance(end(kind, 40, 7), end(kind, 40, 8));
+        println!("{kind}: {same} {other}");
+        assert!(5.0 * same < other, "{kind}: {same} from more steps, {other} from another path");
     }
 }
 

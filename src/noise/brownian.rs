@@ -21,6 +21,7 @@ pub struct BrownianTree {
 impl BrownianTree {
     /// Of `n` numbers, between the lowest level above 0 and the highest of a whole schedule.
     pub fn new(rng: Rng, seed: u64, n: usize, [low, high]: [f64; 2]) -> Self {
+        let [low, high] = [low, high].map(single);
         let scale = (high - low).sqrt() as f32;
         let mut whole = Generator::new(rng, u64::from(first_word(seed, None))).randn(n);
         whole.iter_mut().for_each(|x| *x *= scale);
@@ -29,6 +30,7 @@ impl BrownianTree {
 
     /// Unit normal noise of the way from level `from` down to `to`.
     pub fn noise(&mut self, from: f64, to: f64) -> Vec<f32> {
+        let [from, to] = [from, to].map(single);
         let scale = -1.0 / (from - to).sqrt() as f32;
         let (start, end) = (self.at(from), self.at(to));
         start.iter().zip(&end).map(|(a, b)| (a - b) * scale).collect()
@@ -80,6 +82,11 @@ impl BrownianTree {
         }
         below
     }
+}
+
+/// As f32, which levels are in k-diffusion.
+fn single(level: f64) -> f64 {
+    f64::from(level as f32)
 }
 
 /// To six decimals, as Python's `round`.
