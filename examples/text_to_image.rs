@@ -1,4 +1,4 @@
-//! Text to image from the command line: the same core as the page.
+//! Text to image, or text and image to image, from the command line: the same core as the page.
 //!
 //! ```text
 //! cargo run --release --example text_to_image -- --model web/demo-model/model \
@@ -18,6 +18,7 @@ use lorakeet::noise::Rng;
 use lorakeet::pipelines::{Phase, Settings, StableDiffusion, TextToImage};
 use lorakeet::prompt::{Emphasis, without_networks};
 use lorakeet::weights::{FileSource, Index, Source, text};
+use options::start::{FLAGS, StartOptions};
 use options::{Given, Model, Screen, device};
 use serde::de::value::StrDeserializer;
 use serde::de::{DeserializeOwned, IntoDeserializer};
@@ -55,7 +56,7 @@ USAGE: text_to_image --model DIR_OR_FILE --prompt TEXT [OPTIONS]
                         euler_a, dpm2_a, dpmpp_2s_a and those with sde in their name (1)
   --size WxH            pixels, multiples of 8; the model's own by default
   --noise FILE          initial noise from a safetensors file (its first [1, 4, h, w] tensor)
-  --out FILE            the picture, picture.png by default
+{START}  --out FILE            the picture, picture.png by default
   --latents FILE        writes the final latents, before decoding, as tensor `latents`
   --quiet               no progress
 ";
@@ -80,6 +81,7 @@ struct Arguments {
     eta: Option<f64>,
     size: Option<(usize, usize)>,
     noise: Option<String>,
+    start: StartOptions,
     out: Option<String>,
     latents: Option<String>,
     quiet: bool,
@@ -87,13 +89,18 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    options::end(&arguments, USAGE, || run(&parse(&arguments)?))
+    options::end(&arguments, &usage(), || run(&parse(&arguments)?))
+}
+
+fn usage() -> String {
+    USAGE.replace("{START}", options::start::USAGE)
 }
 
 fn parse(arguments: &[String]) -> Result<Arguments> {
     let mut parsed = Arguments::default();
-    options::each(arguments, &["--quiet"], |given| {
-        if parsed.model.take(&given)? {
+    let flags = [&["--quiet"], &FLAGS[..]].concat();
+    options::each(arguments, &flags, |given| {
+        if parsed.model.take(&given)? || parsed.start.take(&given)? {
             return Ok(());
         }
         match given.name {
@@ -203,6 +210,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     let prompt = tagged(&model, &named, &arguments.prompt)?;
 
     let native = model.native_size();
+    let (start, pictures) = arguments.start.read()?.unzip();
     let (width, height) = arguments.size.unwrap_or((native, native));
     let settings = Settings {
         prompt,
@@ -221,10 +229,11 @@ fn run(arguments: &Arguments) -> Result<()> {
         eta: arguments.eta,
         width,
         height,
+        start,
     };
     let noise = arguments.noise.as_deref().map(read_noise).transpose()?;
     let started = std::time::Instant::now();
-    let mut work = TextToImage::new(model, settings, noise)?;
+    let mut work = TextToImage::from_pictures(model, settings, noise, pictures.as_ref())?;
     let picture = loop {
         let before = work.phase();
         let step = work.advance()?;
@@ -252,7 +261,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     if let Some(note) = not_finite(&planes) {
         screen.say(&format!("{note}\n"));
     }
-    write_png(out, &to_rgba(&planes, width, height))?;
+    write_png(out, &work.finished(to_rgba(&planes, width, height)))?;
     let (seconds, seed) = (started.elapsed().as_secs_f64(), arguments.seed);
     screen.say(&format!("{out} of seed {seed} after {seconds:.1} s\n"));
     Ok(())
@@ -395,6 +404,45 @@ mod tests {
         assert_eq!(drawn("a cat <lora:Ink.kohya:0.25:0.5>", INK), half);
         assert_ne!(drawn("a cat <lora:soft:0.25:0.5>", INK), half);
         assert_eq!(drawn("a cat <lora:soft:0.5>", INK), drawn("a cat ", INK));
+    }
+
+    /// What is black in the mask has the picture's pixels; options that mean nothing are named.
+    #[test]
+    fn a_picture_is_started_from_and_kept_where_the_mask_is_black() {
+        let house = concat!(env!("CARGO_MANIFEST_DIR"), "/web/demo-model/training-set/house.png");
+        let read = |path: &str| {
+            let file = std::io::BufReader::new(std::fs::File::open(path).unwrap());
+            image::load(file, image::ImageFormat::Png).unwrap().into_rgba8()
+        };
+        let (mask, out) = (temporary("mask.png"), temporary("painted.png"));
+        let (width, height) = read(house).dimensions();
+        let left = |x: u32, _: u32| image::Luma([if x < width / 2 { 255u8 } else { 0 }]);
+        image::GrayImage::from_fn(width, height, left).save(&mask).unwrap();
+        let model = ["--model", MODEL, "--prompt", "blue cat face", "--steps", "3", "--quiet"];
+        let picture = ["--image", house, "--strength", "0.9", "--out", &out];
+        let masked = ["--mask", &mask, "--mask-blur", "0", "--only-masked", "8", "--size", "64x64"];
+        call(&[&model[..], &picture, &masked].concat()).unwrap();
+        let (before, after) = (read(house), read(&out));
+        assert_eq!(before.dimensions(), after.dimensions());
+        let differ = |right: bool| {
+            let pixels = before.enumerate_pixels().zip(after.pixels());
+            let of_half = pixels.filter(|((x, ..), _)| (*x >= width / 2) == right);
+            of_half.filter(|((.., old), new)| old != new).count()
+        };
+        // On white, which is what is transparent in the picture, nothing else changes.
+        assert!(differ(false) > 100, "{}", differ(false));
+        let opaque = before.pixels().all(|pixel| pixel[3] == 255);
+        assert!(!opaque || differ(true) == 0, "{}", differ(true));
+        for file in [&mask, &out] {
+            std::fs::remove_file(file).unwrap();
+        }
+
+        let message = |more: &[&str]| call(&[&model[..], more].concat()).unwrap_err().to_string();
+        assert!(message(&["--strength", "1"]).starts_with("--strength: means nothing without"));
+        let lonely = message(&["--image", house, "--mask-blur", "1"]);
+        assert!(lonely.starts_with("--mask-blur: means nothing without --mask"), "{lonely}");
+        assert!(message(&["--image", MODEL]).contains("can't be decoded"));
+        assert!(message(&["--image", house, "--strength", "2"]).starts_with("strength: 2 is not"));
     }
 
     #[test]

@@ -191,20 +191,12 @@ pub fn strength_change(device: &Device, plan: &Plan) {
 fn settings(prompt: String, size: usize) -> Settings {
     Settings {
         prompt,
-        negative_prompt: String::new(),
-        emphasis: Emphasis::Original,
-        clip_skip: 1,
-        rng: Rng::Cpu,
-        variation_seed: 0,
-        variation_strength: 0.0,
         steps: 20,
         guidance: 4.0,
         seed: 11,
         scheduler: None,
-        spacing: None,
-        schedule: None,
-        eta: None,
         width: size,
         height: size,
+        ..Settings::default()
     }
 }

@@ -2,6 +2,8 @@
 //! progress.
 #![allow(dead_code, reason = "each program uses its own part of this")]
 
+pub mod start;
+
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

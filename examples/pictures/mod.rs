@@ -6,6 +6,8 @@ use lorakeet::error::{Error, Result};
 use lorakeet::training::picture::{Picture, Role};
 use lorakeet::weights::text;
 
+use crate::options::start::decoded;
+
 const PICTURES: [&str; 6] = ["png", "jpg", "jpeg", "jpe", "jfif", "webp"];
 
 /// Pictures of other kinds, which are named where they are left out.
@@ -132,16 +134,7 @@ fn read_caption(path: &Path) -> Result<String> {
 }
 
 fn decode(path: &Path, name: String, caption: &str, role: Role) -> Result<Picture> {
-    use image::ImageDecoder;
-    let decode = || -> image::ImageResult<image::RgbaImage> {
-        let reader = image::ImageReader::open(path)?.with_guessed_format()?;
-        let mut decoder = reader.into_decoder()?;
-        let orientation = decoder.orientation()?;
-        let mut picture = image::DynamicImage::from_decoder(decoder)?;
-        picture.apply_orientation(orientation);
-        Ok(picture.into_rgba8())
-    };
-    let pixels = decode().map_err(|error| {
+    let pixels = decoded(path).map_err(|error| {
         let remedy = "Open it in a picture viewer and save it anew, or leave it out";
         Error::file(&name, format!("can't be decoded: {error}"), remedy)
     })?;

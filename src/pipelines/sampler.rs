@@ -1,7 +1,9 @@
 //! A schedule's calls on tensors: the sample and what a sampler remembers of it.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::Tensor;
 
+use super::normal::normal;
+use super::start::blend::Blend;
 use crate::noise::Generator;
 use crate::schedulers::{Call, Mix};
 
@@ -24,19 +26,27 @@ impl Sampler {
         self.sample.clone()
     }
 
-    /// What `call` makes of the UNet's `output` (see [`Call`]). Returns `x0`.
+    /// What `call` makes of the UNet's `output` (see [`Call`]). Returns `x0`, with what stays of a
+    /// picture in it; the output is then the one that would have given this `x0`.
     pub fn apply(
         &mut self,
         call: &Call,
         output: Tensor<4>,
         generator: &mut Generator,
+        blend: Option<&Blend>,
     ) -> Tensor<4> {
         let mut x0 = self.sample.clone().mul_scalar(call.x0_from_sample)
             + output.clone().mul_scalar(call.x0_from_model);
         if let Some(range) = call.clip {
             x0 = x0.clamp(-range, range);
         }
-        let noise = (call.next.noise != 0.0).then(|| draw(generator, x0.dims(), &x0.device()));
+        let mut output = output;
+        if let Some(blend) = blend {
+            let guess = blend.guess(x0.clone());
+            output = output + (guess.clone() - x0).div_scalar(call.x0_from_model);
+            x0 = guess;
+        }
+        let noise = (call.next.noise != 0.0).then(|| normal(generator, x0.dims(), &x0.device()));
         let mix = |mix: &Mix| self.mix(mix, &output, &x0, noise.as_ref());
         let next = mix(&call.next);
         let anchor = call.anchor.as_ref().map(mix);
@@ -48,6 +58,11 @@ impl Sampler {
         self.kept.splice(..0, keep);
         self.kept.truncate(Mix::HISTORY);
         x0
+    }
+
+    /// Puts back what stays of a picture, after a call; `next` is the one that comes then.
+    pub fn keep(&mut self, blend: &Blend, next: Option<&Call>) {
+        self.sample = blend.sample(self.sample.clone(), next);
     }
 
     fn mix(
@@ -76,10 +91,4 @@ impl Sampler {
             .reduce(|sum, term| sum + term)
             .unwrap_or_else(|| self.sample.zeros_like())
     }
-}
-
-/// Unit normal noise.
-fn draw(generator: &mut Generator, shape: [usize; 4], device: &Device) -> Tensor<4> {
-    let noise = generator.randn(shape.iter().product());
-    Tensor::from_data(TensorData::new(noise, shape), device)
 }

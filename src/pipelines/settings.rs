@@ -1,5 +1,6 @@
 //! What a person sets of a picture.
 
+use super::Start;
 use crate::error::{Error, Result};
 use crate::noise::{Generator, Rng, varied};
 use crate::prompt::Emphasis;
@@ -54,6 +55,34 @@ pub struct Settings {
     pub width: usize,
     /// Pixels, a multiple of 8.
     pub height: usize,
+    /// What it starts from, if not from noise alone.
+    #[serde(default)]
+    pub start: Option<Start>,
+}
+
+impl Default for Settings {
+    /// No prompt, 20 steps, 512 by 512 pixels, and the model's own ways.
+    fn default() -> Self {
+        Self {
+            prompt: String::new(),
+            negative_prompt: String::new(),
+            emphasis: Emphasis::default(),
+            clip_skip: all_layers(),
+            steps: 20,
+            guidance: 7.5,
+            seed: 0,
+            rng: Rng::default(),
+            variation_seed: 0,
+            variation_strength: 0.0,
+            scheduler: None,
+            spacing: None,
+            schedule: None,
+            eta: None,
+            width: 512,
+            height: 512,
+            start: None,
+        }
+    }
 }
 
 fn all_layers() -> usize {
@@ -61,30 +90,58 @@ fn all_layers() -> usize {
 }
 
 impl Settings {
-    /// The generator, after it gave the noise of latents `[channels, height, width]`; and that.
-    ///
-    /// # Errors
-    /// When the variation's strength is out of range.
-    pub(super) fn noise(&self, shape: [usize; 3]) -> Result<(Generator, Vec<f32>)> {
-        let strength = self.variation_strength;
-        if !(0.0..=1.0).contains(&strength) {
-            let problem = format!("{strength} is not within 0..1");
-            return Err(Error::setting("variation_strength", problem, "Use 0 for no variation"));
-        }
+    /// The most pixels in either direction.
+    pub const MOST_PIXELS: usize = 2048;
+
+    /// The noise of latents `[channels, height, width]` that this generator gives next, with the
+    /// variation's share in it.
+    pub(super) fn noise(&self, generator: &mut Generator, shape: [usize; 3]) -> Vec<f32> {
         let count = shape.iter().product();
-        let mut generator = Generator::new(self.rng, self.seed);
-        let mut noise = generator.randn(count);
-        if strength > 0.0 {
-            let other = Generator::new(self.rng, self.variation_seed).randn(count);
-            noise = varied(&noise, &other, [shape[1], shape[2]], strength as f32);
+        let noise = generator.randn(count);
+        let strength = self.variation_strength;
+        if strength == 0.0 {
+            return noise;
         }
-        Ok((generator, noise))
+        let other = Generator::new(self.rng, self.variation_seed).randn(count);
+        varied(&noise, &other, [shape[1], shape[2]], strength as f32)
     }
 
-    /// The model's scheduler config with what is set here in place of its own, for the scheduler `kind`.
+    /// # Errors
+    /// Names the setting that is out of range.
+    pub(super) fn check(&self) -> Result<()> {
+        for (name, value) in [("width", self.width), ("height", self.height)] {
+            if value == 0 || value % 8 != 0 || value > Self::MOST_PIXELS {
+                return Err(Error::setting(
+                    name,
+                    format!("{value} is not a multiple of 8 from 8 to {}", Self::MOST_PIXELS),
+                    "Choose a multiple of 8",
+                ));
+            }
+        }
+        if !self.guidance.is_finite() || !(0.0..=100.0).contains(&self.guidance) {
+            return Err(Error::setting(
+                "guidance",
+                format!("{} is not between 0 and 100", self.guidance),
+                "Choose a value from 1 (none) to 15",
+            ));
+        }
+        if !(1..=12).contains(&self.clip_skip) {
+            let problem = format!("{} is not within 1..12", self.clip_skip);
+            return Err(Error::setting("clip_skip", problem, "Use 1, which leaves nothing out"));
+        }
+        if !(0.0..=1.0).contains(&self.variation_strength) {
+            let problem = format!("{} is not within 0..1", self.variation_strength);
+            return Err(Error::setting("variation_strength", problem, "Use 0 for no variation"));
+        }
+        Ok(())
+    }
+
+    /// The model's scheduler config with what is set here in place of its own, for `steps` steps of the
+    /// scheduler `kind`.
     pub(super) fn scheduler_config(
         &self,
         kind: SchedulerKind,
+        steps: usize,
         own: &SchedulerConfig,
     ) -> Result<SchedulerConfig> {
         let said = |word: &Option<String>| word.clone().filter(|word| !word.is_empty());
@@ -112,7 +169,7 @@ impl Settings {
             config.eta = Some(eta);
         }
         match schedule {
-            Some(name) => config.with_levels(kind, name.parse()?, self.steps),
+            Some(name) => config.with_levels(kind, name.parse()?, steps),
             None => Ok(config),
         }
     }

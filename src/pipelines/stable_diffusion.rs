@@ -10,7 +10,7 @@ use super::fit;
 use super::lexicon::Lexicon;
 use super::loader::Loader;
 use super::prompts::Prompts;
-use super::vae::{DecodePlan, Vae};
+use super::vae::{DecodePlan, EncodePlan, Vae};
 use crate::adapters::{AdapterSet, Part};
 use crate::error::{Error, Result};
 use crate::image::LatentRgb;
@@ -189,6 +189,14 @@ impl StableDiffusion {
     pub fn decode_plan(&self, width: usize, height: usize, limits: Limits) -> Result<DecodePlan> {
         let latents = [height / 8, width / 8];
         Vae::decode_plan_of(self.encoders.vae_component(), latents, limits)
+    }
+
+    /// The same of encoding one.
+    ///
+    /// # Errors
+    /// When it fits in no way.
+    pub fn encode_plan(&self, width: usize, height: usize, limits: Limits) -> Result<EncodePlan> {
+        Vae::encode_plan_of(self.encoders.vae_component(), [height, width], limits)
     }
 
     /// The plan of decoding a picture of this many pixels in the least memory.

@@ -1,13 +1,17 @@
-//! Text to image, pulled block by block.
+//! Text to image, or text and image to image, pulled block by block.
 
 use std::rc::Rc;
 
 use burn::tensor::{Tensor, TensorData};
 
 use super::conditioning::{self, Conditioning, Texts};
+use super::normal::normal;
 use super::sampler::Sampler;
-use super::{Coding, DecodePlan, Settings, StableDiffusion, Vae, inpainting};
+use super::start::blend::Blend;
+use super::start::starting::{Started, Starting};
+use super::{Coding, DecodePlan, EncodePlan, Pictures, Settings, StableDiffusion, Vae, inpainting};
 use crate::error::{Error, Result};
+use crate::image::Rgba;
 use crate::models::embeddings::timestep_embedding;
 use crate::models::unet_2d_condition::UNetPass;
 use crate::noise::Generator;
@@ -19,6 +23,8 @@ use crate::weights::Task;
 pub enum Phase {
     /// Encoding the prompts.
     Text,
+    /// Encoding the picture that it starts from.
+    Encode,
     /// Denoising the latents.
     Denoise,
     /// Decoding them.
@@ -55,6 +61,10 @@ pub struct TextToImage {
     conditioning: Option<Conditioning>,
     /// What an inpainting UNet takes beside the latents.
     beside: Option<Tensor<4>>,
+    /// The picture that it starts from.
+    starting: Option<Starting>,
+    /// What of that stays.
+    blend: Option<Blend>,
     sampler: Sampler,
     decode_plan: Option<DecodePlan>,
     decoding: Option<Coding>,
@@ -69,9 +79,6 @@ pub struct TextToImage {
 }
 
 impl TextToImage {
-    /// The most pixels in either direction.
-    pub const MOST_PIXELS: usize = 2048;
-
     /// Checks the settings and draws the initial noise, or takes `noise` (unit normal,
     /// `4 * height/8 * width/8` numbers) for it.
     ///
@@ -82,51 +89,58 @@ impl TextToImage {
         settings: Settings,
         noise: Option<Vec<f32>>,
     ) -> Result<Self> {
-        for (name, value) in [("width", settings.width), ("height", settings.height)] {
-            if value == 0 || value % 8 != 0 || value > Self::MOST_PIXELS {
-                return Err(Error::setting(
-                    name,
-                    format!("{value} is not a multiple of 8 from 8 to {}", Self::MOST_PIXELS),
-                    "Choose a multiple of 8",
-                ));
-            }
-        }
-        if !settings.guidance.is_finite() || !(0.0..=100.0).contains(&settings.guidance) {
-            return Err(Error::setting(
-                "guidance",
-                format!("{} is not between 0 and 100", settings.guidance),
-                "Choose a value from 1 (none) to 15",
-            ));
-        }
-        if !(1..=12).contains(&settings.clip_skip) {
-            let problem = format!("{} is not within 1..12", settings.clip_skip);
-            return Err(Error::setting("clip_skip", problem, "Use 1, which leaves nothing out"));
-        }
+        Self::from_pictures(model, settings, noise, None)
+    }
+
+    /// The same, of the pictures that [`Settings::start`] speaks of.
+    ///
+    /// # Errors
+    /// Names the setting that is out of range, or the picture that is missing.
+    pub fn from_pictures(
+        model: Rc<StableDiffusion>,
+        settings: Settings,
+        noise: Option<Vec<f32>>,
+        pictures: Option<&Pictures>,
+    ) -> Result<Self> {
+        settings.check()?;
         let kind = match &settings.scheduler {
             Some(name) => name.parse::<SchedulerKind>()?,
             None => model.scheduler,
         };
-        let config = settings.scheduler_config(kind, &model.scheduler_config)?;
-        let schedule = Schedule::new(kind, &config, settings.steps)?;
+        let start = settings.start.as_ref();
+        let (steps, begin) = start.map_or(Ok((settings.steps, 0)), |s| s.steps(settings.steps))?;
+        let config = settings.scheduler_config(kind, steps, &model.scheduler_config)?;
+        let schedule = Schedule::beginning(kind, &config, steps, begin)?;
 
         let channels = model.unet.config().out_channels;
         let shape = [1, channels, settings.height / 8, settings.width / 8];
         let count: usize = shape.iter().product();
-        let (generator, noise) = match noise {
-            Some(noise) if noise.len() == count => {
-                (Generator::new(settings.rng, settings.seed), noise)
+        if let Some(noise) = noise.as_ref().filter(|noise| noise.len() != count) {
+            return Err(Error::setting(
+                "noise",
+                format!("has {} numbers where {shape:?} needs {count}", noise.len()),
+                "Give noise of the picture's size divided by 8",
+            ));
+        }
+        let mut generator = Generator::new(settings.rng, settings.seed);
+        let sample = start
+            .filter(|start| start.draws_a_sample(model.family.task))
+            .map(|_| normal(&mut generator, shape, model.device()));
+        let noise =
+            noise.unwrap_or_else(|| settings.noise(&mut generator, [shape[1], shape[2], shape[3]]));
+        let noise = Tensor::from_data(TensorData::new(noise, shape), model.device());
+        let latents = noise.clone().mul_scalar(schedule.init_noise_sigma);
+        let starting = match (start, pictures) {
+            (None, _) => None,
+            (Some(start), Some(pictures)) => {
+                let size = [settings.width, settings.height];
+                Some(Starting::new(start, pictures, size, noise, sample)?)
             }
-            Some(noise) => {
-                return Err(Error::setting(
-                    "noise",
-                    format!("has {} numbers where {shape:?} needs {count}", noise.len()),
-                    "Give noise of the picture's size divided by 8",
-                ));
+            (Some(_), None) => {
+                let remedy = "Choose the picture to start from";
+                return Err(Error::setting("picture", "is missing", remedy));
             }
-            None => settings.noise([shape[1], shape[2], shape[3]])?,
         };
-        let latents = Tensor::from_data(TensorData::new(noise, shape), model.device())
-            .mul_scalar(schedule.init_noise_sigma);
         // LCM models take guidance as an input (`time_cond_proj_dim`) and need no second pass.
         let guided = settings.guidance > 1.0 && model.unet.config().time_cond_proj_dim.is_none();
         let calls = settings.steps * kind.calls_a_step();
@@ -140,6 +154,8 @@ impl TextToImage {
             texts,
             conditioning: None,
             beside: None,
+            starting,
+            blend: None,
             sampler: Sampler::new(latents),
             decode_plan: None,
             decoding: None,
@@ -155,6 +171,13 @@ impl TextToImage {
     /// Decodes as planned, for this picture's size; otherwise within [`Limits`](super::Limits)' default.
     pub fn set_decode_plan(&mut self, plan: DecodePlan) {
         self.decode_plan = Some(plan);
+    }
+
+    /// The same for the picture that it starts from.
+    pub fn set_encode_plan(&mut self, plan: EncodePlan) {
+        if let Some(starting) = &mut self.starting {
+            starting.set_plan(plan);
+        }
     }
 
     /// What it was started with.
@@ -191,12 +214,12 @@ impl TextToImage {
             Phase::Text => {
                 let conditioning = Conditioning::new(&self.model, &self.settings, &self.texts)?;
                 self.conditioning = Some(conditioning);
-                if self.model.family.task == Task::Inpainting {
-                    let [_, _, height, width] = self.latents().dims();
-                    self.beside = Some(inpainting::of_nothing(&self.model, [height, width])?);
+                self.phase = Phase::Encode;
+                if self.starting.is_none() {
+                    self.begin_to_denoise()?;
                 }
-                self.phase = Phase::Denoise;
             }
+            Phase::Encode => self.encode_piece()?,
             Phase::Denoise => preview = self.denoise_block(),
             Phase::Decode => picture = self.decode_piece()?,
             Phase::Done => {
@@ -207,6 +230,25 @@ impl TextToImage {
         let step = self.schedule.steps_within(self.call);
         let steps = self.schedule.steps_within(self.schedule.calls.len());
         Ok(Step { phase, step, steps, fraction, preview, picture })
+    }
+
+    fn encode_piece(&mut self) -> Result<()> {
+        let Some(starting) = &mut self.starting else { return self.begin_to_denoise() };
+        let started = starting.advance(&self.model, &self.schedule, &mut self.generator)?;
+        if let Some(Started { sample, blend, beside }) = started {
+            (self.sampler, self.blend, self.beside) = (Sampler::new(sample), blend, beside);
+            self.begin_to_denoise()?;
+        }
+        Ok(())
+    }
+
+    fn begin_to_denoise(&mut self) -> Result<()> {
+        if self.model.family.task == Task::Inpainting && self.beside.is_none() {
+            let [_, _, height, width] = self.latents().dims();
+            self.beside = Some(inpainting::of_nothing(&self.model, [height, width])?);
+        }
+        self.phase = Phase::Denoise;
+        Ok(())
     }
 
     fn denoise_block(&mut self) -> Option<Tensor<4>> {
@@ -243,8 +285,12 @@ impl TextToImage {
         } else {
             output
         };
-        let x0 = self.sampler.apply(&call, noise_prediction, &mut self.generator);
+        let blend = self.blend.as_ref();
+        let x0 = self.sampler.apply(&call, noise_prediction, &mut self.generator, blend);
         self.call += 1;
+        if let Some(blend) = blend {
+            self.sampler.keep(blend, self.schedule.calls.get(self.call));
+        }
         if self.call == self.schedule.calls.len() {
             self.phase = Phase::Decode;
             self.sampler = Sampler::new(self.sampler.sample());
@@ -276,18 +322,32 @@ impl TextToImage {
         Ok(picture)
     }
 
-    /// Decoding is counted as two model calls, which is about what it takes at any size.
+    /// What stays of the picture that it started from, over what was drawn: of the size of that picture
+    /// where only a part of it was worked on. A picture from noise alone is as it is.
+    pub fn finished(&self, pixels: Rgba) -> Rgba {
+        match &self.starting {
+            Some(starting) => starting.lay_over(pixels),
+            None => pixels,
+        }
+    }
+
+    /// Decoding is counted as two model calls, which is about what it takes at any size, encoding as one.
     fn fraction(&self) -> f64 {
         const DECODE: f64 = 2.0;
+        let encode = if self.starting.is_some() { 1.0 } else { 0.0 };
         let calls = self.schedule.calls.len() as f64;
         let done = match self.phase {
             Phase::Text => 0.0,
+            Phase::Encode => self.starting.as_ref().map_or(0.0, Starting::done) * encode,
             Phase::Denoise => {
-                self.call as f64 + self.stage as f64 / self.model.unet.stages() as f64
+                let within = self.stage as f64 / self.model.unet.stages() as f64;
+                encode + self.call as f64 + within
             }
-            Phase::Decode => calls + DECODE * self.decoding.as_ref().map_or(0.0, Coding::done),
-            Phase::Done => calls + DECODE,
+            Phase::Decode => {
+                encode + calls + DECODE * self.decoding.as_ref().map_or(0.0, Coding::done)
+            }
+            Phase::Done => encode + calls + DECODE,
         };
-        done / (calls + DECODE)
+        done / (encode + calls + DECODE)
     }
 }

@@ -55,6 +55,20 @@ impl Vae {
         Self::decoder(component, latents)?.plan(limits, &decoding(latents))
     }
 
+    /// [`Self::encode_plan`] before it is loaded.
+    pub(super) fn encode_plan_of(
+        component: &Component,
+        pixels: [usize; 2],
+        limits: Limits,
+    ) -> Result<EncodePlan> {
+        let program = if component.config["_class_name"] == "AutoencoderTiny" {
+            AutoencoderTinyConfig::parse(component)?.encoder_program(pixels)
+        } else {
+            AutoencoderKLConfig::parse(component)?.encoder_program(pixels)
+        };
+        program.plan(limits, &encoding(pixels))
+    }
+
     /// The plan of the least memory, before it is loaded.
     ///
     /// # Errors
@@ -80,13 +94,17 @@ impl Vae {
     /// # Errors
     /// When it fits in no way.
     pub fn encode_plan(&self, pixels: [usize; 2], limits: Limits) -> Result<EncodePlan> {
-        let what = format!("encoding {} x {} pixels", pixels[1], pixels[0]);
-        self.encoder_program(pixels).plan(limits, &what)
+        self.encoder_program(pixels).plan(limits, &encoding(pixels))
     }
 
     /// The plan where nobody has told what there is.
     pub(super) fn usual_decode_plan(&self, latents: [usize; 2]) -> DecodePlan {
         self.decoder_program(latents).usual_plan()
+    }
+
+    /// The same of encoding pictures of `[height, width]`.
+    pub(super) fn usual_encode_plan(&self, pixels: [usize; 2]) -> EncodePlan {
+        self.encoder_program(pixels).usual_plan()
     }
 
     fn decoder_program(&self, latents: [usize; 2]) -> Program {
@@ -178,6 +196,10 @@ impl Vae {
 
 fn decoding([height, width]: [usize; 2]) -> String {
     format!("decoding {} x {} pixels", 8 * width, 8 * height)
+}
+
+fn encoding([height, width]: [usize; 2]) -> String {
+    format!("encoding {width} x {height} pixels")
 }
 
 #[derive(Debug, Clone, Copy)]

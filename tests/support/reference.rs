@@ -3,9 +3,7 @@
 #![allow(dead_code, reason = "each test file uses its own part of this")]
 
 use burn::tensor::{Device, Tensor, TensorData};
-use lorakeet::noise::Rng;
 use lorakeet::pipelines::Settings;
-use lorakeet::prompt::Emphasis;
 use lorakeet::weights::{Bytes, Index};
 
 /// A safetensors file in memory.
@@ -55,21 +53,13 @@ pub fn distance(a: &[f32], b: &[f32]) -> f32 {
 pub fn settings(row: usize, scheduler: &str) -> Settings {
     Settings {
         prompt: ["smiling face with sunglasses", "blue cat face"][row].into(),
-        negative_prompt: String::new(),
-        emphasis: Emphasis::Original,
-        clip_skip: 1,
-        rng: Rng::default(),
-        variation_seed: 0,
-        variation_strength: 0.0,
         steps: 20,
         guidance: 4.0,
         seed: [11, 12][row],
         scheduler: Some(scheduler.into()),
-        spacing: None,
-        schedule: None,
-        eta: None,
         width: 128,
         height: 128,
+        ..Settings::default()
     }
 }
 

@@ -7,7 +7,7 @@ use super::device::OpenDevice;
 use super::events::Drawn;
 use super::job::Job;
 use super::mode::{Mode, Model};
-use super::values::{apart, parse, to_js};
+use super::values::{apart, parse, start_pictures, to_js};
 use super::{Engine, JsResult};
 use crate::error::Error;
 use crate::image::{not_finite, to_rgba};
@@ -15,7 +15,9 @@ use crate::kernels::run_on;
 use crate::layers::Storage;
 use crate::memory;
 use crate::pipelines::memory::{Need, Pixels, Wanted, check_picture, unet_peak};
-use crate::pipelines::{DecodePlan, Limits, Phase, Settings, StableDiffusion, TextToImage};
+use crate::pipelines::{
+    DecodePlan, EncodePlan, Limits, Phase, Settings, StableDiffusion, TextToImage,
+};
 use crate::web::readback::{read, wait};
 
 /// A denoising step longer than this is waited for block by block (milliseconds): otherwise the
@@ -25,13 +27,14 @@ const SLOW_STEP: f64 = 500.0;
 #[wasm_bindgen]
 impl Engine {
     /// Starts a picture; see [`Settings`] for the fields. The seed may be a string, since
-    /// JavaScript's numbers end at 2^53.
+    /// JavaScript's numbers end at 2^53. `pictures` are what `settings.start` speaks of:
+    /// `{picture, mask}`, each `{width, height, rgba}`; the mask may be missing.
     ///
     /// # Errors
-    /// Names the setting that is out of range.
-    pub fn start(&mut self, settings: JsValue) -> JsResult<()> {
+    /// Names the setting that is out of range, or the picture that can't be read.
+    pub fn start(&mut self, settings: JsValue, pictures: &JsValue) -> JsResult<()> {
         self.stop();
-        let job = self.new_job(&settings, None)?;
+        let job = self.new_job(&settings, pictures, None)?;
         self.mode.draw(job);
         Ok(())
     }
@@ -79,7 +82,7 @@ async fn advance(device: &OpenDevice, mode: &mut Mode) -> JsResult<Drawn> {
     if let Some(picture) = step.picture {
         let [_, _, height, width] = picture.dims();
         let planes = read(picture).await?;
-        let pixels = to_rgba(&planes, width, height);
+        let pixels = job.work.finished(to_rgba(&planes, width, height));
         if let (Some(run), Some(_)) = (run, job.borrowed) {
             let latents = job.work.latents();
             let [_, channels, height, width] = latents.dims();
@@ -111,12 +114,24 @@ async fn advance(device: &OpenDevice, mode: &mut Mode) -> JsResult<Drawn> {
 
 impl Engine {
     /// A picture to be made; `borrowed` goes off the model when it is done or dropped.
-    pub(super) fn new_job(&self, settings: &JsValue, borrowed: Option<u64>) -> JsResult<Job> {
+    pub(super) fn new_job(
+        &self,
+        settings: &JsValue,
+        pictures: &JsValue,
+        borrowed: Option<u64>,
+    ) -> JsResult<Job> {
         memory::start();
         let settings = settings_of(settings)?;
+        let pictures = start_pictures(pictures)?;
         let model = self.mode.model()?;
-        let mut work = TextToImage::new(model.diffusion.clone(), settings, None)?;
-        work.set_decode_plan(planned(model, work.settings(), &self.device)?);
+        let pictures = pictures.as_ref();
+        let mut work =
+            TextToImage::from_pictures(model.diffusion.clone(), settings, None, pictures)?;
+        let plans = planned(model, work.settings(), &self.device)?;
+        work.set_decode_plan(plans.decode);
+        if let Some(plan) = plans.encode {
+            work.set_encode_plan(plan);
+        }
         let now = Date::now();
         Ok(Job { work, borrowed, started: now, step_started: now, slow: false })
     }
@@ -150,8 +165,14 @@ fn seed_of(name: &str, value: &JsValue) -> JsResult<u64> {
     })
 }
 
-/// How a picture is decoded in what there is; refuses one that there is no memory for, or no buffer.
-fn planned(model: &Model, settings: &Settings, device: &OpenDevice) -> JsResult<DecodePlan> {
+/// How a picture is decoded in what there is, and how the one that it starts from is encoded.
+struct Plans {
+    decode: DecodePlan,
+    encode: Option<EncodePlan>,
+}
+
+/// Refuses a picture that there is no memory for, or no buffer.
+fn planned(model: &Model, settings: &Settings, device: &OpenDevice) -> JsResult<Plans> {
     let lighter = model.storage != Storage::Q8 && Storage::halves_work(&device.device);
     let model = &*model.diffusion;
     let offer = device.offer(device.held());
@@ -161,6 +182,12 @@ fn planned(model: &Model, settings: &Settings, device: &OpenDevice) -> JsResult<
     let wanted = Wanted { width, height, guided: guidance > 1.0 };
     // Planning goes through many schedules: this picture's is made once.
     let planned = in_pieces(model, width, height, limits);
+    // Encoding takes less than decoding: who can end can begin.
+    let encode = settings.start.as_ref().map(|_| {
+        let small = Limits { buffer: limits.buffer.or(Limits::default().buffer), ..limits };
+        let plan = model.encode_plan(width, height, small);
+        plan.or_else(|_| model.encode_plan(width, height, limits))
+    });
     check_picture(wanted, &offer, lighter, |other| {
         let Wanted { width, height, guided } = other;
         let tensor = model.largest_tensor(width, height, guided);
@@ -182,7 +209,7 @@ fn planned(model: &Model, settings: &Settings, device: &OpenDevice) -> JsResult<
             None => Need::Buffer(least()?.largest),
         })
     })?;
-    Ok(planned?)
+    Ok(Plans { decode: planned?, encode: encode.transpose()? })
 }
 
 /// In tensors of the usual size where that can be, also where nothing limits it: large ones leave

@@ -255,6 +255,8 @@ pub(super) enum Drawn {
 pub(super) enum PhaseName {
     /// The prompts.
     Text,
+    /// The picture that it starts from.
+    Encode,
     /// The latents.
     Denoise,
     /// The picture.
@@ -265,6 +267,7 @@ impl From<Phase> for PhaseName {
     fn from(phase: Phase) -> Self {
         match phase {
             Phase::Text => Self::Text,
+            Phase::Encode => Self::Encode,
             Phase::Denoise => Self::Denoise,
             Phase::Decode | Phase::Done => Self::Decode,
         }

@@ -261,7 +261,7 @@ impl Engine {
         let started = model
             .set_adapter(id, true, strength, strength)
             .map_err(Failure::from)
-            .and_then(|()| self.new_job(&settings, Some(id)));
+            .and_then(|()| self.new_job(&settings, &JsValue::UNDEFINED, Some(id)));
         match started {
             Ok(job) => self.mode.draw(job),
             Err(error) => {

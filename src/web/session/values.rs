@@ -8,6 +8,8 @@ use web_sys::Blob;
 
 use super::JsResult;
 use crate::error::Error;
+use crate::image::Rgba;
+use crate::pipelines::Pictures;
 use crate::training::{Picture, Role};
 use crate::web::blob::BlobSource;
 use crate::web::failure::Failure;
@@ -70,8 +72,26 @@ fn picture(entry: &JsValue) -> JsResult<Picture> {
         "class" => Role::Class,
         _ => Role::Train,
     };
+    let Rgba { width, height, bytes } = pixels(entry)?;
+    Ok(Picture::new(text("name"), text("caption"), role, [width, height], bytes)?)
+}
+
+/// `{width, height, rgba}`.
+fn pixels(entry: &JsValue) -> JsResult<Rgba> {
     let rgba: js_sys::Uint8ClampedArray =
         property(entry, "rgba").dyn_into().map_err(|_| unreadable("rgba"))?;
-    let size = ["width", "height"].map(|key| property(entry, key).as_f64().unwrap_or(0.0) as usize);
-    Ok(Picture::new(text("name"), text("caption"), role, size, rgba.to_vec())?)
+    let [width, height] =
+        ["width", "height"].map(|key| property(entry, key).as_f64().unwrap_or(0.0) as usize);
+    Ok(Rgba { width, height, bytes: rgba.to_vec() })
+}
+
+/// What a picture starts from, from `{picture, mask}`; None: there is none.
+pub(super) fn start_pictures(value: &JsValue) -> JsResult<Option<Pictures>> {
+    let there =
+        |value: JsValue| Some(value).filter(|value| !value.is_undefined() && !value.is_null());
+    if there(value.clone()).is_none() {
+        return Ok(None);
+    }
+    let mask = there(property(value, "mask")).map(|mask| pixels(&mask)).transpose()?;
+    Ok(Some(Pictures { picture: pixels(&property(value, "picture"))?, mask }))
 }

@@ -1,4 +1,8 @@
-//! Numbers to pixels.
+//! Numbers to pixels, and pixels to others.
+
+pub mod fill;
+pub mod mask;
+pub mod resample;
 
 /// Pixels for a canvas or a PNG: RGBA, eight bits each, row by row.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -9,6 +13,43 @@ pub struct Rgba {
     pub height: usize,
     /// `4 * width * height` bytes.
     pub bytes: Vec<u8>,
+}
+
+/// Pixels without an alpha: three bytes each, row by row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rgb {
+    /// Pixels in a row.
+    pub width: usize,
+    /// Rows.
+    pub height: usize,
+    /// `3 * width * height` bytes.
+    pub bytes: Vec<u8>,
+}
+
+impl Rgb {
+    /// A picture on white.
+    pub fn on_white(picture: &Rgba) -> Self {
+        let pixel = |pixel: &[u8]| {
+            let alpha = u32::from(pixel[3]);
+            [0, 1, 2]
+                .map(|i| ((u32::from(pixel[i]) * alpha + 255 * (255 - alpha) + 127) / 255) as u8)
+        };
+        let bytes = picture.bytes.chunks_exact(4).flat_map(pixel).collect();
+        Self { width: picture.width, height: picture.height, bytes }
+    }
+
+    /// For a canvas or a PNG.
+    pub fn to_rgba(&self) -> Rgba {
+        let pixels = self.bytes.chunks_exact(3);
+        let bytes = pixels.flat_map(|pixel| [pixel[0], pixel[1], pixel[2], u8::MAX]).collect();
+        Rgba { width: self.width, height: self.height, bytes }
+    }
+
+    /// `[3, height, width]` in -1..1, as an encoder takes it.
+    pub fn planes(&self) -> Vec<f32> {
+        let plane = |i: usize| self.bytes.iter().skip(i).step_by(3);
+        (0..3).flat_map(plane).map(|byte| f32::from(*byte) / 127.5 - 1.0).collect()
+    }
 }
 
 /// The VAE's output to pixels: `[3, height, width]` in -1..1, as diffusers' `VaeImageProcessor`
