@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use lorakeet::image::to_rgba;
 use lorakeet::noise::TorchGenerator;
-use lorakeet::pipelines::{Limits, Phase, StableDiffusion, TextToImage};
+use lorakeet::pipelines::{Limits, Phase, Settings, StableDiffusion, TextToImage};
 use lorakeet::weights::{Bytes, Checkpoint, FileSource, Source};
 use safetensors::tensor::{Dtype, TensorView, serialize};
 use support::{
@@ -72,6 +72,25 @@ fn every_scheduler_ends_where_diffusers_does() {
         println!("{name}: {error:.1e}");
         assert!(error < TOLERANCE, "{name}: {error:e}");
     }
+}
+
+/// Down a schedule the noise of an SDE sampler is that of one path of the seed, so that more steps end
+/// near by; with the model's own levels it is drawn anew.
+#[test]
+fn an_sde_sampler_down_a_schedule_keeps_its_picture_with_more_steps() {
+    let model = Rc::new(demo_model());
+    let end = |schedule: Option<&str>, steps| {
+        let schedule = schedule.map(Into::into);
+        let settings = settings(0, "dpmpp_2m_sde");
+        latents(&model, Settings { schedule, steps, width: 64, height: 64, ..settings }, None)
+    };
+    let moved = |schedule| {
+        let (few, many) = (end(schedule, 12), end(schedule, 24));
+        few.iter().zip(&many).map(|(a, b)| (a - b) * (a - b)).sum::<f32>().sqrt()
+    };
+    let (path, fresh) = (moved(Some("karras")), moved(None));
+    println!("{path} down a path, {fresh} with fresh noise");
+    assert!(1.5 * path < fresh, "{path} down a path, {fresh} with fresh noise");
 }
 
 #[test]

@@ -2,9 +2,7 @@
 
 use burn::tensor::Tensor;
 
-use super::normal::normal;
 use super::start::blend::Blend;
-use crate::noise::Generator;
 use crate::schedulers::{Call, Mix};
 
 /// The latents of a run between two model calls.
@@ -26,13 +24,13 @@ impl Sampler {
         self.sample.clone()
     }
 
-    /// What `call` makes of the UNet's `output` (see [`Call`]). Returns `x0`, with what stays of a
+    /// What `call` makes of the UNet's `output` (see [`Call`]) and of fresh `noise`, where it takes some. Returns `x0`, with what stays of a
     /// picture in it; the output is then the one that would have given this `x0`.
     pub fn apply(
         &mut self,
         call: &Call,
         output: Tensor<4>,
-        generator: &mut Generator,
+        noise: Option<&Tensor<4>>,
         blend: Option<&Blend>,
     ) -> Tensor<4> {
         let mut x0 = self.sample.clone().mul_scalar(call.x0_from_sample)
@@ -46,8 +44,7 @@ impl Sampler {
             output = output + (guess.clone() - x0).div_scalar(call.x0_from_model);
             x0 = guess;
         }
-        let noise = (call.next.noise != 0.0).then(|| normal(generator, x0.dims(), &x0.device()));
-        let mix = |mix: &Mix| self.mix(mix, &output, &x0, noise.as_ref());
+        let mix = |mix: &Mix| self.mix(mix, &output, &x0, noise);
         let next = mix(&call.next);
         let anchor = call.anchor.as_ref().map(mix);
         let keep = call.keep.as_ref().map(mix);

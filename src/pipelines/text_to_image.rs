@@ -14,8 +14,8 @@ use crate::error::{Error, Result};
 use crate::image::Rgba;
 use crate::models::embeddings::timestep_embedding;
 use crate::models::unet_2d_condition::UNetPass;
-use crate::noise::Generator;
-use crate::schedulers::{Schedule, SchedulerKind};
+use crate::noise::{BrownianTree, Generator};
+use crate::schedulers::{Call, Schedule, SchedulerKind};
 use crate::weights::Task;
 
 /// What kind of work comes next.
@@ -57,6 +57,8 @@ pub struct TextToImage {
     settings: Settings,
     schedule: Schedule,
     generator: Generator,
+    /// Where the scheduler takes its noise from that.
+    path: Option<BrownianTree>,
     texts: Texts,
     conditioning: Option<Conditioning>,
     /// What an inpainting UNet takes beside the latents.
@@ -143,6 +145,8 @@ impl TextToImage {
         };
         // LCM models take guidance as an input (`time_cond_proj_dim`) and need no second pass.
         let guided = settings.guidance > 1.0 && model.unet.config().time_cond_proj_dim.is_none();
+        let path = schedule.path;
+        let path = path.map(|ends| BrownianTree::new(settings.rng, settings.seed, count, ends));
         let calls = settings.steps * kind.calls_a_step();
         let (texts, mut notes) = Texts::read(&settings, &model.words(), guided, calls);
         notes.extend(conditioning::skipped(&model, &settings).1);
@@ -151,6 +155,7 @@ impl TextToImage {
             settings,
             schedule,
             generator,
+            path,
             texts,
             conditioning: None,
             beside: None,
@@ -285,8 +290,9 @@ impl TextToImage {
         } else {
             output
         };
+        let noise = (call.next.noise != 0.0).then(|| self.fresh_noise(&call));
         let blend = self.blend.as_ref();
-        let x0 = self.sampler.apply(&call, noise_prediction, &mut self.generator, blend);
+        let x0 = self.sampler.apply(&call, noise_prediction, noise.as_ref(), blend);
         self.call += 1;
         if let Some(blend) = blend {
             self.sampler.keep(blend, self.schedule.calls.get(self.call));
@@ -296,6 +302,17 @@ impl TextToImage {
             self.sampler = Sampler::new(self.sampler.sample());
         }
         call.ends_step.then_some(x0)
+    }
+
+    fn fresh_noise(&mut self, call: &Call) -> Tensor<4> {
+        let sample = self.sampler.sample();
+        match (&mut self.path, call.between) {
+            (Some(path), Some([from, to])) => {
+                let data = TensorData::new(path.noise(from, to), sample.dims());
+                Tensor::from_data(data, &sample.device())
+            }
+            _ => normal(&mut self.generator, sample.dims(), &sample.device()),
+        }
     }
 
     fn decode_piece(&mut self) -> Result<Option<Tensor<4>>> {
