@@ -1,7 +1,7 @@
 //! What a studio has: pictures that bring their settings back, a gallery, a line of pictures that wait, sheets,
 //! and words that embeddings teach.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
@@ -170,5 +170,70 @@ fn an_embedding_is_dropped_and_used_by_its_name() {
     adapters(0).assert_same(&plain, "switched off it is plain words");
     page.drop_files(&[&page.file("other.safetensors", &files::named(&["emb_params"]))]);
     assert_says(&page.take_message(), &["other.safetensors", "emb_params"]);
+    page.assert_no_console_errors();
+}
+
+/// The picture on show once a redraw that was asked for is there.
+fn redrawn(page: &Page, ask: impl FnOnce()) -> Picture {
+    let before = page.drawn();
+    ask();
+    page.wait_with("a redraw", "return window.drawn > arguments[0]", json!([before]));
+    page.wait_until_ready();
+    page.now()
+}
+
+#[test]
+#[ignore = "needs the built page: cargo xtask test --e2e"]
+fn a_picture_starts_from_another_and_a_mask_keeps_the_rest() {
+    let page = Page::new("studio-start");
+    page.open("?backend=cpu");
+    let settings =
+        [("#prompt", "blue cat face"), ("#steps", "4"), ("#guidance", "3"), ("#seed", "5")];
+    for (field, value) in settings {
+        page.set(field, value);
+    }
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("web/demo-model/training-set/house.png");
+    let house = Picture::read(&file);
+    page.browser.run("document.querySelector('#start').open = true;", json!([]));
+    page.browser.type_into("#start-input", file.to_str().unwrap());
+    page.wait(
+        "the start picture",
+        "return document.querySelector('#start-name').textContent !== ''",
+    );
+    page.set("#start-strength-number", 0.3);
+    page.generate();
+    let near = page.now();
+    let far = redrawn(&page, || page.set("#start-strength-number", 1));
+    let [near_by, far_off] = [&near, &far].map(|picture| picture.difference(&house).1);
+    assert!(near_by < far_off, "{near_by} and {far_off} levels from the start picture");
+    page.step("less strength stays nearer to the start picture");
+
+    page.browser.click("#start-mask");
+    let rectangle = "const form = document.querySelector('#mask-rectangle');
+        form.closest('details').open = true;
+        form.requestSubmit(form.querySelector('[value=paint]'));";
+    let masked = redrawn(&page, || {
+        page.browser.run(rectangle, json!([]));
+        page.browser.click("#mask-done");
+    });
+    page.screenshot("studio-masked");
+    // 64 pixels from the left upper corner are painted anew, with a soft edge of 4.
+    let outside = |x: usize, y: usize| x >= 64 + 20 || y >= 64 + 20;
+    let width = house.width;
+    let pixels = masked.rgba.chunks_exact(4).zip(house.rgba.chunks_exact(4)).enumerate();
+    let (kept, painted): (Vec<_>, Vec<_>) =
+        pixels.partition(|(i, _)| outside(i % width, i / width));
+    assert!(kept.iter().all(|(_, (new, old))| new == old), "what isn't masked stays");
+    let changed = painted.iter().filter(|(_, (new, old))| new != old).count();
+    assert!(changed > 2000, "{changed} pixels under the mask are new");
+    page.step("what isn't masked has the start picture's bytes");
+
+    let part = redrawn(&page, || {
+        page.set("#width", 64);
+        page.set("#height", 64);
+        page.set("#start-area", "masked");
+        page.browser.click("#generate");
+    });
+    assert_eq!((part.width, part.height), (house.width, house.height), "a part alone is laid back");
     page.assert_no_console_errors();
 }
