@@ -1,6 +1,8 @@
 //! Masks of what is painted anew: white is, black stays. Sources: A1111, `modules/masking.py`,
 //! `modules/processing.py` (`StableDiffusionProcessingImg2Img.init`, `apply_overlay`).
 
+use std::ops::Range;
+
 use super::resample::{Filter, Fit, resize};
 use super::{Rgb, Rgba};
 
@@ -86,34 +88,18 @@ impl Mask {
     /// With a rim as soft as a Gaussian of deviation `sigma` pixels, cut off at 2.5 deviations: rows,
     /// then columns, rounded each time; edges are mirrored at the last pixel.
     pub fn blurred(&self, sigma: f64) -> Self {
-        if sigma <= 0.0 {
+        let half = (2.5 * sigma + 0.5) as usize;
+        // Past its reach all is black, and stays so.
+        let Some(Region { from, to }) = self.region(half).filter(|_| sigma > 0.0) else {
             return self.clone();
-        }
-        let half = (2.5 * sigma + 0.5) as isize;
-        let weights: Vec<f64> =
-            (-half..=half).map(|x| (-0.5 * (x as f64 / sigma).powi(2)).exp()).collect();
-        let total: f64 = weights.iter().sum();
-        let along = |bytes: &[u8], count: usize, step: usize, line: usize, lines: usize| {
-            let mut out = bytes.to_vec();
-            for start in (0..lines).map(|i| i * line) {
-                for at in 0..count {
-                    let sum: f64 = weights
-                        .iter()
-                        .zip(-half..)
-                        .map(|(weight, x)| {
-                            let place = mirrored(at as isize + x, count as isize);
-                            weight * f64::from(bytes[start + place * step])
-                        })
-                        .sum();
-                    out[start + at * step] =
-                        (sum / total).round_ties_even().clamp(0.0, 255.0) as u8;
-                }
-            }
-            out
         };
+        let weights = gaussian(sigma, half);
         let (width, height) = (self.width, self.height);
-        let rows = along(&self.bytes, width, 1, width, height);
-        Self { width, height, bytes: along(&rows, height, width, 1, width) }
+        let rows = Lines { length: width, step: 1, next: width };
+        let columns = Lines { length: height, step: width, next: 1 };
+        let (across, down) = (from[0]..to[0], from[1]..to[1]);
+        let bytes = rows.weighed(&self.bytes, down.clone(), across.clone(), &weights);
+        Self { width, height, bytes: columns.weighed(&bytes, across, down, &weights) }
     }
 
     /// At a size, as its picture comes to it.
@@ -163,6 +149,49 @@ impl Mask {
     pub fn doubled(&self) -> Self {
         let bytes = self.bytes.iter().map(|byte| byte.saturating_mul(2)).collect();
         Self { bytes, ..*self }
+    }
+}
+
+/// Weights of neighbours up to `half` away, one in all.
+fn gaussian(sigma: f64, half: usize) -> Vec<f64> {
+    let half = half as isize;
+    let weights: Vec<f64> =
+        (-half..=half).map(|x| (-0.5 * (x as f64 / sigma).powi(2)).exp()).collect();
+    let total: f64 = weights.iter().sum();
+    weights.into_iter().map(|weight| weight / total).collect()
+}
+
+/// How rows or columns lie in the bytes.
+struct Lines {
+    length: usize,
+    /// To the next place of a line.
+    step: usize,
+    /// To the next line.
+    next: usize,
+}
+
+impl Lines {
+    /// The means of each place's neighbours, for some places of some lines; the rest stays.
+    fn weighed(
+        &self,
+        bytes: &[u8],
+        lines: Range<usize>,
+        places: Range<usize>,
+        weights: &[f64],
+    ) -> Vec<u8> {
+        let half = (weights.len() / 2) as isize;
+        let mut out = bytes.to_vec();
+        for start in lines.map(|line| line * self.next) {
+            for at in places.clone() {
+                let value = |(weight, x): (&f64, isize)| {
+                    let place = mirrored(at as isize + x, self.length as isize);
+                    weight * f64::from(bytes[start + place * self.step])
+                };
+                let sum: f64 = weights.iter().zip(-half..).map(value).sum();
+                out[start + at * self.step] = sum.round_ties_even().clamp(0.0, 255.0) as u8;
+            }
+        }
+        out
     }
 }
 

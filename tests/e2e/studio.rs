@@ -209,6 +209,7 @@ fn a_picture_starts_from_another_and_a_mask_keeps_the_rest() {
     page.step("less strength stays nearer to the start picture");
 
     page.browser.click("#start-mask");
+    page.wait("the mask's dialog", "return document.querySelector('#mask-dialog').open");
     let rectangle = "const form = document.querySelector('#mask-rectangle');
         form.closest('details').open = true;
         form.requestSubmit(form.querySelector('[value=paint]'));";
