@@ -216,6 +216,9 @@ fn a_picture_starts_from_another_and_a_mask_keeps_the_rest() {
     let masked = redrawn(&page, || {
         page.browser.run(rectangle, json!([]));
         page.browser.click("#mask-done");
+        let masked = "return document.querySelector('#start-mask-words').textContent !== ''";
+        page.wait("the mask", masked);
+        page.browser.click("#generate");
     });
     page.screenshot("studio-masked");
     // 64 pixels from the left upper corner are painted anew, with a soft edge of 4.
