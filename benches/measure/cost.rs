@@ -7,9 +7,7 @@ use burn::tensor::{Device, Tensor};
 use lorakeet::adapters::kinds::LowRank;
 use lorakeet::adapters::{AdapterModule, HostFactors, HostTensor, Part};
 use lorakeet::layers::Site;
-use lorakeet::noise::Rng;
 use lorakeet::pipelines::{Phase, Settings, StableDiffusion, TextToImage};
-use lorakeet::prompt::Emphasis;
 
 use super::host::now;
 use super::table::{Table, mebi, quantile, time};
