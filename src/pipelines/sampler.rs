@@ -24,8 +24,9 @@ impl Sampler {
         self.sample.clone()
     }
 
-    /// What `call` makes of the UNet's `output` (see [`Call`]) and of fresh `noise`, where it takes some. Returns `x0`, with what stays of a
-    /// picture in it; the output is then the one that would have given this `x0`.
+    /// What `call` makes of the UNet's `output` (see [`Call`]) and of fresh `noise`, where it takes some.
+    /// Returns `x0`, with what stays of a picture in it; the output is then the one that would have given
+    /// this `x0`.
     pub fn apply(
         &mut self,
         call: &Call,

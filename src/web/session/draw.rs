@@ -15,9 +15,7 @@ use crate::kernels::run_on;
 use crate::layers::Storage;
 use crate::memory;
 use crate::pipelines::memory::{Need, Pixels, Wanted, check_picture, unet_peak};
-use crate::pipelines::{
-    DecodePlan, EncodePlan, Limits, Phase, Settings, StableDiffusion, TextToImage,
-};
+use crate::pipelines::{DecodePlan, EncodePlan, Limits, Phase, Settings, TextToImage};
 use crate::web::readback::{read, wait};
 
 /// A denoising step longer than this is waited for block by block (milliseconds): otherwise the
@@ -181,13 +179,10 @@ fn planned(model: &Model, settings: &Settings, device: &OpenDevice) -> JsResult<
     let limits = Limits { bytes: offer.workspace(), buffer: offer.buffer };
     let wanted = Wanted { width, height, guided: guidance > 1.0 };
     // Planning goes through many schedules: this picture's is made once.
-    let planned = in_pieces(model, width, height, limits);
+    let planned = in_pieces(limits, |limits| model.decode_plan(width, height, limits));
     // Encoding takes less than decoding: who can end can begin.
-    let encode = settings.start.as_ref().map(|_| {
-        let small = Limits { buffer: limits.buffer.or(Limits::default().buffer), ..limits };
-        let plan = model.encode_plan(width, height, small);
-        plan.or_else(|_| model.encode_plan(width, height, limits))
-    });
+    let encoding = |limits| model.encode_plan(width, height, limits);
+    let encode = settings.start.as_ref().map(|_| in_pieces(limits, encoding));
     check_picture(wanted, &offer, lighter, |other| {
         let Wanted { width, height, guided } = other;
         let tensor = model.largest_tensor(width, height, guided);
@@ -195,14 +190,15 @@ fn planned(model: &Model, settings: &Settings, device: &OpenDevice) -> JsResult<
             return Ok(Need::Buffer(tensor));
         }
         let pass = unet_peak(model.unet.config(), Pixels::of(width, height, guided), kernels);
+        let decoding = |limits| model.decode_plan(width, height, limits);
         let peak = if (width, height) == (wanted.width, wanted.height) {
             planned.as_ref().ok().map(|plan| plan.peak)
         } else {
-            in_pieces(model, width, height, limits).ok().map(|plan| plan.peak)
+            in_pieces(limits, decoding).ok().map(|plan| plan.peak)
         };
         // Of one that can't be decoded in what there is: what it takes at least.
         let least = || model.least_decode_plan(width, height);
-        let unlimited = || in_pieces(model, width, height, Limits { bytes: None, ..limits });
+        let unlimited = || in_pieces(Limits { bytes: None, ..limits }, decoding);
         Ok(match peak {
             Some(peak) => Need::Memory(peak.max(pass)),
             None if unlimited().is_ok() => Need::Memory(least()?.peak.max(pass)),
@@ -214,13 +210,7 @@ fn planned(model: &Model, settings: &Settings, device: &OpenDevice) -> JsResult<
 
 /// In tensors of the usual size where that can be, also where nothing limits it: large ones leave
 /// holes in a heap, small ones cost next to no work more.
-fn in_pieces(
-    model: &StableDiffusion,
-    width: usize,
-    height: usize,
-    limits: Limits,
-) -> Result<DecodePlan, Error> {
+fn in_pieces<P>(limits: Limits, plan: impl Fn(Limits) -> Result<P, Error>) -> Result<P, Error> {
     let small = Limits { buffer: limits.buffer.or(Limits::default().buffer), ..limits };
-    let plan = model.decode_plan(width, height, small);
-    plan.or_else(|_| model.decode_plan(width, height, limits))
+    plan(small).or_else(|_| plan(limits))
 }
