@@ -77,8 +77,15 @@ fn flat(trainer: &Trainer, file: &Tensors, prefix: &str) -> Vec<f32> {
         .collect()
 }
 
+/// Beyond the warm-up.
 #[test]
 fn light_tuning_follows_pytorch() {
+    follow(30);
+}
+
+#[test]
+#[ignore = "takes minutes; `cargo xtask test --full -- native_whole` runs it"]
+fn native_whole_light_tuning_follows_pytorch() {
     follow(100);
 }
 

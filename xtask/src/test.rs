@@ -162,7 +162,7 @@ fn through_the_page(
 ) -> Result<()> {
     let url = server::spawn(server::Site::new(dist))?;
     let mut test = cargo();
-    test.args(["test", "--test", name]).args(args);
+    test.args(["test", "--workspace", "--test", name]).args(args);
     if !args.iter().any(|a| a == "--") {
         test.arg("--");
     }
@@ -200,7 +200,8 @@ fn full_size(options: &Options, tools: &Tools, browser: &Browser) -> Result<()> 
     if asked("native") {
         say("full size, natively");
         let mut test = cargo();
-        test.args(["test", "--test", "random_model"]).args(args);
+        let tests = ["--test", "random_model", "--test", "training"];
+        test.args(["test", "--workspace"]).args(tests).args(args);
         test.args(["--", "--ignored", "--nocapture", "--test-threads=1"]);
         native = run_command(test);
     }
@@ -248,7 +249,7 @@ pub fn fuzz(args: &[String]) -> Result<()> {
     };
     say(format!("{count} hostile files"));
     let mut test = cargo();
-    test.args(["test", "--test", "fuzz", "--", "--ignored", "--nocapture"]);
+    test.args(["test", "--workspace", "--test", "fuzz", "--", "--ignored", "--nocapture"]);
     test.env("LORAKEET_FUZZ", count);
     run_command(test)
 }
