@@ -2,6 +2,7 @@
 // on what is about the picture, and train-controller.js on those of the Train tab.
 
 import { AdapterStack } from "./adapter-stack.js";
+import { ChoicesController } from "./choices-controller.js";
 import { DEMO_ADAPTERS, DEMO_PROMPTS, defaultSettings } from "./demo.js";
 import { FileOpener } from "./file-opener.js";
 import { duration, sentence } from "./format.js";
@@ -10,6 +11,7 @@ import { LibraryController } from "./library-controller.js";
 import { Library } from "./library/library.js";
 import { ModelLoader } from "./model-loader.js";
 import { PageState, Turns } from "./page-state.js";
+import { PictureJobs } from "./picture-jobs.js";
 import { PictureController } from "./picture-controller.js";
 import { PictureTexts } from "./picture-texts.js";
 import { PromptTags } from "./prompt-tags.js";
@@ -28,6 +30,7 @@ import { TokenCounter } from "./token-counter.js";
 import { TrainController } from "./train-controller.js";
 import { confirmed } from "./ui/dialogs.js";
 import { keepUsed } from "./visits.js";
+import { Wildcards } from "./wildcards.js";
 
 const SILENT = "The engine doesn’t answer";
 /** How long a prompt rests before its tags act. */
@@ -58,6 +61,8 @@ export class Controller {
   /** @type {GalleryController} */
   #gallery;
   #start;
+  /** @type {PictureJobs} */
+  #jobs;
   /** @type {FileOpener} */
   #files;
   /** Loads and additions run one after another. */
@@ -70,8 +75,12 @@ export class Controller {
       addKept: ({ name, unet, textEncoder }) => {
         return this.#addNamed(name, { strength: { unet, textEncoder }, off: unet === 0 && textEncoder === 0 });
       },
+      outside: (prompt) => this.#jobs.outside(prompt),
       strengthMoved: () => this.#strengthMoved(),
     });
+    const wildcards = new Wildcards(library);
+    this.#jobs = new PictureJobs(ui, { model: () => this.#model, tags: this.#tags, wildcards, start: () => this.#start.start });
+    const choices = new ChoicesController(ui, library, wildcards, this.#jobs);
     this.#start = new StartController(ui, {
       shown: () => this.#pictures.image,
       waiting: () => startsOf(this.#pictures.maker.state),
@@ -92,6 +101,7 @@ export class Controller {
       texts: this.#texts,
       keep: (picture) => this.#gallery.keep(picture),
       start: this.#start,
+      jobs: this.#jobs,
     });
     this.#recovery = new Recovery(engine, ui.capability, keepUsed);
     this.#train = new TrainController(engine, ui.train, {
@@ -122,7 +132,7 @@ export class Controller {
       state: this.#state,
       model: () => this.#model,
       isTraining: () => this.#train.busy,
-      job: () => this.#pictures.job(),
+      jobs: this.#jobs,
       restore: (picture) => this.#pictures.restore(picture),
       texts: this.#texts,
       sizeOf: (settings) => this.#start.store.sizeOf(settings),
@@ -144,6 +154,7 @@ export class Controller {
       fileOf: (handle) => this.#stack.fileOf(handle),
       fetchAdapter: ({ name }) => this.#addNamed(name, { off: true }),
       start: this.#start,
+      jobs: this.#jobs,
       settingsCame: () => {
         this.#tags.agree();
         this.#pictures.settingsCame();
@@ -169,11 +180,12 @@ export class Controller {
       adapters: this.#stack,
       settled: () => this.#turns.take(async () => {}),
       restore: (picture) => this.#restorer.fromFile(picture),
+      addLists: (texts) => choices.addLists(texts),
       addTrainFiles: (pictures, texts, role) => this.#train.addFiles(pictures, texts, role),
       startFrom: (picture) => this.#start.takeFile(picture),
       loadMask: (picture) => this.#start.loadMask(picture),
     });
-    new TokenCounter(engine, ui.form, () => Boolean(this.#model) && !this.#state.isLoading, (prompt) => this.#tags.plain(prompt));
+    new TokenCounter(engine, ui.form, () => Boolean(this.#model) && !this.#state.isLoading, (settings) => this.#jobs.read(settings));
     this.#wire();
   }
 

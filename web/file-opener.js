@@ -17,6 +17,7 @@ const [START, MASK] = ["start", "mask"];
  * @property {import("./adapter-stack.js").AdapterStack} adapters
  * @property {() => Promise<unknown>} settled   what is being loaded is: it writes the form
  * @property {(picture: {name: string, file: File}) => Promise<boolean>} restore   its settings; false: it carries none
+ * @property {(texts: {path: string, file: File}[]) => Promise<void>} addLists   that prompts draw from
  * @property {(pictures: any[], texts: any[], role: any) => Promise<string[]>} addTrainFiles   gives the texts that are of no picture
  * @property {(picture: {name: string, file: Blob}) => Promise<unknown>} startFrom
  * @property {(picture: {name: string, file: Blob}) => Promise<unknown>} loadMask   into the dialog that is open
@@ -43,11 +44,13 @@ export class FileOpener {
     await this.#addAdapters(adapters);
     // pictures beside an adapter or a model show what it can do
     if (models.length + parts.length + adapters.length > 0 || pictures.length + texts.length === 0) return;
+    const isHere = this.#ui.tabs.view === "generate";
+    // a text alone is a list that prompts draw from, where they are written; on the other view it is a caption
+    if (pictures.length === 0 && isHere && texts.every(({ name }) => /\.txt$/i.test(name))) return this.#host.addLists(texts);
     // one alone, where pictures are drawn, is shown for its settings; several are a set to train on
     if (role === START && texts.length === 0) return this.#startFrom(pictures);
     if (role === MASK && texts.length === 0) return this.#host.loadMask(pictures[0]);
-    const isForSettings = pictures.length === 1 && texts.length === 0 && this.#ui.tabs.view === "generate";
-    if (isForSettings) return this.#openSettings(pictures[0], role);
+    if (pictures.length === 1 && texts.length === 0 && isHere) return this.#openSettings(pictures[0], role);
     await this.#addPictures(pictures, texts, role);
   }
 

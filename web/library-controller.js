@@ -7,6 +7,7 @@ import { Library } from "./library/library.js";
 import { newId } from "./library/shelf.js";
 import { whyNotKept } from "./library/why-not.js";
 import { onceMore } from "./once-more.js";
+import { LIST_KIND, nameOfList } from "./prompt/lists.js";
 import { recall, remember } from "./storage.js";
 
 const LAST = "lastModel";
@@ -110,9 +111,16 @@ export class LibraryController {
     return false;
   }
 
-  /** Loads a model, or adds an adapter: at its last strength, if nothing else is said. @returns {Promise<boolean>} */
+  /**
+   * Loads a model, adds an adapter (at its last strength, if nothing else is said), names a list in the prompt.
+   * @returns {Promise<boolean>}
+   */
   async use(entry, at = {}) {
     const { id, kind, name } = entry;
+    if (kind === LIST_KIND) {
+      this.#page.addToPrompt(`__${nameOfList(name)}__`);
+      return true;
+    }
     try {
       const { files, entry: { hasTokenizer, config, strength } } = await this.#library.open(id);
       const named = files.map(({ path, blob }) => ({ path, blob: new File([blob], path.split("/").at(-1)) }));
@@ -318,7 +326,7 @@ export class LibraryController {
     await this.#remove(entry);
   }
 
-  /** @param {"model"|"adapter"} kind */
+  /** @param {"model"|"adapter"|"wildcards"} kind */
   async deleteAll(kind) {
     for (const entry of await this.#library.list()) if (entry.kind === kind) await this.#remove(entry);
   }

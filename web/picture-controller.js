@@ -9,7 +9,6 @@ import { CRASH } from "./protocol.js";
 import { QueueController } from "./queue-controller.js";
 import { owed } from "./queue.js";
 import { saveAs } from "./save.js";
-import { seedAfter } from "./seed.js";
 
 /** How long a slider that is still held rests before its picture is drawn. */
 const REST_MS = 250;
@@ -20,6 +19,7 @@ const REST_MS = 250;
  * @property {() => ?import("./model-loader.js").Loaded} model
  * @property {() => boolean} isTraining   whether a run has the engine
  * @property {import("./prompt-tags.js").PromptTags} tags   of adapters, in the prompt
+ * @property {import("./picture-jobs.js").PictureJobs} jobs   what the page asks for
  * @property {() => void} remember        the settings, for the next visit
  * @property {() => void} tellMemory
  * @property {(handle: string) => ?Blob} fileOf   an adapter's
@@ -144,7 +144,7 @@ export class PictureController {
     if (!this.#host.model() || this.#host.state.isLoading || !form.valid()) return;
     if (!form.seedKept && form.read().seed === this.#usedSeed) form.randomSeed();
     this.#host.remember();
-    const coming = this.#host.tags.read();
+    const coming = this.#host.jobs.coming(() => this.#host.jobs.batch(form.batchCount));
     if (coming === null) this.#ask();
     else coming.then(() => this.#ask());
   }
@@ -155,11 +155,9 @@ export class PictureController {
     this.#endRest();
     this.#follow(true);
     messages.clear("No picture");
-    const job = this.job();
-    const { seed } = job.settings;
-    this.#usedSeed = seed;
-    this.#asked = job.settings;
-    const jobs = Array.from({ length: form.batchCount }, (_, i) => ({ ...job, settings: ofBatch(job.settings, i) }));
+    const jobs = this.#host.jobs.batch(form.batchCount);
+    this.#usedSeed = jobs[0].settings.seed;
+    this.#asked = jobs[0].settings;
     const isKnown = jobs.every((one) => this.#maker.cached(one));
     const added = this.#maker.ask(jobs);
     if (!isKnown && added === 0) progress.status("It is in the queue already: another seed gives another picture");
@@ -172,15 +170,6 @@ export class PictureController {
     if (job) this.#redrawn(job);
   }
 
-  /** What the page asks for now. @returns {import("./pictures.js").Job} */
-  job() {
-    const settings = this.#ui.form.read();
-    const { prompt: written } = settings;
-    const { start } = this.#host.start;
-    const plain = { ...settings, prompt: this.#host.tags.plain(written), ...start && { start } };
-    return { model: this.#host.model().key, settings: plain, written, adapters: this.#ui.adapters.active() };
-  }
-
   /**
    * The picture that is seen, or comes to be, as the page would have it now; null while nothing can be drawn. While nobody
    * has changed the form since it was asked for, it keeps its own settings: of several that wait each has others.
@@ -188,15 +177,15 @@ export class PictureController {
    */
   #liveJob() {
     if (!this.#mayDraw || !this.#ui.form.valid()) return null;
-    const job = this.job();
+    const job = this.#host.jobs.now();
     const { hand } = this.#maker.state;
     const seen = hand && this.#isWatched(hand.entry, hand.kind) ? hand.entry.job : this.#shown?.job;
     if (seen?.model !== job.model || same(job.settings, seen.settings) || !same(job.settings, this.#asked)) return job;
-    return { ...job, settings: seen.settings, written: seen.written };
+    return this.#host.jobs.like(seen);
   }
 
   #redrawn(job) {
-    if (same(job.settings, this.job().settings)) this.#asked = job.settings;
+    if (same(job.settings, this.#host.jobs.now().settings)) this.#asked = job.settings;
     this.#usedSeed = this.#ui.form.read().seed;
     this.#maker.live(job);
   }
@@ -352,13 +341,16 @@ export class PictureController {
     if (this.#host.state.isLoading) return;
     this.#endRest();
     if (picture.job.model === this.#host.model()?.key) {
-      this.#ui.form.write({ ...picture.job.settings, prompt: picture.job.written });
-      this.#ui.adapters.restore(picture.job.adapters);
+      const { settings, written, adapters } = picture.job;
+      const again = this.#host.jobs.comesAgain(picture.job);
+      this.#ui.form.write({ ...settings, ...again && written });
+      this.#ui.adapters.restore(adapters.filter(({ drawn }) => !again || !drawn));
+      if (!again) this.#ui.messages.info("Choices", "The lists that this picture's prompt was drawn from are others now: the words that were drawn stand in its place.");
       if (!this.#host.start.restore(picture.job.settings.start)) this.#ui.messages.info("Start picture", "What this picture started from isn’t in memory any more. Put it in again to draw it anew.");
       this.#host.tags.agree();
       this.#host.tags.write(); // a sheet has moved strengths
       this.#usedSeed = picture.job.settings.seed;
-      this.#asked = this.job().settings;
+      this.#asked = this.#host.jobs.now().settings;
     }
     // a cell of a sheet that was made smaller, and that memory has no room for
     if (!picture.image) return void this.#maker.ask([picture.job]);
@@ -388,9 +380,3 @@ export class PictureController {
 }
 
 const same = (settings, others) => JSON.stringify(settings) === JSON.stringify(others);
-
-/** Of a batch each has the next seed; of variations the next variation's, as A1111 counts. */
-function ofBatch(settings, i) {
-  const name = settings.variationStrength > 0 ? "variationSeed" : "seed";
-  return { ...settings, [name]: seedAfter(settings[name], i) };
-}

@@ -49,6 +49,7 @@ export class PictureTexts {
     const { title, file, vae, options } = noted.model;
     return writeRecord({
       settings: picture.job.settings,
+      template: picture.job.hasChoices ? picture.job.written : null,
       adapters: picture.job.adapters.map((adapter, i) => ({ ...adapter, hash: hashes[i] })),
       model: { title, hash: this.#sums.known(file), vae: vae && { name: vae.name, hash: this.#sums.known(vae.blob) }, options },
     });

@@ -7,7 +7,8 @@ import { NOTHING, next, owed } from "./queue.js";
  * @typedef {object} Job
  * @property {string} model      key of the model
  * @property {import("./protocol.js").Settings} settings   the prompt without the tags of adapters that are here
- * @property {string} written    the prompt as it was written
+ * @property {{prompt: string, negativePrompt: string}} written   as they stand in their fields, tags and choices among them
+ * @property {boolean} hasChoices   whether the seed has drawn from what is written
  * @property {Strength[]} adapters  those that act
  *
  * @typedef {object} Strength
@@ -17,6 +18,7 @@ import { NOTHING, next, owed } from "./queue.js";
  * @property {number} textEncoder
  * @property {boolean} onePart   the adapter sits on one of the two alone
  * @property {boolean} [words]   it is an embedding's, which is on or off
+ * @property {boolean} [drawn]   a choice of the prompt asks for it, and its card is off
  * @property {number} [step]     of a run that it was made by, where it has no card
  *
  * @typedef {object} Picture

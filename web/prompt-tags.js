@@ -1,13 +1,16 @@
 // Binds the tags of a prompt to the adapters' cards, both ways: a tag that is typed switches its adapter on, and a
-// slider that moves writes its tag anew. Adapters without a tag go by their cards alone.
+// slider that moves writes its tag anew. Adapters without a tag go by their cards alone. A tag in a choice is no card's: it
+// acts on the pictures that draw it, where the card is off.
 
-import { bothParts, isNamed, readTags, replaceTag, withoutTags, writeTag } from "./prompt/tags.js";
+import { bothParts, isNamed, readTags, replaceTag, sumsOf, withoutTags, writeTag } from "./prompt/tags.js";
 
 /**
  * @typedef {import("./ui/adapter-card.js").AdapterCard} AdapterCard
+ * @typedef {{name: string, textEncoder: number, unet: number}} Asked
  * @typedef {object} Page   what it asks of the page
- * @property {(tag: import("./prompt/tags.js").AdapterTag) => Promise<boolean>} addKept   adds an adapter that is
- *   kept, or comes with the page, at the tag's strengths; false: there is none
+ * @property {(tag: Asked) => Promise<boolean>} addKept   adds an adapter that is kept, or comes with the page, at the tag's
+ *   strengths; false: there is none
+ * @property {(prompt: string) => string} outside   the prompt, its choices blanked
  * @property {() => void} strengthMoved
  */
 export class PromptTags {
@@ -32,11 +35,11 @@ export class PromptTags {
   }
 
   /**
-   * Sets the cards as the prompt's tags say; of two tags of one adapter the last one counts. Those whose tags are gone
-   * go off. @returns {?Promise<void>} until the adapters are there that have to be added first; null: there are none
+   * Sets the cards as the prompt's tags say: to the sum of those that name it. Those whose tags are gone go off.
+   * @returns {?Promise<void>} until the adapters are there that have to be added first; null: there are none
    */
   read() {
-    const tags = readTags(this.#form.prompt);
+    const tags = sumsOf(this.#tags);
     const gone = [...this.#tagged].filter((name) => !tags.some((tag) => isNamed(tag.name, name)));
     const fresh = tags.filter(({ name }) => !this.#card(name) && !this.#tagged.has(name.toLowerCase()));
     this.#remember(tags);
@@ -50,17 +53,53 @@ export class PromptTags {
     for (const tag of tags) if (await this.#page.addKept(tag)) this.read();
   }
 
-  /** The prompt and the cards agree already, as those of a picture that is shown again do. */
-  agree() {
-    this.#remember(readTags(this.#form.prompt));
+  /** Adds the adapters that choices have drawn, switched off. @param {string[]} prompts @returns {?Promise<void>} null: they are here */
+  fetchDrawn(prompts) {
+    const missing = sumsOf(prompts.flatMap(readTags)).filter(({ name }) => !this.#card(name));
+    if (missing.length === 0) return null;
+    const add = async () => { for (const { name } of missing) await this.#page.addKept({ name, textEncoder: 0, unet: 0 }); };
+    return add();
   }
 
-  /** Cards have moved: their tags say so. */
+  /**
+   * What the choices of a prompt have drawn of adapters whose cards are off.
+   * @param {string} drawn @param {string} template
+   * @returns {import("./pictures.js").Strength[]}
+   */
+  drawnStrengths(drawn, template) {
+    const fixed = readTags(this.#page.outside(template)).map(({ written }) => written);
+    const tags = readTags(drawn).filter(({ written }) => {
+      const at = fixed.indexOf(written);
+      if (at >= 0) fixed.splice(at, 1);
+      return at < 0;
+    });
+    return sumsOf(tags).flatMap((tag) => {
+      const card = this.#card(tag.name);
+      const strength = card && !card.acts && card.asked(tag);
+      return strength && (strength.unet !== 0 || strength.textEncoder !== 0) ? [{ ...strength, drawn: true }] : [];
+    });
+  }
+
+  /** Those that are in no choice. */
+  get #tags() {
+    return readTags(this.#page.outside(this.#form.prompt));
+  }
+
+  /** The prompt and the cards agree already, as those of a picture that is shown again do. */
+  agree() {
+    this.#remember(this.#tags);
+  }
+
+  /** Cards have moved: their tags say so, the first one for all of its adapter. */
   write() {
     let prompt = this.#form.prompt;
-    for (const tag of readTags(prompt).toReversed()) {
+    const tags = this.#tags;
+    const sums = sumsOf(tags);
+    for (const tag of tags.toReversed()) {
+      const isIts = ({ name }) => isNamed(name, tag.name);
       const card = this.#card(tag.name);
-      if (card && !agrees(card, tag)) prompt = replaceTag(prompt, tag, writeTag({ name: tag.name, ...strengthOf(card) }));
+      if (!card || agrees(card, /** @type {Asked} */ (sums.find(isIts)))) continue;
+      prompt = replaceTag(prompt, tag, tags.find(isIts) === tag ? writeTag({ name: tag.name, ...strengthOf(card) }) : "");
     }
     if (prompt !== this.#form.prompt) this.#form.write({ prompt });
   }
@@ -79,14 +118,14 @@ export class PromptTags {
     return withoutTags(prompt, ({ name }) => Boolean(this.#card(name)));
   }
 
-  /** @param {import("./prompt/tags.js").AdapterTag[]} tags */
+  /** @param {Asked[]} tags */
   #remember(tags) {
     this.#tagged = new Set(tags.map(({ name }) => name.toLowerCase()));
   }
 
   /**
    * @param {AdapterCard|undefined} card
-   * @param {?import("./prompt/tags.js").AdapterTag} tag   null: off
+   * @param {?Asked} tag   null: off
    * @returns {boolean} whether it moved
    */
   #set(card, tag) {
@@ -109,7 +148,7 @@ function strengthOf(card) {
   return onePart ? bothParts({ unet, textEncoder }) : { unet, textEncoder };
 }
 
-/** @param {AdapterCard} card @param {import("./prompt/tags.js").AdapterTag} tag */
+/** @param {AdapterCard} card @param {Asked} tag */
 function agrees(card, tag) {
   const { unet, textEncoder } = strengthOf(card);
   // of an adapter that sits on one of the two, the other's strength says nothing

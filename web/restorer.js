@@ -15,6 +15,7 @@ const TITLE = "Settings of a picture";
  * @property {(handle: string) => ?Blob} fileOf   an adapter's
  * @property {(adapter: import("./picture-info/found.js").Named) => Promise<boolean>} fetchAdapter
  *   adds one that is kept or ships with the page; false: there is none
+ * @property {import("./picture-jobs.js").PictureJobs} jobs
  * @property {() => void} settingsCame
  * @property {import("./start-controller.js").StartController} start
  */
@@ -60,6 +61,7 @@ export class Restorer {
       scheduler: form.read().scheduler,
       adapters: await this.#adapters(),
       model: model && { title: model.title, hash: this.#host.sums.known(told(model).file), options: model.options },
+      draws: (template, seed) => this.#host.jobs.texts(template, seed),
       hasStart: (wanted) => start.store.has(wanted),
       starts: before.start !== null,
     });

@@ -19,7 +19,7 @@ import { BadValue } from "./sheet/values.js";
  * @property {import("./page-state.js").PageState} state
  * @property {() => ?import("./model-loader.js").Loaded} model
  * @property {() => boolean} isTraining   whether a run has the engine
- * @property {() => import("./pictures.js").Job} job         what the page asks for now
+ * @property {import("./picture-jobs.js").PictureJobs} jobs   what the page asks for
  * @property {(picture: import("./pictures.js").Picture) => void} restore
  * @property {import("./picture-texts.js").PictureTexts} texts
  * @property {(settings: import("./protocol.js").Settings) => {width: number, height: number}} sizeOf   a picture
@@ -64,7 +64,8 @@ export class SheetController {
     const options = (id) => [...document.querySelector(id).options].map(({ value, text }) => ({ id: value, label: text }));
     const { schedulers = [], schedules = [] } = this.#host.model()?.report ?? {};
     return {
-      job: this.#host.job(),
+      job: this.#host.jobs.written(),
+      drawn: (job, isSet) => this.#host.jobs.drawn(job, isSet),
       cards: this.#ui.adapters.cards(),
       choices: { scheduler: options("#scheduler"), schedule: [options("#schedule")[0], ...schedules], emphasis: options("#emphasis"), spacing: options("#spacing") },
       schedulers,
@@ -105,6 +106,10 @@ export class SheetController {
   }
 
   async #draw() {
+    const before = this.#check();
+    if (!before || this.#isRunning) return;
+    // what choices have drawn may be adapters that have no card yet
+    await this.#host.jobs.coming(() => before.cells.map(({ job }) => job));
     const plan = this.#check();
     if (!plan || this.#isRunning) return;
     const { sheet } = this.#ui;

@@ -2,6 +2,7 @@
 
 import { counted, size } from "./format.js";
 import { folders, forgetSmall, page, small } from "./kept.js";
+import { LIST_KIND } from "./prompt/lists.js";
 
 /** Folders of the browser's private files that have rows of their own. */
 const OWN = ["library", "runs", "draft", "gallery"];
@@ -12,7 +13,7 @@ const EMPTY_DRAFT = 10_000;
 /**
  * @typedef {object} StorageHost   what it asks of the page
  * @property {() => Promise<import("./library/shelf.js").Listed[]>} entries
- * @property {(kind: "model"|"adapter") => Promise<void>} deleteEntries
+ * @property {(kind: "model"|"adapter"|"wildcards") => Promise<void>} deleteEntries
  * @property {() => Promise<{size: number}[]>} runs   but for the one in hand
  * @property {() => Promise<void>} deleteRuns
  * @property {() => Promise<?{usage: number, quota: number, persisted: boolean}>} room
@@ -42,7 +43,7 @@ export class StorageController {
     const [listed, trained, sizes, own, space] = await Promise.all([entries(), runs(), folders(), page(), room()]);
     const kept = (kind) => listed.filter((entry) => entry.kind === kind && entry.by !== "place").reduce((sum, entry) => sum + entry.size, 0);
     const count = (kind, word) => counted(listed.filter((entry) => entry.kind === kind).length, word);
-    const [models, adapters] = [kept("model"), kept("adapter")];
+    const [models, adapters, lists] = [kept("model"), kept("adapter"), kept(LIST_KIND)];
     const run = trained.reduce((sum, one) => sum + one.size, 0);
     const inHand = Math.max(0, (sizes.runs ?? 0) - run) + (sizes.draft ?? 0);
     const hand = inHand > EMPTY_DRAFT ? inHand : 0;
@@ -50,6 +51,7 @@ export class StorageController {
     const rows = [
       { id: "model", name: "Models", about: count("model", "model"), bytes: models, deed: "Delete…" },
       { id: "adapter", name: "Adapters", about: count("adapter", "adapter"), bytes: adapters, deed: "Delete…" },
+      { id: LIST_KIND, name: "Wildcard lists", about: count(LIST_KIND, "list"), bytes: lists, deed: "Delete…" },
       { id: "runs", name: "Training runs", about: counted(trained.length, "run"), bytes: run, deed: "Delete…" },
       { id: "hand", name: "Training in hand", about: "the open run, pictures and captions: in the Train tab", bytes: hand, deed: null },
       { id: "pictures", name: "Pictures", about: "the gallery, where they are deleted", bytes: sizes.gallery ?? 0, deed: null },
@@ -67,6 +69,7 @@ export class StorageController {
     const deeds = {
       model: ["Delete all models from the library?", "What was copied or downloaded goes for good; files that are only remembered stay where they lie. If one is loaded, the demo model takes its place.", () => this.#host.deleteEntries("model")],
       adapter: ["Delete all adapters from the library?", "What was copied or downloaded goes for good, and so do the cards of those in use.", () => this.#host.deleteEntries("adapter")],
+      [LIST_KIND]: ["Delete all wildcard lists?", "Prompts that name them draw from them no more.", () => this.#host.deleteEntries(LIST_KIND)],
       runs: ["Delete all training runs?", "Their snapshots, pictures and captions go, and adapters that were not exported. The run in hand stays, and so does what another tab has open.", () => this.#host.deleteRuns()],
       small: ["Forget prompts and settings?", "Earlier prompts, your negative prompts, settings, and what you chose on this page. What stands in the fields stays until the tab is closed.", async () => forgetSmall()],
     };

@@ -15,24 +15,23 @@ export class TokenCounter {
    * @param {import("./engine.js").Engine} engine
    * @param {import("./ui/generate-form.js").GenerateForm} form
    * @param {() => boolean} isReady   whether there is a model whose text encoder reads them
-   * @param {(prompt: string) => string} plain   a prompt without its adapters' tags
+   * @param {(settings: import("./protocol.js").Settings) => string[]} texts   both prompts, as the engine is to read them
    */
-  constructor(engine, form, isReady, plain) {
+  constructor(engine, form, isReady, texts) {
     this.#engine = engine;
     this.#form = form;
     const soon = () => {
       clearTimeout(this.#rest);
-      this.#rest = setTimeout(() => isReady() && this.#count(plain), REST_MS);
+      this.#rest = setTimeout(() => isReady() && this.#count(texts), REST_MS);
     };
     for (const type of ["prompt", "change", "written"]) form.addEventListener(type, soon);
   }
 
-  async #count(plain) {
+  async #count(read) {
     const asked = ++this.#asked;
     const settings = this.#form.read();
-    const texts = [plain(settings.prompt), settings.negativePrompt];
     try {
-      const [prompt, negativePrompt] = await this.#engine.countTokens(texts, settings);
+      const [prompt, negativePrompt] = await this.#engine.countTokens(read(settings), settings);
       if (asked === this.#asked) this.#form.showTokens({ prompt, negativePrompt });
     } catch {
       // an engine that is gone is told of by whoever brings it back; the next words are counted again

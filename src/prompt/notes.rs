@@ -28,7 +28,7 @@ pub(super) fn notes(text: &str, comment: Option<&str>, tags: &[Tag], steps: usiz
         notes.push("`AND` is read as a plain word".into());
     }
     if let Some(choice) = choice(text) {
-        notes.push(format!("`{choice}` is read as it stands: nothing is drawn from choices"));
+        notes.push(format!("`{choice}` is read as it stands: nothing is drawn from it"));
     }
     notes
 }

@@ -278,6 +278,18 @@ test("a tag that stands in the prompt gets the strength that acted, in its place
   assert.equal(readRecord(text).prompt, record.settings.prompt);
 });
 
+test("a picture whose prompt had choices says what was drawn, to everybody, and to us what it was drawn from", () => {
+  const template = { prompt: "a {red|blue} cat, {2$$__x__} \"{<lora:ink:0.5>|}\"", negativePrompt: "{fog|rain}\nSteps: 1" };
+  const record = { settings: { ...SETTINGS, prompt: "a red cat" }, adapters: [{ ...adapter("ink", 0.5), drawn: true }, adapter("soft")], template, model: MODEL };
+  const text = writeRecord(record);
+  assert.equal(text.split("\n")[0], "a red cat <lora:ink:0.5> <lora:soft:1>");
+  assert.equal(readA1111(text).prompt, "a red cat <lora:ink:0.5> <lora:soft:1>");
+  const found = readRecord(text);
+  assert.deepEqual([found.template, found.prompt, found.rest], [template, "a red cat", []]);
+  assert.deepEqual(found.adapters.map(({ name, drawn }) => [name, drawn ?? false]), [["ink", true], ["soft", false]]);
+  assert.equal(readRecord(writeRecord({ ...record, template: null })).template, null);
+});
+
 test("our pictures say everything that the page sets, to the last sign", () => {
   // what A1111's form would change: its own words, blanks, comments, quotes, tags
   const texts = ["", "a cat", "two\nlines", "  blanks  \n  inside ", "Negative prompt: x", "a\nSteps: 1, Seed: 2, Size: 8x8", "a # comment\nb", "\"quoted\", and: more", "桜 😀 \\( [a:b:0.5]", "<lora:ink:0.5> and <lora:none:2>", "#", "a\r\nb"];

@@ -61,6 +61,25 @@ test("an adapter that is named twice acts with both strengths", () => {
   assert.deepEqual(plan("<lora:ink:0.3> <lora:ink:0.4:0>", ", RNG: CPU", { adapters }).strengths, [{ handle: "1", unet: 0.3, textEncoder: 0.7 }]);
 });
 
+test("a picture whose prompt had choices gives them back where they come to the same words, and else the words", () => {
+  const adapters = [{ handle: "1", name: "ink", hash: null }, { handle: "2", name: "soft", hash: null }];
+  const wish = found("Lorakeet", {
+    prompt: "a red cat  x", negativePrompt: "fog", seed: "5", steps: 20, template: { prompt: "a {red|blue} cat {<lora:ink:0.5>|b} x", negativePrompt: "{fog|rain}" },
+    adapters: [{ name: "ink", hash: null, unet: 0.5, textEncoder: 0.5, drawn: true }, { name: "soft", hash: null, unet: 1, textEncoder: 1 }],
+  });
+  const with_ = (texts) => planOf(wish, page({ adapters, draws: (template, seed) => (seed === "5" && template === wish.template ? texts : null) }));
+  const again = with_({ prompt: "a red cat <lora:ink:0.5> x", negativePrompt: "fog" });
+  assert.deepEqual([again.settings.prompt, again.settings.negativePrompt], [wish.template.prompt, wish.template.negativePrompt]);
+  assert.deepEqual([again.strengths, again.lacking], [[{ handle: "2", unet: 1, textEncoder: 1 }], []]);
+  assert.ok(again.restored.includes("prompt with its choices"));
+  for (const texts of [{ prompt: "a blue cat  x", negativePrompt: "fog" }, { prompt: "a red cat  x", negativePrompt: "rain" }]) {
+    const other = with_(texts);
+    assert.deepEqual([other.settings.prompt, other.settings.negativePrompt], ["a red cat  x", "fog"]);
+    assert.deepEqual(other.strengths.map(({ handle, unet }) => [handle, unet]), [["1", 0.5], ["2", 1]]);
+    assert.match(other.lacking[0], /its choices, since lists/);
+  }
+});
+
 test("a text alone changes nothing but the prompt", () => {
   const { settings, strengths } = planOf(found("A1111", { prompt: "a cat" }), page());
   assert.deepEqual([settings, strengths], [{ prompt: "a cat" }, null]);

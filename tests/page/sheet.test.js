@@ -2,6 +2,9 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { draw, hasChoices } from "../../web/prompt/choices.js";
+import { linesOf } from "../../web/prompt/lists.js";
+import { withoutTags } from "../../web/prompt/tags.js";
 import { axesOf } from "../../web/sheet/axes.js";
 import { footOf, layoutOf, wrapped } from "../../web/sheet/layout.js";
 import { costOf, planOf } from "../../web/sheet/plan.js";
@@ -22,9 +25,18 @@ const choices = {
   spacing: [{ id: "", label: "as the model's scheduler has them" }, { id: "trailing", label: "trailing, for few steps" }],
 };
 const SCHEDULERS = choices.scheduler.map((one) => ({ ...one, group: "", about: "", takesSchedule: one.id === "dpmpp_2m" }));
+/** As web/picture-jobs.js has it, with one list and without cards. */
+function drawn(job, isSet) {
+  const lists = new Map([["animal", linesOf("fox\ncat\nowl")]]);
+  if (!hasChoices(job.written.prompt, lists)) return job;
+  const { text } = draw(job.written.prompt, job.settings.seed, lists);
+  const rest = text.includes("<lora:soft") && !isSet("soft") ? [card("soft").at(0.5)] : [];
+  return { ...job, settings: { ...job.settings, prompt: withoutTags(text, () => true) }, adapters: [...job.adapters, ...rest] };
+}
 function pageOf({ cards = [], snapshots = null } = {}) {
   const adapters = cards.filter(({ isOn }) => isOn).map(({ strength }) => strength);
-  return { job: { model: "m", settings, written: "a fox<lora:fox:1>, by day", adapters }, cards, choices, schedulers: SCHEDULERS, snapshots };
+  const written = { prompt: "a fox<lora:fox:1>, by day", negativePrompt: "fog" };
+  return { job: { model: "m", settings, written, hasChoices: false, adapters }, cards, choices, schedulers: SCHEDULERS, snapshots, drawn };
 }
 /** Of sides [id, text]. */
 function plan(x, y, page = pageOf()) {
@@ -115,6 +127,19 @@ test("strength by step of a run: each step alone, and 0 is without", () => {
   assert.throws(() => plan(["snapshot", "10"], ["adapter", "ink"], pageOf({ cards: [card("ink"), card("soft")], snapshots: page.snapshots })), /both say which adapter/);
 });
 
+test("each cell draws from the prompt's choices by its own seed; words are replaced in them, and an axis of strengths goes before their tags", () => {
+  const page = pageOf({ cards: [card("soft", { isOn: false })] });
+  page.job.written.prompt = "a __animal__{ <lora:soft:0.5>| <lora:soft:0.5>}";
+  const seeds = plan(["seed", "1-12"], NOTHING, page).cells;
+  assert.deepEqual(new Set(seeds.map(({ job }) => job.settings.prompt.trim())), new Set(["a fox", "a cat", "a owl"]));
+  assert.deepEqual(seeds.map(({ job }) => job.settings.prompt), plan(["seed", "1-12"], NOTHING, page).cells.map(({ job }) => job.settings.prompt), "and the same again");
+  assert.ok(seeds.every(({ job }) => job.adapters.length === 1));
+  const strengths = plan(["strength soft", "0, 1"], NOTHING, { ...page, cards: [card("soft"), card("ink", { isOn: false })] }).cells;
+  assert.deepEqual(strengths.map(({ job }) => job.adapters.map(({ unet }) => unet)), [[], [1]]);
+  const words = plan(["replace", "__animal__, dog, {hen|hen}"], NOTHING, page).cells.map(({ job }) => job.settings.prompt.trim());
+  assert.deepEqual(words.slice(1), ["a dog", "a hen"]);
+});
+
 test("any two settings, and words of the prompt: the first value is what is replaced", () => {
   const of = (x, y, pick) => plan(x, y).cells.map(({ job }) => pick(job.settings));
   assert.deepEqual(of(["steps", "8"], ["guidance", "1-2 (+0.5)"], ({ steps, guidance }) => [steps, guidance]), [[8, 1], [8, 1.5], [8, 2]]);
@@ -126,7 +151,7 @@ test("any two settings, and words of the prompt: the first value is what is repl
   assert.deepEqual(plan(["scheduler", "ddim"], ["spacing", "trailing"], lit).cells.map(({ job }) => levels(job.settings)), [["ddim", "", "trailing", null]]);
   assert.deepEqual(plan(["spacing", "trailing"], NOTHING, lit).cells.map(({ job }) => levels(job.settings)), [["dpmpp_2m", "", "trailing", null]]);
   assert.deepEqual(of(["replace", "fox, red $& cat"], NOTHING, ({ prompt }) => prompt), ["a fox, by day", "a red $& cat, by day"]);
-  assert.equal(plan(["replace", "fox, cat"], NOTHING).cells[1].job.written, "a cat<lora:fox:1>, by day", "tags stay");
+  assert.equal(plan(["replace", "fox, cat"], NOTHING).cells[1].job.written.prompt, "a cat<lora:fox:1>, by day", "tags stay");
   assert.deepEqual(of(["replace", "fog, rain"], NOTHING, ({ negativePrompt }) => negativePrompt), ["fog", "rain"]);
   const [random, same] = of(["seed", "-1"], ["steps", "1-2"], ({ seed }) => seed);
   assert.match(random, /^\d+$/);
@@ -146,7 +171,7 @@ test("what is wrong with an axis is said by its name, before anything is drawn",
     [["seed", "-5"], NOTHING, /-5 is no seed/],
   ];
   for (const [x, y, message] of wrong) assert.throws(() => plan(x, y), { message });
-  const large = { ...pageOf(), job: { model: "m", settings: { ...settings, width: 1024, height: 1024 }, adapters: [] } };
+  const large = { ...pageOf(), job: { ...pageOf().job, settings: { ...settings, width: 1024, height: 1024 } } };
   assert.throws(() => plan(["seed", "0-9"], ["steps", "1-10"], large), /10 × 10 pictures of 1024×1024 are 105 megapixels, and a sheet holds 64/);
   assert.throws(() => plan(["strength", "1, 3"], NOTHING, pageOf({ cards: [card("ink")] })), /Strength of ink: 3 is out of range: it goes from -2 to 2/);
   assert.throws(() => plan(["strength", "1"], NOTHING, pageOf({ cards: [card("ink", { isOn: false })] })), /no adapter is on/);

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { isNamed, readTags, replaceTag, withoutTags, writeTag } from "../../web/prompt/tags.js";
+import { isNamed, readTags, replaceTag, sumsOf, withoutTags, writeTag } from "../../web/prompt/tags.js";
 
 const { cases } = JSON.parse(readFileSync(new URL("../fixtures/prompts/extra-networks.json", import.meta.url), "utf8"));
 
@@ -34,6 +34,12 @@ test("a tag that is written is read as it was meant, and the rest of the prompt 
     assert.equal(replaceTag(prompt, tag, "<here>"), "a cat, <here>, b");
   }
   assert.equal(writeTag({ name: "ink", textEncoder: 0.8, unet: 0.8 }), "<lora:ink:0.8>");
+});
+
+test("an adapter that is named twice acts with both strengths", () => {
+  const sums = (prompt) => sumsOf(readTags(prompt)).map(({ name, textEncoder, unet }) => [name, textEncoder, unet]);
+  assert.deepEqual(sums("<lora:ink:0.1> a <lora:soft:1> b <lora:INK:0.2:0.5>"), [["ink", 0.3, 0.6], ["soft", 1, 1]]);
+  assert.deepEqual(sums("<lora:ink:1><lora:ink:-1>"), [["ink", 0, 0]]);
 });
 
 test("tags that are meant are taken out, their blanks stay", () => {

@@ -88,6 +88,11 @@ export class Library extends EventTarget {
     }
   }
 
+  /** The files of a small entry, to be read at once. @returns {Promise<import("../protocol.js").ModelFile[]>} */
+  async read(id) {
+    return (await this.#ask("open", { entry: id })).files;
+  }
+
   /** Nothing here reads its files any more. */
   release(id) {
     this.#held.get(id)?.();

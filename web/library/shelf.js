@@ -7,7 +7,7 @@ import { Sha256 } from "./sha256.js";
 /**
  * @typedef {object} Entry
  * @property {string} id
- * @property {"model"|"adapter"} kind
+ * @property {"model"|"adapter"|"wildcards"} kind
  * @property {string} name                what the page calls it
  * @property {"partial"|"whole"|"leaving"} state
  * @property {"copy"|"place"|"download"} by   a copy in this browser; where its file lies on this machine; copied from an address

@@ -6,6 +6,7 @@
  * @property {string} program             that wrote it
  * @property {?string} prompt
  * @property {?string} negativePrompt
+ * @property {?Template} template         what both were drawn from
  * @property {?string} seed
  * @property {?"cpu"|"nv"} rng
  * @property {?string} variationSeed
@@ -28,14 +29,22 @@
  * @property {string[]} rest              what else it says that has no place here, as "key: value"
  * @property {string[]} notes             why the picture may come out otherwise
  *
- * @typedef {{name: string, hash: ?string, unet: number, textEncoder: number, tag?: string}} Named   tag: as it stands in the prompt
+ * @typedef {object} Named
+ * @property {string} name
+ * @property {?string} hash
+ * @property {number} unet
+ * @property {number} textEncoder
+ * @property {string} [tag]      as it stands in the prompt
+ * @property {boolean} [drawn]   a choice of the template asked for it
+ *
+ * @typedef {{prompt: string, negativePrompt: string}} Template   with choices
  */
 
 /** @param {string} program @param {Partial<Found>} said @returns {Found} */
 export function found(program, said) {
   return {
     program,
-    prompt: null, negativePrompt: null, seed: null, rng: null, variationSeed: null, variationStrength: null,
+    prompt: null, negativePrompt: null, template: null, seed: null, rng: null, variationSeed: null, variationStrength: null,
     steps: null, guidance: null, clipSkip: null, emphasis: null, sampler: null,
     scheduler: null, schedule: null, spacing: null, eta: null, width: null, height: null, start: null,
     adapters: [], model: null, options: null, rest: [], notes: [],

@@ -3,6 +3,7 @@
 import { promptWithout } from "./a1111.js";
 import { nearest } from "./names.js";
 import { tagName } from "./tags.js";
+import { added, withoutTags } from "../prompt/tags.js";
 
 /** What an adapter's strength can be on the page. */
 const STRONGEST = 10;
@@ -17,6 +18,8 @@ const MOST_TOLD = 8;
  * @property {string} scheduler                                 the one that is set
  * @property {{handle: string, name: string, hash: ?string}[]} adapters
  * @property {?{title: string, hash: ?string, options: object}} model
+ * @property {(template: import("./found.js").Template, seed: string) => import("./found.js").Template} draws
+ *   what a template's choices come to here
  * @property {(start: import("../protocol.js").Start) => boolean} hasStart   whether what it started from is in memory
  * @property {boolean} starts                                   whether the page has a start picture
  *
@@ -28,15 +31,28 @@ const MOST_TOLD = 8;
  * @property {string[]} lacking    in words
  */
 
+/**
+ * The prompts with their choices, where those give the same words here; else the words.
+ * @param {import("./found.js").Found} found @param {Page} page
+ */
+function promptsOf({ template, prompt, negativePrompt, seed }, page) {
+  const bare = (text) => withoutTags(text ?? "", () => true).trim();
+  const drawn = template && seed !== null ? page.draws(template, seed) : null;
+  const comes = drawn !== null && bare(drawn.prompt) === bare(prompt) && drawn.negativePrompt === negativePrompt;
+  const other = "its choices, since lists that they draw from are others here: the words that were drawn stand there";
+  return { ...comes ? template : { prompt, negativePrompt }, comes, lacking: template && !comes ? [other] : [] };
+}
+
 /** @param {import("./found.js").Found} found @param {Page} page @returns {Plan} */
 export function planOf(found, page) {
+  const prompts = promptsOf(found, page);
   const adapters = matched(found.adapters, page.adapters);
   const scheduler = schedulerOf(found, page);
-  const prompt = found.prompt === null || found.program === "Lorakeet" ? found.prompt : promptWithout(found.prompt, adapters.map(({ wish }) => wish));
+  const prompt = found.prompt === null || found.program === "Lorakeet" ? prompts.prompt : promptWithout(found.prompt, adapters.map(({ wish }) => wish));
   /** @type {[string, any, string][]} field, value, words; no words: what goes without saying */
   const fields = [
-    ["prompt", prompt, "prompt"],
-    ["negativePrompt", found.negativePrompt, found.negativePrompt ? "negative prompt" : ""],
+    ["prompt", prompt, prompts.comes ? "prompt with its choices" : "prompt"],
+    ["negativePrompt", prompts.negativePrompt, found.negativePrompt ? "negative prompt" : ""],
     ["seed", found.seed, `seed ${found.seed}`],
     ["rng", found.rng, found.rng === "nv" ? "noise as NVIDIA’s" : ""],
     ["variationSeed", found.variationSeed, ""],
@@ -51,12 +67,12 @@ export function planOf(found, page) {
     ["eta", found.eta, `eta ${found.eta}`],
   ];
   /** @type {Plan} */
-  const plan = { settings: {}, strengths: null, restored: [], lacking: [...scheduler.lacking] };
+  const plan = { settings: {}, strengths: null, restored: [], lacking: [...scheduler.lacking, ...prompts.lacking] };
   for (const [field, value, words] of fields) take(plan, page, [[field, value]], words, `${field} ${value}`);
   const size = `${found.width}×${found.height}`;
   if (found.width !== null && found.height !== null) take(plan, page, [["width", found.width], ["height", found.height]], size, `size ${size}`);
   takeStart(plan, found, page);
-  takeAdapters(plan, found, adapters);
+  takeAdapters(plan, found, adapters, prompts.comes);
   takeModel(plan, found, page.model);
   plan.lacking.push(...shortened(found.rest), ...found.notes);
   return plan;
@@ -114,16 +130,15 @@ function takeStart(plan, { steps, start }, page) {
   plan.lacking.push(`the picture that it started from${start.inpaint ? " and its mask" : ""}, which no text holds: ${stays}`);
 }
 
-function takeAdapters(plan, found, adapters) {
+/** @param {boolean} draws   its choices ask again for those that they asked for */
+function takeAdapters(plan, found, adapters, draws) {
   if (!saysMuch(found)) return;
   const clamp = (strength) => Math.min(STRONGEST, Math.max(-STRONGEST, strength));
-  // of one that is named twice, A1111 adds both
   const sums = new Map();
-  for (const { wish, card } of adapters) {
-    const { unet = 0, textEncoder = 0 } = sums.get(card.handle) ?? {};
-    sums.set(card.handle, { unet: unet + wish.unet, textEncoder: textEncoder + wish.textEncoder });
-  }
-  plan.strengths = [...sums].map(([handle, { unet, textEncoder }]) => ({ handle, unet: clamp(unet), textEncoder: clamp(textEncoder) }));
+  for (const { wish, card } of adapters) sums.set(card.handle, added(sums.get(card.handle) ?? { unet: 0, textEncoder: 0 }, wish));
+  const isDrawn = (handle) => draws && adapters.some(({ card, wish }) => card.handle === handle && wish.drawn);
+  const set = [...sums].filter(([handle]) => !isDrawn(handle));
+  plan.strengths = set.map(([handle, { unet, textEncoder }]) => ({ handle, unet: clamp(unet), textEncoder: clamp(textEncoder) }));
   for (const { wish, card, isOther } of adapters) {
     const { unet: ofUnet, textEncoder: ofText } = wish;
     plan.restored.push(`${card.name} ${ofUnet === ofText || !ofUnet || !ofText ? ofUnet || ofText : `${ofUnet} / ${ofText}`}`);

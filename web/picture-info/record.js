@@ -12,16 +12,19 @@ import { VERSION } from "../version.js";
 /** The keyword of the text in a PNG. */
 export const KEYWORD = "parameters";
 const OWN = "Lorakeet";
+/** Of an adapter that a choice of the prompt asked for. */
+const DRAWN = "drawn";
 
 /**
  * @typedef {object} PictureRecord
  * @property {import("../protocol.js").Settings} settings
  * @property {(import("../pictures.js").Strength & {hash: ?string})[]} adapters   those that acted
+ * @property {?import("./found.js").Template} [template]   what its prompts were drawn from
  * @property {{title: string, hash: ?string, vae: ?{name: string, hash: ?string}, options: import("../protocol.js").ModelOptions}} model
  */
 
 /** @param {PictureRecord} record @returns {string} */
-export function writeRecord({ settings, adapters, model }) {
+export function writeRecord({ settings, adapters, template = null, model }) {
   const variation = settings.variationStrength;
   const { negativePrompt, emphasis, clipSkip, steps, guidance, seed, scheduler, schedule: levels, width, height } = settings;
   const { sampler, schedule } = labelsOf(scheduler, levels);
@@ -37,7 +40,8 @@ export function writeRecord({ settings, adapters, model }) {
     ["Emphasis", emphasis !== "original" && /[([]/.test(prompt + negativePrompt) ? EMPHASES[emphasis] : null],
     [OWN, JSON.stringify(own)], ["Version", `${OWN} ${VERSION}`],
   ]);
-  const own = ownFields(settings, adapters, model);
+  /** @type {Record<string, any>} */
+  const own = { ...ownFields(settings, adapters, model), ...template && { template } };
   // texts that A1111's form doesn't hold as they are: comments, blanks at a line's end, a line like its own
   const read = /** @type {import("./found.js").Found} */ (readRecord(text(own)));
   if (read.prompt !== settings.prompt) own.prompt = settings.prompt;
@@ -56,9 +60,14 @@ function ownFields({ emphasis, scheduler, schedule, spacing, eta, start }, adapt
     ...schedule && { schedule },
     ...eta !== null && { eta },
     ...start && { start },
-    ...adapters.length > 0 && { adapters: adapters.map(({ name, unet, textEncoder }) => [name, unet, textEncoder]) },
+    ...adapters.length > 0 && { adapters: adapters.map(listed) },
     ...Object.keys(options).length > 0 && { options },
   };
+}
+
+/** @param {import("../pictures.js").Strength} adapter */
+function listed({ name, unet, textEncoder, drawn }) {
+  return [name, unet, textEncoder, ...drawn ? [DRAWN] : []];
 }
 
 /** Without comments, with a tag for each adapter: in its place where there is one, else at the end. */
@@ -81,15 +90,22 @@ function withoutComments(prompt) {
   return prompt.includes("#") ? prompt.split("\n").map((line) => line.split("#")[0].trimEnd()).join("\n").trim() : prompt;
 }
 
+/** @param {any} template @returns {?import("./found.js").Template} */
+function templateOf(template) {
+  const { prompt, negativePrompt } = template ?? {};
+  return typeof prompt === "string" && typeof negativePrompt === "string" ? { prompt, negativePrompt } : null;
+}
+
 /** @param {string} text @returns {?import("./found.js").Found} null: no picture of ours */
 export function readRecord(text) {
   const info = readInfotext(text);
   const own = parseJson(info.settings.get(OWN) ?? "");
   if (!own) return null;
   const plain = fromInfotext(info);
-  const listed = Array.isArray(own.adapters) ? own.adapters.filter((one) => Array.isArray(one) && typeof one[0] === "string") : [];
-  const adapters = listed.map(([name, unet, textEncoder]) => ({
+  const named = Array.isArray(own.adapters) ? own.adapters.filter((one) => Array.isArray(one) && typeof one[0] === "string") : [];
+  const adapters = named.map(([name, unet, textEncoder, drawn]) => ({
     name, unet: numberOr(unet) ?? 1, textEncoder: numberOr(textEncoder) ?? 1, hash: hashOf(name, info.settings.get("Lora hashes")),
+    ...drawn === DRAWN && { drawn: true },
   }));
   const added = plain.adapters.filter(({ name }) => adapters.some((one) => tagName(one.name) === name)).map(({ tag }) => tag);
   const texts = (name) => (typeof own[name] === "string" ? own[name] : null);
@@ -105,6 +121,7 @@ export function readRecord(text) {
     eta: numberOr(own.eta),
     start: ownStart(own.start, plain.start),
     adapters,
+    template: templateOf(own.template),
     options: own.options && typeof own.options === "object" ? own.options : {},
     rest: plain.rest.filter((line) => !line.startsWith("VAE")),
   };

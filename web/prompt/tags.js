@@ -39,6 +39,32 @@ function strengths([name, ...parts]) {
   return textEncoder === null || unet === null ? null : { name, textEncoder, unet };
 }
 
+/**
+ * One for each adapter, in the order in which they are named first: the strengths of all its tags added. (A1111 puts an
+ * adapter on once for each of its tags, but all at the strength of the last one, since it keeps one object for the file:
+ * the same where they are equal.)
+ * @param {{name: string, textEncoder: number, unet: number}[]} tags
+ * @returns {{name: string, textEncoder: number, unet: number}[]}
+ */
+export function sumsOf(tags) {
+  const sums = [];
+  for (const { name, textEncoder, unet } of tags) {
+    const sum = sums.find((one) => isNamed(one.name, name));
+    if (sum) Object.assign(sum, added(sum, { textEncoder, unet }));
+    else sums.push({ name, textEncoder, unet });
+  }
+  return sums;
+}
+
+/**
+ * Strengths are written with few digits, and so is their sum.
+ * @param {{textEncoder: number, unet: number}} one @param {{textEncoder: number, unet: number}} other
+ */
+export function added(one, other) {
+  const sum = (a, b) => Math.round(1e6 * (a + b)) / 1e6;
+  return { textEncoder: sum(one.textEncoder, other.textEncoder), unet: sum(one.unet, other.unet) };
+}
+
 /** @param {string} text */
 function number(text) {
   const value = NUMBER.test(text.trim()) ? Number(text) : Number.NaN;

@@ -1,6 +1,7 @@
 // What the two axes of a sheet can be: how each reads its values, what it makes of a picture's settings and how it is
 // written beside the pictures. Pure.
 
+import { withoutTags } from "../prompt/tags.js";
 import { consistent, takesSchedule } from "../schedules.js";
 import { randomSeed } from "../seed.js";
 import { BadValue, listOf, numbersOf, wholesOf } from "./values.js";
@@ -16,16 +17,19 @@ import { BadValue, listOf, numbersOf, wholesOf } from "./values.js";
  * @typedef {{id: string, title: string, steps: number[]}} Snapshots   of a run: its steps that an adapter can be made of
  *
  * @typedef {object} Page                       what there is to choose from
- * @property {import("../pictures.js").Job} job  what the page asks for now
+ * @property {import("../pictures.js").Job} job  what the page asks for now, with nothing drawn from its choices yet
  * @property {Card[]} cards
  * @property {Record<string, {id: string, label: string}[]>} choices   of the settings that are chosen from a list
  * @property {import("../protocol.js").ModelReport["schedulers"]} schedulers
  * @property {?Snapshots} snapshots
+ * @property {(job: import("../pictures.js").Job, isSet: (handle: string) => boolean) => import("../pictures.js").Job} drawn
+ *   with what its seed draws from the prompt's choices; isSet: adapters whose strength is said already
  *
  * @typedef {object} Draft
  * @property {import("../pictures.js").Job} job
  * @property {Card[]} cards                     those that are on, for a strength to act on
- * @property {boolean} [mayBeNone]              an axis says that there is none here
+ * @property {boolean} [mayBeNone]              an axis says which are on, and that there may be none
+ * @property {string[]} [set]                   handles of adapters whose strength an axis says
  *
  * @typedef {object} Value
  * @property {string} label
@@ -136,7 +140,8 @@ function strengthAxis(id, label, of) {
         if (changed.length === 0 && !draft.mayBeNone) throw new BadValue("no adapter is on: switch one on");
         const rest = draft.job.adapters.filter(({ handle }) => !changed.some((card) => card.handle === handle));
         const now = changed.map((card) => card.at(value)).filter(({ unet, textEncoder }) => unet !== 0 || textEncoder !== 0);
-        return { ...draft, job: { ...draft.job, adapters: [...rest, ...now] } };
+        const set = [...draft.set ?? [], ...changed.map(({ handle }) => handle)];
+        return { ...draft, set, job: { ...draft.job, adapters: [...rest, ...now] } };
       },
     };
   });
@@ -181,26 +186,31 @@ function snapshotAxis({ id, title, steps }) {
   return { id: "snapshot", label: `Step of ${title}`, example: some.join(", "), rank: 0, read };
 }
 
-/** Prompt S/R: the first value is searched, and each is put in its place. @param {Page} page @returns {Axis} */
+/** Prompt S/R: the first value is searched, and each is put in its place; tags stay as they are. @param {Page} page @returns {Axis} */
 function replaceAxis({ job }) {
-  const { prompt, negativePrompt } = job.settings;
+  const { prompt, negativePrompt } = job.written;
+  const words = withoutTags(prompt, () => true);
   const read = (text) => {
     const [sought, ...others] = listOf(text);
     if (sought === undefined) return [];
-    if (!prompt.includes(sought) && !negativePrompt.includes(sought)) throw new BadValue(`“${sought}” is neither in the prompt nor in the negative one: the first value is what is replaced`);
+    if (!words.includes(sought) && !negativePrompt.includes(sought)) throw new BadValue(`“${sought}” is neither in the prompt nor in the negative one: the first value is what is replaced`);
     return [sought, ...others].map((word) => {
-      const replaced = (whole) => whole.replaceAll(sought, () => word);
+      const replaced = (whole) => whole.split(/(<[^>]*>)/).map((part, i) => (i % 2 === 0 ? part.replaceAll(sought, () => word) : part)).join("");
       // as the other axis has left them
       const putWord = (draft) => {
         const { settings, written } = draft.job;
-        const changes = { prompt: replaced(settings.prompt), negativePrompt: replaced(settings.negativePrompt) };
-        // tags stay as they are
-        const parts = written.split(/(<[^>]*>)/).map((part, i) => (i % 2 === 0 ? replaced(part) : part));
-        return put(changes)({ ...draft, job: { ...draft.job, written: parts.join("") } });
+        return {
+          ...draft,
+          job: {
+            ...draft.job,
+            settings: { ...settings, prompt: replaced(settings.prompt), negativePrompt: replaced(settings.negativePrompt) },
+            written: { prompt: replaced(written.prompt), negativePrompt: replaced(written.negativePrompt) },
+          },
+        };
       };
       return { label: word, put: putWord };
     });
   };
-  const words = prompt.split(/[\s,]+/).filter(Boolean);
-  return { id: "replace", label: "Words of the prompt", example: words.length > 0 ? `${words[0]}, ` : "", rank: 3, read };
+  const [first] = words.split(/[\s,]+/).filter(Boolean);
+  return { id: "replace", label: "Words of the prompt", example: first ? `${first}, ` : "", rank: 3, read };
 }

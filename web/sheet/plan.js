@@ -22,7 +22,7 @@ const NONE = Object.freeze({ label: "", put: (draft) => draft });
  * @property {{title: string, values: import("./axes.js").Value[]}} x
  * @property {{title: string, values: import("./axes.js").Value[]}} y
  * @property {Cell[]} cells    row by row
- * @property {import("../pictures.js").Job} job  what all have in common, as the page had it
+ * @property {import("../pictures.js").Job} job  what all have in common, as the page has it
  */
 
 /** @param {Side} side @param {string} place @returns {import("./axes.js").Value[]} */
@@ -62,7 +62,8 @@ export function planOf(x, y, page) {
   const cells = rows.flatMap((down, row) => columns.map((across, column) => {
     const parts = [{ side: x, value: across, place: "Across" }, { side: y, value: down, place: "Down" }];
     parts.sort((a, b) => (a.side.axis?.rank ?? 0) - (b.side.axis?.rank ?? 0));
-    const { job } = parts.reduce((draft, { side, value, place }) => named(`${place}, ${side.axis?.label}`, () => value.put(draft)), first);
+    const draft = parts.reduce((draft, { side, value, place }) => named(`${place}, ${side.axis?.label}`, () => value.put(draft)), first);
+    const job = page.drawn(draft.job, (handle) => Boolean(draft.mayBeNone || draft.set?.includes(handle)));
     return { column, row, key: fingerprint(job), job };
   }));
   const titled = (side, values) => ({ title: side.axis?.label ?? "", values });

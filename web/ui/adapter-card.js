@@ -84,6 +84,12 @@ export class AdapterCard extends EventTarget {
   /** Its strength if the slider stood there. @param {number} value */
   at(value) { return this.#strengthOf(value, value); }
 
+  /** Its strength as a tag asks for it: where it sits on one part alone, that part's. @param {{unet: number, textEncoder: number}} tag */
+  asked({ unet, textEncoder }) {
+    if (this.isWords && unet === 0 && textEncoder === 0) return null;
+    return this.#strengthOf(unet, textEncoder);
+  }
+
   /** @returns {import("../pictures.js").Strength} */
   #strengthOf(unet, textEncoder) {
     const { unet_modules, text_encoder_modules } = this.#report;

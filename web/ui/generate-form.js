@@ -201,6 +201,14 @@ export class GenerateForm extends EventTarget {
     tell(document.querySelector("#negative-tokens"), negativePrompt);
   }
 
+  /** What the seed makes of the prompts' choices. @param {string} words @param {boolean} isWrong   something isn't found */
+  showChoices(words, isWrong) {
+    const line = document.querySelector("#prompt-choices");
+    line.hidden = !words;
+    line.classList.toggle("warn", isWrong);
+    if (line.textContent !== words) line.textContent = words;
+  }
+
   showPrompts(shown) {
     this.#chips.hidden = !shown;
   }

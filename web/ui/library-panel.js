@@ -1,6 +1,7 @@
 // The library's list: what is kept in this browser, searched, loaded, renamed and deleted here.
 
 import { about, counted, megabytes, size } from "../format.js";
+import { LIST_KIND } from "../prompt/lists.js";
 import { triggerChips } from "./trigger-chips.js";
 
 const WHEN = new Intl.DateTimeFormat("en", { dateStyle: "medium" });
@@ -8,6 +9,8 @@ const HOW = { copy: "a copy in this browser", place: "where its file lies on thi
 /** From how many entries on there is a search. */
 const MANY = 7;
 
+/** What an entry is for, and what is said where that is done. */
+const USE = { model: ["Load", "Loaded"], adapter: ["Add", "Added"], [LIST_KIND]: ["To prompt", ""] };
 const DEEDS = { cancel: "Cancel", pause: "Pause", resume: "Resume" };
 
 /**
@@ -39,9 +42,10 @@ export class LibraryPanel extends EventTarget {
   show(entries) {
     this.#entries = entries;
     const models = entries.filter(({ kind }) => kind === "model").length;
-    const adapters = entries.length - models;
+    const lists = entries.filter(({ kind }) => kind === LIST_KIND).length;
+    const adapters = entries.length - models - lists;
     const bytes = entries.filter(({ by }) => by !== "place").reduce((sum, entry) => sum + entry.size, 0);
-    const words = [models && counted(models, "model"), adapters && counted(adapters, "adapter"), bytes && size(bytes)].filter(Boolean);
+    const words = [models && counted(models, "model"), adapters && counted(adapters, "adapter"), lists && counted(lists, "list"), bytes && size(bytes)].filter(Boolean);
     document.querySelector("#library-summary").textContent = words.join(", ");
     document.querySelector("#library-empty").hidden = entries.length > 0;
     this.#search.hidden = entries.length < MANY;
@@ -150,7 +154,8 @@ export class LibraryPanel extends EventTarget {
     const deed = this.#deed(entry);
     use.hidden = !deed;
     use.disabled = deed === "use" && inUse;
-    use.textContent = deed === "use" ? (kind === "model" ? (inUse ? "Loaded" : "Load") : inUse ? "Added" : "Add") : gone ? "Fetch again" : DEEDS[deed] ?? "";
+    const [does, done] = USE[kind];
+    use.textContent = deed === "use" ? (inUse ? done : does) : gone ? "Fetch again" : DEEDS[deed] ?? "";
     use.setAttribute("aria-label", `${use.textContent} ${name}`);
     find(".entry-delete").setAttribute("aria-label", `Delete ${name}`);
     find(".entry-delete").disabled = entry.busy && !progress;

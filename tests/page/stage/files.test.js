@@ -90,6 +90,7 @@ test("what is no use here is told by name, and what to do", async () => {
   await page.says("#status", "Ready");
   await page.drop(file("broken.png", "no picture"));
   await page.message("broken.png");
+  await page.click("#tab-train");
   await page.drop(file("lonely.txt", "a caption"));
   await page.message("there is none. Drop the picture first");
   await page.shows("no use here", "#messages");
