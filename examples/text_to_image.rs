@@ -17,9 +17,9 @@ use lorakeet::image::{Rgba, not_finite, to_rgba};
 use lorakeet::noise::Rng;
 use lorakeet::pipelines::{Phase, Settings, StableDiffusion, TextToImage};
 use lorakeet::prompt::{Emphasis, without_networks};
-use lorakeet::weights::{FileSource, Index, Source, text};
+use lorakeet::weights::{FileSource, Index};
 use options::start::{FLAGS, StartOptions};
-use options::{Given, Model, Screen, device};
+use options::{Given, Model, Screen, config_beside, device, strengths};
 use serde::de::value::StrDeserializer;
 use serde::de::{DeserializeOwned, IntoDeserializer};
 
@@ -144,25 +144,10 @@ fn named<T: DeserializeOwned>(given: &Given, problem: &str) -> Result<T> {
     T::deserialize(name).map_err(|_| given.bad(problem))
 }
 
-/// `FILE[:UNET[:TE]]`. The strengths are taken from the right, so that a path may hold colons.
-fn adapter(argument: &str) -> (&str, f32, f32) {
-    let mut file = argument;
-    let mut strengths = Vec::new();
-    while strengths.len() < 2
-        && let Some((rest, number)) = file.rsplit_once(':')
-        && let Ok(strength) = number.parse::<f32>()
-    {
-        strengths.insert(0, strength);
-        file = rest;
-    }
-    let unet = strengths.first().copied().unwrap_or(1.0);
-    (file, unet, strengths.get(1).copied().unwrap_or(unet))
-}
-
 /// Adds an adapter and says what it is: its file and number.
 fn add<'a>(model: &StableDiffusion, argument: &'a str, screen: &Screen) -> Result<(&'a str, u64)> {
-    let (file, unet, text_encoder) = adapter(argument);
-    let id = model.add_adapter(&FileSource::open(file)?, beside(file)?.as_deref())?;
+    let (file, unet, text_encoder) = strengths(argument);
+    let id = model.add_adapter(&FileSource::open(file)?, config_beside(file)?.as_deref())?;
     model.set_adapter(id, true, unet, text_encoder)?;
     let adapters = model.adapters();
     if let Some(attached) = adapters.iter().find(|attached| attached.id == id) {
@@ -267,27 +252,6 @@ fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// The text of an `adapter_config.json` in the adapter's folder, which is that of PEFT's
-/// `adapter_model`, or of the only adapter there, whatever its name.
-fn beside(adapter: &str) -> Result<Option<String>> {
-    let path = Path::new(adapter);
-    let config = path.with_file_name("adapter_config.json");
-    if !config.is_file() {
-        return Ok(None);
-    }
-    let is_weights = |path: &Path| path.extension().is_some_and(|end| end == "safetensors");
-    let entries = config.parent().and_then(|folder| std::fs::read_dir(folder).ok());
-    let entries = entries.into_iter().flatten().flatten();
-    let alone = entries.filter(|entry| is_weights(&entry.path())).count() == 1;
-    if !alone && path.file_stem().is_none_or(|stem| stem != "adapter_model") {
-        return Ok(None);
-    }
-    let source = FileSource::open(&config)?;
-    let text = text::unicode(&source.read_all()?);
-    let problem = "isn't text (UTF-8 or UTF-16)";
-    text.map(Some).ok_or_else(|| Error::file(source.name(), problem, "Save it anew as UTF-8"))
-}
-
 fn read_noise(path: &str) -> Result<Vec<f32>> {
     let source = FileSource::open(path)?;
     let index = Index::read(&source)?;
@@ -354,10 +318,10 @@ mod tests {
 
     #[test]
     fn strengths_are_taken_from_the_right() {
-        assert_eq!(adapter("a.safetensors"), ("a.safetensors", 1.0, 1.0));
-        assert_eq!(adapter("a.safetensors:0.5"), ("a.safetensors", 0.5, 0.5));
-        assert_eq!(adapter("C:/a.safetensors:-1:0"), ("C:/a.safetensors", -1.0, 0.0));
-        assert_eq!(adapter("a:b:2"), ("a:b", 2.0, 2.0));
+        assert_eq!(strengths("a.safetensors"), ("a.safetensors", 1.0, 1.0));
+        assert_eq!(strengths("a.safetensors:0.5"), ("a.safetensors", 0.5, 0.5));
+        assert_eq!(strengths("C:/a.safetensors:-1:0"), ("C:/a.safetensors", -1.0, 0.0));
+        assert_eq!(strengths("a:b:2"), ("a:b", 2.0, 2.0));
     }
 
     #[test]

@@ -11,7 +11,7 @@
 //! - [`schedulers`]: samplers as tables of numbers. [`noise`]: PyTorch's random numbers.
 //! - [`tokenizer`]: CLIP's. [`prompt`]: what a prompt's signs mean. [`image`]: numbers to pixels.
 //! - [`pipelines`]: text to image, pulled block by block. [`training`]: an adapter of one's own.
-//! - [`memory`]: an allocator that counts.
+//! - [`linalg`]: matrices on the host. [`memory`]: an allocator that counts.
 //! - `web` (wasm only): the one place that knows there is a browser.
 
 pub mod adapters;
@@ -20,6 +20,7 @@ pub mod image;
 pub mod kernels;
 pub mod keys;
 pub mod layers;
+pub mod linalg;
 pub mod memory;
 pub mod models;
 pub mod noise;

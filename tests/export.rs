@@ -10,10 +10,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use burn::tensor::Device;
 
 use lorakeet::adapters::file::{self, Site};
-use lorakeet::adapters::kinds::{DoRA, LowRank};
+use lorakeet::adapters::kinds::{DoRA, LowRank, loha, lokr};
 use lorakeet::adapters::save::{self, BaseModel, Export, Metadata, Precision, kohya_name};
 use lorakeet::adapters::{
-    AdapterFile, AdapterModule, AdapterSet, CoverageReport, HostFactors, HostTensor, Kind, Part,
+    AdapterFile, AdapterModule, AdapterSet, CoverageReport, HostFactors, HostTensor, Part,
 };
 use lorakeet::error::Result;
 use lorakeet::keys::ldm::UNetLayout;
@@ -161,7 +161,7 @@ fn what_diffusers_and_peft_know_survives_their_formats() {
             let (diffusers, peft) = (save::diffusers(&export), save::peft(&export));
             let columns = matches!(&modules[0].factors,
                 HostFactors::DoRA(DoRA { magnitude, .. }) if magnitude.columns() > 1);
-            if matches!(kind, Kind::LoHa | Kind::LoKr) || columns {
+            if [loha::LOHA, lokr::LOKR].contains(&kind) || columns {
                 let error = diffusers.unwrap_err();
                 assert_eq!(peft.unwrap_err(), error);
                 let words = if columns { "input channels" } else { "go out as kohya files only" };

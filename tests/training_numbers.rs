@@ -7,15 +7,15 @@ mod tiny;
 
 use std::collections::BTreeMap;
 
+use lorakeet::linalg::Matrix;
+use lorakeet::linalg::randomised_svd;
 use lorakeet::noise::TorchGenerator;
 use lorakeet::schedulers::SchedulerConfig;
 use lorakeet::training::init::{self, Init};
-use lorakeet::training::linalg::Matrix;
 use lorakeet::training::loss::{Diffusion, Weighting};
 use lorakeet::training::optimizer::{Optimizer, clip};
 use lorakeet::training::optimizer_config::OptimizerConfig;
 use lorakeet::training::regularisation::{limit_norm, product_norm_squared};
-use lorakeet::training::svd::randomised_svd;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use support::fixture;

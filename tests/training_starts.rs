@@ -11,10 +11,10 @@ use burn::tensor::{Device, Tensor, TensorData};
 use lorakeet::adapters::Part;
 use lorakeet::adapters::kinds::Difference;
 use lorakeet::layers::{Branch, Factors, Strength};
+use lorakeet::linalg::Matrix;
 use lorakeet::noise::TorchGenerator;
 use lorakeet::pipelines::StableDiffusion;
 use lorakeet::training::adapter::{UP, with_frozen};
-use lorakeet::training::linalg::Matrix;
 use serde_json::json;
 use tuning::{
     answers, brisk, config, four, model, relative, run, same_again, trainer, try_trainer,

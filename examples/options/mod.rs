@@ -12,7 +12,7 @@ use burn::tensor::Device;
 use lorakeet::error::{Error, Result};
 use lorakeet::layers::Storage;
 use lorakeet::pipelines::StableDiffusion;
-use lorakeet::weights::{Checkpoint, FileSource, Overrides, Prediction, Source};
+use lorakeet::weights::{Checkpoint, FileSource, Overrides, Prediction, Source, text};
 
 /// CLIP's vocabulary, for files that bring none.
 const VOCABULARY: &str = "web/clip-vocabulary/merges.txt";
@@ -220,6 +220,42 @@ impl Model {
         }
         Ok(model)
     }
+}
+
+/// `FILE[:UNET[:TE]]`. The strengths are taken from the right, so that a path may hold colons.
+pub fn strengths(argument: &str) -> (&str, f32, f32) {
+    let mut file = argument;
+    let mut strengths = Vec::new();
+    while strengths.len() < 2
+        && let Some((rest, number)) = file.rsplit_once(':')
+        && let Ok(strength) = number.parse::<f32>()
+    {
+        strengths.insert(0, strength);
+        file = rest;
+    }
+    let unet = strengths.first().copied().unwrap_or(1.0);
+    (file, unet, strengths.get(1).copied().unwrap_or(unet))
+}
+
+/// The text of an `adapter_config.json` in the adapter's folder, which is that of PEFT's
+/// `adapter_model`, or of the only adapter there, whatever its name.
+pub fn config_beside(adapter: &str) -> Result<Option<String>> {
+    let path = Path::new(adapter);
+    let config = path.with_file_name("adapter_config.json");
+    if !config.is_file() {
+        return Ok(None);
+    }
+    let is_weights = |path: &Path| path.extension().is_some_and(|end| end == "safetensors");
+    let entries = config.parent().and_then(|folder| std::fs::read_dir(folder).ok());
+    let entries = entries.into_iter().flatten().flatten();
+    let alone = entries.filter(|entry| is_weights(&entry.path())).count() == 1;
+    if !alone && path.file_stem().is_none_or(|stem| stem != "adapter_model") {
+        return Ok(None);
+    }
+    let source = FileSource::open(&config)?;
+    let text = text::unicode(&source.read_all()?);
+    let problem = "isn't text (UTF-8 or UTF-16)";
+    text.map(Some).ok_or_else(|| Error::file(source.name(), problem, "Save it anew as UTF-8"))
 }
 
 /// Bytes, for people.

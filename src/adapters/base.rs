@@ -59,6 +59,12 @@ fn by_width(index: &Index) -> Option<&'static str> {
     })
 }
 
+/// Whether it was made for Stable Diffusion 2.
+pub(super) fn is_second(index: &Index) -> bool {
+    let told = told(&index.metadata).and_then(family);
+    by_width(index).or(told) == Some("Stable Diffusion 2")
+}
+
 /// What to say of an adapter of which this much fits the model.
 pub(super) fn note(index: &Index, used: usize, in_file: usize) -> Option<String> {
     let other = told(&index.metadata)

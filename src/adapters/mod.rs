@@ -1,9 +1,10 @@
-//! Adapters: files read ([`file`]) and written ([`save`]), and the set of those attached to a model
-//! ([`AdapterSet`]).
+//! Adapters: files read ([`file`]) and written ([`save`]), the set of those attached to a model
+//! ([`AdapterSet`]), and what else can be done with them ([`tools`]).
 
 mod base;
 mod embedding;
 pub mod file;
+pub mod format;
 pub mod kinds;
 mod module;
 mod peft;
@@ -14,6 +15,7 @@ pub mod save;
 mod set;
 mod settings;
 mod speed;
+pub mod tools;
 mod verify;
 mod width;
 

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::Part;
 use super::kinds::host::{HostTensor, absorb_core};
-use super::kinds::{DoRA, HostFactors, Kind, LowRank};
+use super::kinds::{DoRA, HostFactors, LowRank, dora};
 use super::module::AdapterModule;
 use super::save::{Export, HEADER, alpha, check, common_entries, commonest};
 use crate::error::{Error, Result};
@@ -81,14 +81,11 @@ fn plain<'a>(export: &Export<'a>, part: Part) -> Result<Vec<Cow<'a, AdapterModul
 }
 
 /// PEFT knows no Tucker form: its core goes into the factor next to the input.
-fn without_core(module: &AdapterModule) -> Result<Cow<'_, AdapterModule>> {
+pub(super) fn without_core(module: &AdapterModule) -> Result<Cow<'_, AdapterModule>> {
     let refuse = |problem: String| {
         Err(Error::setting("format", problem, "Save it as a kohya file, which all such tools read"))
     };
     match &module.factors {
-        HostFactors::LoHa(_) | HostFactors::LoKr(_) => {
-            refuse(format!("{} adapters go out as kohya files only", module.kind().label()))
-        }
         HostFactors::DoRA(DoRA { magnitude, .. }) if magnitude.columns() != 1 => refuse(format!(
             "{} has the magnitudes of its input channels, PEFT's DoRA has those of the outputs",
             module.path
@@ -96,7 +93,8 @@ fn without_core(module: &AdapterModule) -> Result<Cow<'_, AdapterModule>> {
         HostFactors::LowRank(LowRank { mid: Some(_), .. }) => {
             Ok(Cow::Owned(AdapterModule { factors: absorbed(&module.factors), ..module.clone() }))
         }
-        _ => Ok(Cow::Borrowed(module)),
+        HostFactors::LowRank(_) | HostFactors::DoRA(_) => Ok(Cow::Borrowed(module)),
+        _ => refuse(format!("{} adapters go out as kohya files only", module.kind().label())),
     }
 }
 
@@ -157,7 +155,7 @@ fn config(modules: &[Cow<'_, AdapterModule>]) -> Map<String, Value> {
         .collect();
     let mut targets: Vec<String> = modules.iter().map(|module| path(module)).collect();
     targets.sort_unstable();
-    let dora = modules.iter().any(|module| module.kind() == Kind::DoRA);
+    let dora = modules.iter().any(|module| module.kind() == dora::DORA);
     let fields = [
         ("peft_type", json!("LORA")),
         ("r", json!(rank)),

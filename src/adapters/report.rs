@@ -133,11 +133,22 @@ fn short(text: &str) -> String {
     shown(text, 120)
 }
 
-/// `modelspec.trigger_phrase` first, then the tags of kohya's `ss_tag_frequency`
-/// (`{"data set": {"tag": count}}`), the most frequent first; ten at most.
+/// `modelspec.trigger_phrase` first, then the tags of kohya's `ss_tag_frequency`, the most frequent
+/// first; ten at most.
 fn trigger_words(metadata: &BTreeMap<String, String>) -> Vec<String> {
     let phrase = metadata.get("modelspec.trigger_phrase").cloned();
     let mut words: Vec<String> = phrase.filter(|phrase| !phrase.is_empty()).into_iter().collect();
+    for (tag, _) in tag_counts(metadata) {
+        if words.len() < 10 && !words.contains(&tag) {
+            words.push(tag);
+        }
+    }
+    words
+}
+
+/// The tags of kohya's `ss_tag_frequency` (`{"data set": {"tag": count}}`) and how often they came, the
+/// most frequent first.
+pub fn tag_counts(metadata: &BTreeMap<String, String>) -> Vec<(String, u64)> {
     let mut counts: BTreeMap<String, u64> = BTreeMap::new();
     let sets = metadata.get("ss_tag_frequency").and_then(|text| serde_json::from_str(text).ok());
     if let Some(Value::Object(sets)) = sets {
@@ -149,10 +160,5 @@ fn trigger_words(metadata: &BTreeMap<String, String>) -> Vec<String> {
     }
     let mut tags: Vec<_> = counts.into_iter().filter(|(tag, _)| !tag.is_empty()).collect();
     tags.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-    for (tag, _) in tags {
-        if words.len() < 10 && !words.contains(&tag) {
-            words.push(tag);
-        }
-    }
-    words
+    tags
 }

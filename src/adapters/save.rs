@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use super::Part;
-use super::kinds::{DoRA, HostFactors, HostTensor, Kind, KroneckerFactor, LoKr, Role, low_rank};
+use super::kinds::{HostFactors, HostTensor, Kind, KroneckerFactor, LoKr, dora};
 use super::module::AdapterModule;
 use crate::error::{Error, Result};
 use crate::weights::save::{Named, legacy_hash, model_hash, write};
@@ -48,7 +48,7 @@ pub struct Metadata {
     pub title: String,
     /// `ss_base_model_version` and `modelspec.architecture`.
     pub base: BaseModel,
-    /// Width and height of the training pictures.
+    /// Width and height of the training pictures; 0 where nobody knows.
     pub resolution: [usize; 2],
     /// ISO 8601, `modelspec.date`.
     pub date: Option<String>,
@@ -72,21 +72,13 @@ pub fn kohya(export: &Export<'_>) -> Result<Vec<u8>> {
     for module in export.modules {
         let module = with_scale_in_factors(module);
         let name = kohya_name(module.part, &module.path);
-        for (role, tensor) in module.factors.named() {
-            let suffix = match role {
-                low_rank::DOWN | low_rank::MID | low_rank::UP => {
-                    format!("lora_{}.weight", role.label())
-                }
-                role => role.label().into(),
-            };
-            let mut shape = tensor.shape.clone();
-            if let (Role::DORA_SCALE, HostFactors::DoRA(DoRA { down, .. })) =
-                (role, &module.factors)
-            {
-                shape.resize(down.shape.len(), 1);
-            }
-            let key = format!("{name}.{suffix}");
-            tensors.push(Named::new(key, shape, &tensor.data, export.precision));
+        let pieces = module.factors.written().map_err(|why| unwritten(&module, why))?;
+        for piece in pieces {
+            let key = format!("{name}.{}", piece.suffix);
+            tensors.push(Named::new(key, piece.shape, &piece.data, export.precision));
+        }
+        if !module.factors.is_scaled() {
+            continue;
         }
         let alpha = alpha(&module);
         // As the other tensors' wherever that is exact: a rounded alpha would be another strength.
@@ -120,17 +112,30 @@ pub(super) fn alpha(module: &AdapterModule) -> f32 {
     own.unwrap_or(module.scale * rank)
 }
 
-/// No alpha can scale a LoKr of whole factors: its scale goes into the first one.
+/// What no alpha can scale has its scale in its factors: a LoKr of whole ones, in the first; a difference;
+/// IA3.
 pub(super) fn with_scale_in_factors(module: &AdapterModule) -> Cow<'_, AdapterModule> {
-    let (HostFactors::LoKr(LoKr { w1: KroneckerFactor::Full(w1), w2 }), 0) =
-        (&module.factors, module.rank)
-    else {
-        return Cow::Borrowed(module);
+    let scaled = |tensor: &HostTensor| HostTensor {
+        shape: tensor.shape.clone(),
+        data: tensor.data.iter().map(|value| value * module.scale).collect(),
     };
-    let data = w1.data.iter().map(|value| value * module.scale).collect();
-    let w1 = KroneckerFactor::Full(HostTensor { shape: w1.shape.clone(), data });
-    let factors = HostFactors::LoKr(LoKr { w1, w2: w2.clone() });
+    let factors = match &module.factors {
+        HostFactors::LoKr(LoKr { w1: KroneckerFactor::Full(w1), w2 }) if module.rank == 0 => {
+            HostFactors::LoKr(LoKr { w1: KroneckerFactor::Full(scaled(w1)), w2: w2.clone() })
+        }
+        HostFactors::Difference(_) | HostFactors::IA3(_) if module.scale != 1.0 => {
+            module.factors.map(scaled)
+        }
+        _ => return Cow::Borrowed(module),
+    };
     Cow::Owned(AdapterModule { factors, scale: 1.0, alpha: None, ..module.clone() })
+}
+
+/// The error about a kind that has no form in a file.
+fn unwritten(module: &AdapterModule, why: &str) -> Error {
+    let kind = module.kind().label();
+    let problem = format!("{} is of the kind {kind}, which {why}", module.path);
+    Error::setting("adapter to save", problem, "Keep the file that it was read from")
 }
 
 /// Refuses what would be a useless or broken file.
@@ -140,12 +145,8 @@ pub(super) fn check(export: &Export<'_>) -> Result<()> {
     for module in export.modules {
         let (path, scale) = (&module.path, module.scale);
         let values = || module.factors.tensors().flat_map(|tensor| &tensor.data);
-        if !module.factors.is_scaled() {
-            let kind = module.kind().label();
-            return refuse(
-                format!("{path} is of the kind {kind}, which isn't written yet"),
-                "Keep the file that it was read from",
-            );
+        if let Err(why) = module.factors.written() {
+            return Err(unwritten(module, why));
         }
         if !scale.is_finite() || values().any(|value| !value.is_finite()) {
             return refuse(
@@ -197,12 +198,7 @@ fn training_entries(export: &Export<'_>) -> BTreeMap<String, String> {
     let text = |alpha: u32| format!("{:?}", f32::from_bits(alpha));
     let mut arguments = BTreeMap::new();
     // Plain LoRA is kohya's own; the rest are LyCORIS' algorithms.
-    let algorithm = match kinds.last() {
-        Some(Kind::LoCon | Kind::DoRA) => Some("locon"),
-        Some(Kind::LoHa) => Some("loha"),
-        Some(Kind::LoKr) => Some("lokr"),
-        _ => None,
-    };
+    let algorithm = kinds.iter().rev().find_map(|kind| kind.algorithm());
     if let Some(algorithm) = algorithm {
         arguments.insert("algo", algorithm.to_string());
     }
@@ -210,7 +206,7 @@ fn training_entries(export: &Export<'_>) -> BTreeMap<String, String> {
         arguments.insert("conv_dim", rank.to_string());
         arguments.insert("conv_alpha", text(alpha));
     }
-    if kinds.contains(&Kind::DoRA) {
+    if kinds.contains(&dora::DORA) {
         arguments.insert("dora_wd", "True".into());
     }
     let BaseModel { v2, v_prediction } = metadata.base;
@@ -225,11 +221,13 @@ fn training_entries(export: &Export<'_>) -> BTreeMap<String, String> {
         ("ss_network_dim", rank.to_string()),
         ("ss_network_module", module.to_string()),
         ("ss_output_name", metadata.title.clone()),
-        ("ss_resolution", format!("({width}, {height})")),
         ("ss_v2", if v2 { "True" } else { "False" }.to_string()),
     ];
     let mut entries: BTreeMap<_, _> =
         entries.into_iter().map(|(key, value)| (key.to_string(), value)).collect();
+    if width > 0 {
+        entries.insert("ss_resolution".into(), format!("({width}, {height})"));
+    }
     let given = metadata.entries.iter().filter(|(key, _)| key.starts_with("ss_"));
     entries.extend(given.map(|(key, value)| (key.clone(), value.clone())));
     entries
@@ -250,7 +248,7 @@ pub(super) fn common_entries(metadata: &Metadata) -> BTreeMap<String, String> {
         ("architecture", Some(format!("{architecture}/lora"))),
         ("implementation", Some("diffusers".to_string())),
         ("title", Some(metadata.title.clone())),
-        ("resolution", Some(format!("{width}x{height}"))),
+        ("resolution", (width > 0).then(|| format!("{width}x{height}"))),
         ("prediction_type", Some(if v_prediction { "v" } else { "epsilon" }.to_string())),
         ("date", metadata.date.clone()),
         ("trigger_phrase", metadata.trigger_phrase.clone()),

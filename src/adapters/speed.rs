@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::kinds::Kind;
+use super::kinds::{Kind, low_rank};
 use super::module::AdapterModule;
 use crate::error::Result;
 use crate::keys::adapter_names::Part;
@@ -290,7 +290,9 @@ fn sits_everywhere(modules: &[AdapterModule]) -> bool {
     let rank = modules.first().map_or(0, |module| module.rank);
     rank >= 32
         && modules.iter().all(|module| module.rank == rank)
-        && Kind::of(modules).into_iter().all(|kind| matches!(kind.label(), "LoRA" | "LoCon"))
+        && Kind::of(modules)
+            .into_iter()
+            .all(|kind| [low_rank::LORA, low_rank::LOCON].contains(&kind))
         && KINDS.iter().all(|kind| modules.iter().any(|module| module.path.ends_with(kind)))
 }
 

@@ -4,27 +4,18 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use crate::adapters::format::{self, Wanted};
 use crate::adapters::kinds::{DoRA, Factors, KroneckerFactor, LoKr, LowRank};
-use crate::adapters::save::{self, BaseModel, Export, Metadata, Precision, verify};
+use crate::adapters::save::{BaseModel, Metadata, Precision};
 use crate::adapters::{AdapterModule, HostTensor, Part};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::training::data::picture::Role;
 use crate::training::run::context::Context;
 use crate::training::run::trainer::Trainer;
 use crate::training::settings::optimizer_config::OptimizerConfig;
 use crate::training::trained::adapter::{Adapter, Module, with_frozen};
 
-/// Whose names the file has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Format {
-    /// For ComfyUI, A1111, Forge, and diffusers too.
-    Kohya,
-    /// `pytorch_lora_weights.safetensors`.
-    Diffusers,
-    /// `adapter_model.safetensors` and `adapter_config.json`.
-    Peft,
-}
+pub use crate::adapters::format::{File, Format};
 
 /// What to write.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -43,15 +34,6 @@ pub struct Request {
     /// ISO 8601.
     #[serde(default)]
     pub date: Option<String>,
-}
-
-/// A file that was written.
-#[derive(Debug, Clone, PartialEq)]
-pub struct File {
-    /// Its name.
-    pub name: String,
-    /// Its bytes.
-    pub bytes: Vec<u8>,
 }
 
 impl Adapter {
@@ -123,34 +105,10 @@ impl Trainer {
         let modules = self.modules();
         let metadata = self.metadata(request);
         let precision = if request.half { Precision::F16 } else { Precision::F32 };
-        let export = Export { modules: &modules, precision, metadata: &metadata };
-        let name = file_name(&request.title);
+        let format = request.format;
+        let wanted = Wanted { modules: &modules, precision, metadata: &metadata, format };
         let model = &self.context().model;
-        let (sites, layout) = (model.file_sites(), model.layout());
-        Ok(match request.format {
-            Format::Kohya => {
-                let bytes = save::kohya(&export)?;
-                verify(&bytes, None, &sites, layout, &modules)?;
-                vec![File { name: format!("{name}.safetensors"), bytes }]
-            }
-            Format::Diffusers => {
-                let bytes = save::diffusers(&export)?;
-                verify(&bytes, None, &sites, layout, &modules)?;
-                vec![File { name: "pytorch_lora_weights.safetensors".into(), bytes }]
-            }
-            Format::Peft => {
-                let (bytes, config) = save::peft(&export)?;
-                let json = serde_json::from_str(&config).map_err(|error| {
-                    let remedy = "This is a fault of Lorakeet: please report it";
-                    Error::file("adapter_config.json", error.to_string(), remedy)
-                })?;
-                verify(&bytes, Some(&json), &sites, layout, &modules)?;
-                vec![
-                    File { name: "adapter_model.safetensors".into(), bytes },
-                    File { name: "adapter_config.json".into(), bytes: config.into_bytes() },
-                ]
-            }
-        })
+        format::write(&wanted, &model.file_sites(), model.layout())
     }
 
     fn metadata(&self, request: &Request) -> Metadata {
@@ -209,12 +167,4 @@ impl Trainer {
             entries: entries.map(|(key, value)| (key.to_string(), value)).into(),
         }
     }
-}
-
-/// A title as a file's name.
-fn file_name(title: &str) -> String {
-    let letters = title.chars().map(|c| if c.is_alphanumeric() { c } else { '-' });
-    let name: String = letters.collect();
-    let name = name.trim_matches('-');
-    if name.is_empty() { "adapter".into() } else { name.into() }
 }

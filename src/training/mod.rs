@@ -34,7 +34,7 @@ pub use data::picture::{self, Picture, Role};
 pub use data::preparation::Preparation;
 pub use judge::evaluation::{self, Evaluation};
 pub use judge::leave_one_out::{self, LeaveOneOut};
-pub use numbers::{linalg, random, svd};
+pub use numbers::random;
 pub use optim::{optimizer, schedule};
 pub use plan::estimate::{self, Estimate, Offer, estimate};
 pub use plan::measuring;

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use half::f16;
+use half::{bf16, f16};
 use safetensors::tensor::{Dtype as Stored, TensorView, serialize};
 use sha2::{Digest, Sha256};
 
-use super::Dtype;
+use super::{Dtype, to_f32};
 use crate::error::{Error, Result};
 
 /// The float types that are written.
@@ -41,6 +41,53 @@ impl Precision {
             Self::F16 => values.iter().flat_map(|&x| f16::from_f32(x).to_le_bytes()).collect(),
             Self::F32 => values.iter().flat_map(|&x| x.to_le_bytes()).collect(),
         }
+    }
+}
+
+/// Numbers as elements of a float type, each the nearest; none where one is too large for it.
+pub fn encode(dtype: Dtype, values: &[f32]) -> Option<Vec<u8>> {
+    let bytes: Vec<u8> = match dtype {
+        Dtype::F64 => values.iter().flat_map(|&x| f64::from(x).to_le_bytes()).collect(),
+        Dtype::F32 => Precision::F32.encode(values),
+        Dtype::F16 => Precision::F16.encode(values),
+        Dtype::BF16 => values.iter().flat_map(|&x| bf16::from_f32(x).to_le_bytes()).collect(),
+        Dtype::F8E4M3 | Dtype::F8E5M2 => {
+            let table = Eighths::new(dtype);
+            values.iter().map(|&x| table.nearest(x)).collect::<Option<_>>()?
+        }
+        _ => return None,
+    };
+    to_f32(dtype, &bytes).iter().all(|x| x.is_finite()).then_some(bytes)
+}
+
+/// What the bytes of an 8-bit float type stand for, from zero up.
+struct Eighths(Vec<(f32, u8)>);
+
+impl Eighths {
+    fn new(dtype: Dtype) -> Self {
+        let positive = (0..=127u8).map(|byte| (to_f32(dtype, &[byte])[0], byte));
+        // In either type magnitudes grow with their bytes.
+        Self(positive.filter(|(value, _)| value.is_finite()).collect())
+    }
+
+    /// Of two that are as near the even one, as everywhere.
+    fn nearest(&self, value: f32) -> Option<u8> {
+        let (size, sign) = (value.abs(), if value.is_sign_negative() { 0x80 } else { 0 });
+        let above = self.0.partition_point(|(known, _)| *known < size);
+        let byte = match (above.checked_sub(1).map(|below| self.0[below]), self.0.get(above)) {
+            (None, Some(&(_, byte))) => byte,
+            (Some((below, low)), Some(&(above, high))) => {
+                let (down, up) = (size - below, above - size);
+                if down < up || (down == up && low % 2 == 0) { low } else { high }
+            }
+            // Less than half a step above the largest is still that.
+            (Some((largest, byte)), None) => {
+                let step = largest - self.0[above - 2].0;
+                if size - largest < step / 2.0 { byte } else { return None }
+            }
+            (None, None) => return None,
+        };
+        Some(byte | sign)
     }
 }
 
@@ -145,4 +192,33 @@ pub fn legacy_hash(file: &[u8]) -> String {
     let mut hash = sha256(&file[start..end]);
     hash.truncate(8);
     hash
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_float_type_holds_the_nearest_numbers() {
+        for dtype in [Dtype::F8E4M3, Dtype::F8E5M2] {
+            // Every byte that stands for a number stands for itself.
+            for byte in 0..=255u8 {
+                let value = to_f32(dtype, &[byte])[0];
+                if value.is_finite() {
+                    assert_eq!(encode(dtype, &[value]), Some(vec![byte]), "{dtype:?} {value}");
+                }
+            }
+            for (value, wanted) in [(1.06, 1.0), (-1.07, -1.125), (1.0625, 1.0), (1.1875, 1.25)] {
+                let bytes = encode(Dtype::F8E4M3, &[value]).unwrap();
+                assert_eq!(to_f32(Dtype::F8E4M3, &bytes), [wanted], "{value}");
+            }
+            assert_eq!(encode(dtype, &[1e6]), None);
+        }
+        for dtype in [Dtype::F64, Dtype::F32, Dtype::F16, Dtype::BF16] {
+            let bytes = encode(dtype, &[-1.5, 0.25]).unwrap();
+            assert_eq!(to_f32(dtype, &bytes), [-1.5, 0.25]);
+        }
+        assert_eq!(encode(Dtype::F16, &[1e6]), None);
+        assert_eq!(encode(Dtype::I64, &[1.0]), None);
+    }
 }

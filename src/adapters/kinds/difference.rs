@@ -6,7 +6,8 @@ use std::rc::Rc;
 
 use burn::tensor::Tensor;
 
-use super::host::HostTensor;
+use super::host::{HostTensor, Piece};
+use super::kind::Kind;
 use super::role::{Role, Suffix};
 use super::tensors::{Found, Tensors};
 use crate::error::Result;
@@ -21,10 +22,17 @@ pub const NORM_WEIGHT: Role = Role::new("w_norm");
 /// That of a norm's bias.
 pub const NORM_BIAS: Role = Role::new("b_norm");
 
+/// Its kinds: of a whole weight, of a norm, of a bias alone.
+pub const KINDS: &[Kind] = &[FULL, NORM, ONLY_BIAS];
+const FULL: Kind = Kind::new("full difference", Some("full"));
+const NORM: Kind = Kind::new("norm difference", Some("full"));
+const ONLY_BIAS: Kind = Kind::new("bias difference", Some("full"));
 /// It may stand beside any other kind: biases do beside LoRA.
 pub const FAMILY: Option<&str> = None;
 /// See [`super::low_rank::SCALED`].
 pub const SCALED: bool = false;
+/// See [`super::low_rank::NEEDS_BASE`].
+pub const NEEDS_BASE: bool = false;
 /// See [`super::loha::PARAMETERS`].
 pub const PARAMETERS: &[Role] = &[WEIGHT, BIAS, NORM_WEIGHT, NORM_BIAS];
 /// See [`super::low_rank::SUFFIXES`].
@@ -83,12 +91,25 @@ pub fn read(tensors: &Tensors) -> Result<Found<Difference<HostTensor>>> {
 
 impl Difference<HostTensor> {
     /// For people: of a whole weight, of a norm, or of a bias alone.
-    pub fn label(&self) -> &'static str {
+    pub fn kind(&self) -> Kind {
         match &self.weight {
-            Some(weight) if weight.shape.len() == 1 => "norm difference",
-            Some(_) => "full difference",
-            None => "bias difference",
+            Some(weight) if weight.shape.len() == 1 => NORM,
+            Some(_) => FULL,
+            None => ONLY_BIAS,
         }
+    }
+
+    /// See [`super::low_rank::LowRank::written`].
+    ///
+    /// # Errors
+    /// Never.
+    pub fn written(&self) -> std::result::Result<Vec<Piece>, &'static str> {
+        let norm = self.kind() == NORM;
+        let pair = if norm { [NORM_WEIGHT, NORM_BIAS] } else { [WEIGHT, BIAS] };
+        let piece = |(role, tensor): (Role, &HostTensor)| {
+            Piece::new(pair[usize::from(role == BIAS)].label(), tensor)
+        };
+        Ok(self.named().into_iter().map(piece).collect())
     }
 
     /// Whether both are zero.

@@ -5,18 +5,25 @@ use std::rc::Rc;
 
 use burn::tensor::Tensor;
 
-use super::host::{HostTensor, absorb_core};
+use super::host::{HostTensor, Piece, absorb_core};
 use super::low_rank::{self, DOWN, LowRank, MID, UP};
+use super::kind::Kind;
 use super::role::{Role, Suffix};
 use super::tensors::{Found, Tensors};
 use crate::adapters::remedies::OTHER_MODEL;
 use crate::error::Result;
 use crate::layers::{self, Change};
 
+/// See [`super::low_rank::KINDS`].
+pub const KINDS: &[Kind] = &[DORA];
+/// What it is called.
+pub const DORA: Kind = Kind::new("DoRA", Some("locon"));
 /// See [`low_rank::FAMILY`].
 pub const FAMILY: Option<&str> = low_rank::FAMILY;
 /// See [`low_rank::SCALED`].
 pub const SCALED: bool = true;
+/// See [`super::low_rank::NEEDS_BASE`].
+pub const NEEDS_BASE: bool = true;
 /// See [`low_rank::PARAMETERS`].
 pub const PARAMETERS: &[Role] = &Role::MAGNITUDES;
 /// See [`low_rank::SUFFIXES`].
@@ -104,8 +111,23 @@ fn magnitude(tensors: &Tensors) -> Result<HostTensor> {
 
 impl DoRA<HostTensor> {
     /// For people.
-    pub fn label(&self) -> &'static str {
-        "DoRA"
+    pub fn kind(&self) -> Kind {
+        DORA
+    }
+
+    /// See [`LowRank::written`]. LyCORIS' magnitudes have as many dimensions as the factors.
+    ///
+    /// # Errors
+    /// Never.
+    pub fn written(&self) -> std::result::Result<Vec<Piece>, &'static str> {
+        let mut shape = self.magnitude.shape.clone();
+        shape.resize(self.down.shape.len(), 1);
+        let magnitude = HostTensor { shape, data: self.magnitude.data.clone() };
+        Ok(vec![
+            Piece::new("lora_down.weight", &self.down),
+            Piece::new("lora_up.weight", &self.up),
+            Piece::new(Role::DORA_SCALE.label(), &magnitude),
+        ])
     }
 
     /// Whether the product is zero: then it was never trained.

@@ -1,5 +1,7 @@
 //! Tensors in host memory.
 
+use super::role::Role;
+
 /// A tensor in host memory.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HostTensor {
@@ -29,6 +31,29 @@ impl HostTensor {
     /// Whether it carries a kernel larger than 1x1.
     pub fn has_kernel(&self) -> bool {
         self.shape.iter().skip(2).any(|&size| size > 1)
+    }
+}
+
+/// A tensor as it is written: the end of its key, its shape and numbers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Piece {
+    /// What follows the module's name and a point.
+    pub suffix: String,
+    /// Outermost dimension first; empty for a scalar.
+    pub shape: Vec<usize>,
+    /// Row-major.
+    pub data: Vec<f32>,
+}
+
+impl Piece {
+    /// The same numbers under this name.
+    pub fn new(suffix: impl Into<String>, tensor: &HostTensor) -> Self {
+        Self { suffix: suffix.into(), shape: tensor.shape.clone(), data: tensor.data.clone() }
+    }
+
+    /// Each under its role's own name.
+    pub fn all(named: Vec<(Role, &HostTensor)>) -> Vec<Self> {
+        named.into_iter().map(|(role, tensor)| Self::new(role.label(), tensor)).collect()
     }
 }
 

@@ -6,7 +6,8 @@ use std::rc::Rc;
 
 use burn::tensor::Tensor;
 
-use super::host::HostTensor;
+use super::host::{HostTensor, Piece};
+use super::kind::Kind;
 use super::role::{Role, Suffix};
 use super::tensors::{Found, Tensors};
 use crate::error::Result;
@@ -19,10 +20,14 @@ pub const ON_INPUT: Role = Role::new("on_input");
 /// PEFT's factors: `[out, 1]` or `[1, in]`, of a convolution `[1, n, 1, 1]`.
 pub const FACTORS: Role = Role::new("ia3_l");
 
+/// See [`super::low_rank::KINDS`].
+pub const KINDS: &[Kind] = &[Kind::new("IA3", Some("ia3"))];
 /// See [`super::low_rank::FAMILY`].
 pub const FAMILY: Option<&str> = None;
 /// See [`super::low_rank::SCALED`].
 pub const SCALED: bool = false;
+/// See [`super::low_rank::NEEDS_BASE`].
+pub const NEEDS_BASE: bool = true;
 /// See [`super::loha::PARAMETERS`].
 pub const PARAMETERS: &[Role] = &[ON_INPUT, FACTORS];
 /// See [`super::low_rank::SUFFIXES`].
@@ -107,8 +112,27 @@ fn is_feed_forward(tensors: &Tensors, shape: &[usize]) -> bool {
 
 impl IA3<HostTensor> {
     /// For people.
-    pub fn label(&self) -> &'static str {
-        "IA3"
+    pub fn kind(&self) -> Kind {
+        KINDS[0]
+    }
+
+    /// See [`super::low_rank::LowRank::written`].
+    ///
+    /// # Errors
+    /// Where the bias is scaled too: LyCORIS scales the weight alone.
+    pub fn written(&self) -> std::result::Result<Vec<Piece>, &'static str> {
+        if self.with_bias {
+            return Err("scales biases with their outputs, which only PEFT's files can say");
+        }
+        let switch = HostTensor { shape: vec![], data: vec![f32::from(u8::from(self.on_input()))] };
+        Ok(vec![
+            Piece::new(WEIGHT.label(), &self.more),
+            Piece::new(ON_INPUT.label(), &switch),
+        ])
+    }
+
+    fn on_input(&self) -> bool {
+        self.more.shape[0] == 1 && self.more.columns() > 1
     }
 
     /// Whether nothing is scaled.

@@ -5,7 +5,8 @@ use std::rc::Rc;
 
 use burn::tensor::Tensor;
 
-use super::host::{HostTensor, absorb_core, transposed};
+use super::host::{HostTensor, Piece, absorb_core, transposed};
+use super::kind::Kind;
 use super::role::{Role, Suffix};
 use super::tensors::{Found, Tensors};
 use crate::adapters::remedies::UNSUPPORTED;
@@ -25,10 +26,16 @@ pub const T1: Role = Role::new("hada_t1");
 /// The core of the second product in Tucker form.
 pub const T2: Role = Role::new("hada_t2");
 
+/// See [`super::low_rank::KINDS`].
+pub const KINDS: &[Kind] = &[LOHA];
+/// What it is called.
+pub const LOHA: Kind = Kind::new("LoHa", Some("loha"));
 /// See [`super::low_rank::FAMILY`].
 pub const FAMILY: Option<&str> = Some("LoHa");
 /// See [`super::low_rank::SCALED`].
 pub const SCALED: bool = true;
+/// See [`super::low_rank::NEEDS_BASE`].
+pub const NEEDS_BASE: bool = false;
 /// Parameters are no layers, so that LyCORIS writes nothing behind them; PEFT may write an adapter's
 /// name, `.weight` or both.
 pub const PARAMETERS: &[Role] = &[W1_A, W1_B, W2_A, W2_B, T1, T2];
@@ -102,8 +109,16 @@ pub fn read(tensors: &Tensors) -> Result<Found<LoHa<HostTensor>>> {
 
 impl LoHa<HostTensor> {
     /// For people.
-    pub fn label(&self) -> &'static str {
-        "LoHa"
+    pub fn kind(&self) -> Kind {
+        LOHA
+    }
+
+    /// See [`super::low_rank::LowRank::written`].
+    ///
+    /// # Errors
+    /// Never.
+    pub fn written(&self) -> std::result::Result<Vec<Piece>, &'static str> {
+        Ok(Piece::all(self.named()))
     }
 
     /// Whether the product is zero.

@@ -4,7 +4,8 @@ use std::rc::Rc;
 
 use burn::tensor::Tensor;
 
-use super::host::{HostTensor, absorb_core, transposed};
+use super::host::{HostTensor, Piece, absorb_core, transposed};
+use super::kind::Kind;
 use super::role::{Role, Suffix};
 use super::tensors::{Found, Tensors};
 use crate::adapters::remedies::{BROKEN, OTHER_MODEL, UNSUPPORTED};
@@ -26,10 +27,16 @@ pub const W2_B: Role = Role::new("lokr_w2_b");
 /// The core of the second factor in Tucker form.
 pub const T2: Role = Role::new("lokr_t2");
 
+/// See [`super::low_rank::KINDS`].
+pub const KINDS: &[Kind] = &[LOKR];
+/// What it is called.
+pub const LOKR: Kind = Kind::new("LoKr", Some("lokr"));
 /// See [`super::low_rank::FAMILY`].
 pub const FAMILY: Option<&str> = Some("LoKr");
 /// See [`super::low_rank::SCALED`].
 pub const SCALED: bool = true;
+/// See [`super::low_rank::NEEDS_BASE`].
+pub const NEEDS_BASE: bool = false;
 /// See [`super::loha::PARAMETERS`].
 pub const PARAMETERS: &[Role] = &[W1, W1_A, W1_B, W2, W2_A, W2_B, T2];
 /// See [`super::low_rank::SUFFIXES`].
@@ -221,8 +228,16 @@ fn fit(
 
 impl LoKr<HostTensor> {
     /// For people.
-    pub fn label(&self) -> &'static str {
-        "LoKr"
+    pub fn kind(&self) -> Kind {
+        LOKR
+    }
+
+    /// See [`super::low_rank::LowRank::written`].
+    ///
+    /// # Errors
+    /// Never.
+    pub fn written(&self) -> std::result::Result<Vec<Piece>, &'static str> {
+        Ok(Piece::all(self.named()))
     }
 
     /// Whether the product is zero.

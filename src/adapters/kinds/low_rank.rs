@@ -3,7 +3,8 @@
 
 use burn::tensor::Tensor;
 
-use super::host::HostTensor;
+use super::host::{HostTensor, Piece};
+use super::kind::Kind;
 use super::role::{Role, Suffix};
 use super::tensors::{Found, Tensors};
 use crate::error::Result;
@@ -16,10 +17,18 @@ pub const MID: Role = Role::new("mid");
 /// The factor next to the output (B).
 pub const UP: Role = Role::new("up");
 
+/// Its kinds: LoCon is what has a kernel.
+pub const KINDS: &[Kind] = &[LORA, LOCON];
+/// Of matrices.
+pub const LORA: Kind = Kind::new("LoRA", None);
+/// With the kernels of convolutions.
+pub const LOCON: Kind = Kind::new("LoCon", Some("locon"));
 /// The family, where a file's layer may be of one alone.
 pub const FAMILY: Option<&str> = Some("LoRA");
 /// Whether alpha / rank is its scale.
 pub const SCALED: bool = true;
+/// Whether its change depends on the weight that it changes.
+pub const NEEDS_BASE: bool = false;
 /// Parameters that are called the same in every naming.
 pub const PARAMETERS: &[Role] = &[];
 /// `default` and `default_0` are the names that PEFT and diffusers give an adapter unless told another.
@@ -131,9 +140,20 @@ fn unflatten(tensor: &mut HostTensor, shape: &[usize]) {
 
 impl LowRank<HostTensor> {
     /// For people.
-    pub fn label(&self) -> &'static str {
+    pub fn kind(&self) -> Kind {
         let kernel = self.named().into_iter().any(|(_, tensor)| tensor.has_kernel());
-        if self.mid.is_some() || kernel { "LoCon" } else { "LoRA" }
+        if self.mid.is_some() || kernel { LOCON } else { LORA }
+    }
+
+    /// Its tensors as kohya's scripts and LyCORIS write them.
+    ///
+    /// # Errors
+    /// Says why, where neither has a form for it: never.
+    pub fn written(&self) -> std::result::Result<Vec<Piece>, &'static str> {
+        let piece = |(role, tensor): (Role, &HostTensor)| {
+            Piece::new(format!("lora_{}.weight", role.label()), tensor)
+        };
+        Ok(self.named().into_iter().map(piece).collect())
     }
 
     /// Whether the product is zero.

@@ -5,6 +5,7 @@
 //! A new kind is a file here and a line in the table below.
 
 pub mod host;
+pub mod kind;
 pub mod role;
 pub mod tensors;
 
@@ -13,16 +14,18 @@ use burn::tensor::Tensor;
 use crate::error::Result;
 use crate::layers;
 use crate::weights::Index;
+use host::Piece;
 use tensors::{Found, Tensors};
 
 pub use host::HostTensor;
+pub use kind::Kind;
 pub use role::Role;
 
-/// Makes all that has to know every kind of the table of kinds. What each file has: `FAMILY`, `SCALED`,
-/// `PARAMETERS`, `SUFFIXES`, `belongs`, `read`, and its factors' `named`, `map`, `label`, `is_zero` and
-/// `action`.
+/// Makes all that has to know every kind of the table of kinds. What each file has: `KINDS`, `FAMILY`,
+/// `SCALED`, `NEEDS_BASE`, `PARAMETERS`, `SUFFIXES`, `belongs`, `read`, and its factors' `named`, `map`,
+/// `kind`, `is_zero`, `written` and `action`.
 macro_rules! kinds {
-    ($($file:ident::$name:ident: $($kind:ident $label:literal),+;)+) => {
+    ($($file:ident::$name:ident;)+) => {
         $(pub mod $file;)+
         $(pub use $file::$name;)+
 
@@ -48,6 +51,13 @@ macro_rules! kinds {
                 }
             }
 
+            /// Whether its change depends on the weight that it changes.
+            pub fn needs_base(&self) -> bool {
+                match self {
+                    $(Self::$name(_) => $file::NEEDS_BASE,)+
+                }
+            }
+
             /// Whether alpha / rank is its scale, so that tools write an alpha beside it.
             pub fn is_scaled(&self) -> bool {
                 match self {
@@ -60,7 +70,17 @@ macro_rules! kinds {
             /// Its kind, for people.
             pub fn kind(&self) -> Kind {
                 match self {
-                    $(Self::$name(factors) => Kind::named(factors.label()),)+
+                    $(Self::$name(factors) => factors.kind(),)+
+                }
+            }
+
+            /// Its tensors as kohya's scripts and LyCORIS write them: what follows the module's name.
+            ///
+            /// # Errors
+            /// Says why, where neither has a form for it.
+            pub fn written(&self) -> std::result::Result<Vec<Piece>, &'static str> {
+                match self {
+                    $(Self::$name(factors) => factors.written(),)+
                 }
             }
 
@@ -114,34 +134,19 @@ macro_rules! kinds {
             Ok(found)
         }
 
-        /// A kind of adapter, for people.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-        #[allow(missing_docs, reason = "each is told by its file")]
-        pub enum Kind {
-            $($($kind,)+)+
-        }
-
-        impl Kind {
-            const ALL: &[Self] = &[$($(Self::$kind,)+)+];
-
-            /// For people.
-            pub fn label(self) -> &'static str {
-                match self {
-                    $($(Self::$kind => $label,)+)+
-                }
-            }
-        }
+        /// All there are, in the order in which they are named.
+        const ALL: &[&[Kind]] = &[$($file::KINDS,)+];
     };
 }
 
 kinds! {
-    low_rank::LowRank: LoRA "LoRA", LoCon "LoCon";
-    dora::DoRA: DoRA "DoRA";
-    loha::LoHa: LoHa "LoHa";
-    lokr::LoKr: LoKr "LoKr";
-    ia3::IA3: IA3 "IA3";
-    oft::Oft: Oft "OFT";
-    difference::Difference: Full "full difference", Norm "norm difference", Bias "bias difference";
+    low_rank::LowRank;
+    dora::DoRA;
+    loha::LoHa;
+    lokr::LoKr;
+    ia3::IA3;
+    oft::Oft;
+    difference::Difference;
 }
 
 pub use lokr::KroneckerFactor;
@@ -162,18 +167,14 @@ impl HostFactors {
 }
 
 impl Kind {
-    fn named(label: &str) -> Self {
-        Self::ALL.iter().copied().find(|kind| kind.label() == label).unwrap_or(Self::LoRA)
-    }
-
     /// What all these together are called: each once, in the table's order, and LoCon for LoRA where any
     /// has a kernel. A file may hold several, as LyCORIS' presets make them.
     pub fn all_of(kinds: impl Iterator<Item = Self>) -> Vec<Self> {
-        let mut kinds: Vec<Self> = kinds.collect();
-        kinds.sort_unstable();
-        kinds.dedup();
-        if kinds.contains(&Self::LoCon) {
-            kinds.retain(|kind| *kind != Self::LoRA);
+        let found: Vec<Self> = kinds.collect();
+        let all = ALL.iter().copied().flatten().copied();
+        let mut kinds: Vec<Self> = all.filter(|kind| found.contains(kind)).collect();
+        if kinds.contains(&low_rank::LOCON) {
+            kinds.retain(|kind| *kind != low_rank::LORA);
         }
         kinds
     }

@@ -7,7 +7,8 @@ use std::rc::Rc;
 
 use burn::tensor::Tensor;
 
-use super::host::HostTensor;
+use super::host::{HostTensor, Piece};
+use super::kind::Kind;
 use super::role::{Role, Suffix};
 use super::tensors::{Found, Tensors};
 use crate::adapters::remedies::{BROKEN, UNSUPPORTED};
@@ -21,10 +22,14 @@ pub const RESCALE: Role = Role::new("rescale");
 /// PEFT's blocks `[k, n (n - 1) / 2]`: the upper triangles, row by row.
 pub const TRIANGLES: Role = Role::new("oft_R");
 
+/// See [`super::low_rank::KINDS`].
+pub const KINDS: &[Kind] = &[Kind::new("OFT", Some("diag-oft"))];
 /// See [`super::low_rank::FAMILY`].
 pub const FAMILY: Option<&str> = None;
 /// alpha is a limit here, and no scale.
 pub const SCALED: bool = false;
+/// See [`super::low_rank::NEEDS_BASE`].
+pub const NEEDS_BASE: bool = true;
 /// See [`super::loha::PARAMETERS`].
 pub const PARAMETERS: &[Role] = &[BLOCKS, RESCALE, TRIANGLES];
 /// See [`super::low_rank::SUFFIXES`].
@@ -259,8 +264,16 @@ impl Square {
 
 impl Oft<HostTensor> {
     /// For people.
-    pub fn label(&self) -> &'static str {
-        "OFT"
+    pub fn kind(&self) -> Kind {
+        KINDS[0]
+    }
+
+    /// See [`super::low_rank::LowRank::written`].
+    ///
+    /// # Errors
+    /// Always: only the rotations are kept, not what they were made of.
+    pub fn written(&self) -> std::result::Result<Vec<Piece>, &'static str> {
+        Err("keeps its rotations, not the matrices that they were made of")
     }
 
     /// Whether nothing is rotated.

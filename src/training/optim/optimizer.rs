@@ -5,7 +5,7 @@
 
 use super::{adam_w, lion, prodigy};
 use crate::error::{Error, Result};
-use crate::training::numbers::linalg::dot;
+use crate::linalg::dot;
 use crate::training::settings::optimizer_config::OptimizerConfig;
 
 pub use super::scalars::{Group, Scalars};

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::scalars::{Group, Scalars};
 use crate::error::{Error, Result};
-use crate::training::numbers::linalg::dot;
+use crate::linalg::dot;
 use crate::training::settings::optimizer_config::Prodigy;
 
 /// The one factor on the learning rate of all groups that are not frozen; 0 if all are.

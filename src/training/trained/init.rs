@@ -1,9 +1,9 @@
 //! What an adapter's factors are before the first step (training.md, B.6; adapter-formats.md, B.5).
 
 use crate::error::{Error, Result};
+use crate::linalg::randomised_svd;
+use crate::linalg::{Matrix, orthogonal};
 use crate::noise::TorchGenerator;
-use crate::training::numbers::linalg::{Matrix, orthogonal};
-use crate::training::numbers::svd::randomised_svd;
 
 pub use crate::training::settings::choices::Init;
 
@@ -253,7 +253,7 @@ fn kaiming(count: usize, fan_in: usize, generator: &mut TorchGenerator) -> Vec<f
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::training::numbers::linalg::dot;
+    use crate::linalg::dot;
 
     fn draw(init: Init, out: usize, in_: usize, rank: usize, weight: Option<&Matrix>) -> Factors {
         factors(init, out, in_, rank, 0.5, weight, &mut TorchGenerator::new(3)).unwrap()

@@ -4,7 +4,7 @@
 //! `[out, r]`, both row-major, and `scale` is s: the module adds `s B A` to the weight. The product
 //! is never formed: `||B A||_F^2 = tr((B^T B)(A A^T))` needs two r x r Grams (adapter-formats.md, B.3).
 
-use crate::training::numbers::linalg::dot;
+use crate::linalg::dot;
 
 /// `||B A||_F^2`, without the scale.
 pub fn product_norm_squared(down: &[f32], up: &[f32], rank: usize) -> f64 {
@@ -109,8 +109,8 @@ pub fn limit_norm(down: &mut [f32], up: &mut [f32], rank: usize, scale: f64, max
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::linalg::Matrix;
     use crate::noise::TorchGenerator;
-    use crate::training::numbers::linalg::Matrix;
 
     const RANK: usize = 4;
 

@@ -1,4 +1,4 @@
-//! Small dense linear algebra on the host: what initialisation and regularisation need, no more.
+//! Small dense matrices on the host: what adapters and training need, no more.
 //!
 //! Values are f32, row-major; sums that later differences depend on (inner products, Grams,
 //! eigenvalues) are f64.

@@ -1,6 +1,6 @@
 //! The leading singular vectors of a large matrix, through the eigenvectors of a small one.
 
-use super::linalg::{Matrix, dot, orthonormalise};
+use super::matrix::{Matrix, dot, orthonormalise};
 use crate::noise::TorchGenerator;
 
 /// Eigenvalues, largest first, and the eigenvectors as the *rows* of `[n, n]` in the same order, of
@@ -83,8 +83,30 @@ pub fn randomised_svd(
         let z = orthonormalise(&w.transposed_matmul(&q));
         q = orthonormalise(&w.matmul(&z));
     }
-    // W ~ Q K; the small K K^T has the left singular vectors of K and the squares of its values.
-    let k = q.transposed_matmul(w);
+    of_sketch(&q, &q.transposed_matmul(w), rank)
+}
+
+/// The leading `rank` singular values and vectors of `w [m, n]`, as near as a few rounds bring them.
+pub fn leading_svd(w: &Matrix, rank: usize) -> Svd {
+    randomised_svd(w, rank, 8, 3, &mut TorchGenerator::new(0))
+}
+
+/// The same of the product `up [m, r]` times `down [r, n]`, exactly, without making it.
+pub fn product_svd(up: &Matrix, down: &Matrix, rank: usize) -> Svd {
+    // Gram-Schmidt needs no more columns than rows.
+    if up.cols > up.rows {
+        let w = up.matmul(down);
+        return randomised_svd(&w, rank, w.rows, 2, &mut TorchGenerator::new(0));
+    }
+    let q = orthonormalise(up);
+    let k = q.transposed_matmul(up).matmul(down);
+    of_sketch(&q, &k, rank)
+}
+
+/// `W ~ Q K`, where `q [m, width]` has orthonormal columns: the small `K K^T` has the left singular
+/// vectors of K and the squares of its values.
+fn of_sketch(q: &Matrix, k: &Matrix, rank: usize) -> Svd {
+    let width = k.rows;
     let mut gram = vec![0.0; width * width];
     for i in 0..width {
         for j in 0..width {
@@ -103,7 +125,7 @@ pub fn randomised_svd(
             small.row_mut(i).copy_from_slice(&vectors[i * width..(i + 1) * width]);
         }
     }
-    let mut vt = small.matmul(&k);
+    let mut vt = small.matmul(k);
     for (i, &s) in s.iter().enumerate() {
         let inverse = if s > 0.0 { 1.0 / s } else { 0.0 };
         vt.row_mut(i).iter_mut().for_each(|x| *x *= inverse);
@@ -113,7 +135,7 @@ pub fn randomised_svd(
 
 #[cfg(test)]
 mod tests {
-    use super::super::linalg::tests::{close, identity, random};
+    use super::super::matrix::tests::{close, identity, random};
     use super::*;
 
     #[test]
@@ -162,6 +184,27 @@ mod tests {
             assert!(energy(&svd.s) >= 0.99 * energy(&s[..8]));
             close(&svd.u.transposed_matmul(&svd.u), &identity(8), 1e-5);
             close(&svd.vt.matmul_transposed(&svd.vt), &identity(8), 1e-5);
+        }
+    }
+
+    #[test]
+    fn the_svd_of_a_product_is_that_of_the_matrix() {
+        // More factors than rows, as many, and fewer; and some that depend on each other.
+        for (m, r, n) in [(30, 6, 20), (20, 6, 30), (5, 8, 30), (30, 8, 5), (8, 8, 8)] {
+            let (mut up, down) = (random(m, r, 11), random(r, n, 12));
+            (0..m).for_each(|i| up.row_mut(i)[r - 1] = 2.0 * up.row(i)[0]);
+            let w = up.matmul(&down);
+            let rank = r.min(m).min(n);
+            let svd = product_svd(&up, &down, rank);
+            let mut scaled = svd.vt.clone();
+            for (i, &s) in svd.s.iter().enumerate() {
+                scaled.row_mut(i).iter_mut().for_each(|x| *x *= s);
+            }
+            close(&svd.u.matmul(&scaled), &w, 1e-4);
+            let whole = randomised_svd(&w, rank, 8, 4, &mut TorchGenerator::new(13));
+            for (got, want) in svd.s.iter().zip(&whole.s) {
+                assert!((got - want).abs() < 1e-4 * whole.s[0], "{m} {r} {n}: {got} {want}");
+            }
         }
     }
 
