@@ -7,8 +7,9 @@ mod tiny;
 use std::collections::BTreeMap;
 
 use burn::tensor::Device;
+use lorakeet::adapters::file::Site;
 use lorakeet::adapters::save::{self, Export, Metadata, Precision};
-use lorakeet::adapters::{AdapterFile, AdapterSet};
+use lorakeet::adapters::{AdapterFile, AdapterSet, Part};
 use lorakeet::layers::{self, Conv2d, Conv2dConfig, GroupNorm, LayerNorm, Linear};
 use serde::Deserialize;
 use serde_json::Value;
@@ -153,10 +154,36 @@ fn a_difference_stands_beside_another_kind() {
     }
     let off = distance(&run(both.clone()), &expected);
     assert!(off < TOLERANCE, "{off:e}");
-    // What isn't written yet is said, and nothing is lost in silence.
-    let (modules, metadata) = (&both.modules[..], &Metadata::default());
-    let error = save::kohya(&Export { modules, precision: Precision::F32, metadata }).unwrap_err();
-    assert!(error.to_string().contains("bias difference, which isn't written yet"), "{error}");
+}
+
+/// What is written is read again as it was; what has no form in a file is refused by name.
+#[test]
+fn what_was_read_is_written_again() {
+    let (fixture, values) = fixture();
+    let mut refused = BTreeMap::new();
+    for (name, case) in &fixture.cases {
+        let shape = values[&format!("{name}/weight")].shape.clone();
+        let adapter = below(&values, &format!("{name}/adapter/"));
+        let modules = read_for(&shape, &adapter, case.config.as_ref()).unwrap().modules;
+        let sites = [Site { part: Part::UNet, path: "proj_in".into(), shape }];
+        let metadata = &Metadata::default();
+        // A scale of its own, which no alpha can say.
+        for scale in [1.0, -0.5] {
+            let mut modules = modules.clone();
+            modules[0].scale = scale;
+            let export = Export { modules: &modules, precision: Precision::F32, metadata };
+            match save::kohya(&export) {
+                Ok(bytes) => save::verify(&bytes, None, &sites, None, &modules).unwrap(),
+                Err(error) => *refused.entry(error.to_string()).or_insert(0) += 1,
+            }
+            let error = save::diffusers(&export).unwrap_err().to_string();
+            assert!(error.contains("proj_in") || error.contains("as kohya files only"), "{error}");
+        }
+    }
+    let words: Vec<&String> = refused.keys().collect();
+    let [first, second] = words[..] else { panic!("{refused:?}") };
+    assert!(first.contains("of the kind IA3, which scales biases"), "{first}");
+    assert!(second.contains("of the kind OFT, which keeps its rotations"), "{second}");
 }
 
 #[test]

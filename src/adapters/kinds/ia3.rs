@@ -125,10 +125,10 @@ impl IA3<HostTensor> {
             return Err("scales biases with their outputs, which only PEFT's files can say");
         }
         let switch = HostTensor { shape: vec![], data: vec![f32::from(u8::from(self.on_input()))] };
-        Ok(vec![
-            Piece::new(WEIGHT.label(), &self.more),
-            Piece::new(ON_INPUT.label(), &switch),
-        ])
+        // LyCORIS has one dimension, of linear layers; A1111 reads it of any.
+        let HostTensor { data, .. } = &self.more;
+        let more = HostTensor { shape: vec![data.len()], data: data.clone() };
+        Ok(vec![Piece::new(WEIGHT.label(), &more), Piece::new(ON_INPUT.label(), &switch)])
     }
 
     fn on_input(&self) -> bool {
