@@ -116,6 +116,7 @@ export class Controller {
       removeAdapter: (handle) => this.#stack.remove(handle),
       loadDemo: () => this.#loader.loadDemo(),
       addToPrompt: (words) => ui.form.addToPrompt(words),
+      sumKnown: (file, sha256) => this.#sums.know(file, sha256),
       confirmed,
     });
     this.#prompts = new PromptsController(ui, confirmed);

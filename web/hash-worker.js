@@ -1,8 +1,8 @@
 // Takes the hashes of files, which may be large: one after another, where the page never waits for it.
 
-import { adapterHash, fileHash } from "./picture-info/hashes.js";
+import { adapterHash, embeddingHash, fileHash } from "./picture-info/hashes.js";
 
-const KINDS = { adapter: adapterHash, file: fileHash };
+const KINDS = { adapter: adapterHash, embedding: embeddingHash, file: fileHash };
 let queue = Promise.resolve();
 
 self.addEventListener("message", ({ data: { id, kind, file } }) => {

@@ -34,6 +34,7 @@ const REST_MS = 600;
  * @property {(handle: string) => Promise<void>} removeAdapter
  * @property {() => Promise<boolean>} loadDemo
  * @property {(words: string) => void} addToPrompt
+ * @property {(file: Blob, sha256: string) => void} sumKnown   of a file that is kept
  * @property {(title: string, text: string, yes: string) => Promise<boolean>} confirmed
  */
 
@@ -122,8 +123,10 @@ export class LibraryController {
       return true;
     }
     try {
-      const { files, entry: { hasTokenizer, config, strength } } = await this.#library.open(id);
+      const { files, entry: { hasTokenizer, config, strength, by, files: parts } } = await this.#library.open(id);
       const named = files.map(({ path, blob }) => ({ path, blob: new File([blob], path.split("/").at(-1)) }));
+      // a file that lies elsewhere may be another one by now
+      if (by !== "place") parts.forEach(({ sha256 }, i) => sha256 && this.#page.sumKnown(named[i].blob, sha256));
       const done = kind === "model"
         ? await this.#opening(id, () => this.#page.loadModel({ name, files: named, hasTokenizer, entry: id }))
         : await this.#page.addAdapter({ name, file: named[0].blob, config, entry: id, strength, ...at });

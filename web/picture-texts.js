@@ -34,9 +34,9 @@ export class PictureTexts {
    */
   note(picture, model, fileOf) {
     if (this.#noted.has(picture)) return;
-    const hashes = picture.job.adapters.map(({ handle }) => {
+    const hashes = picture.job.adapters.map(({ handle, words }) => {
       const file = fileOf(handle);
-      return file ? this.#sums.take("adapter", file) : Promise.resolve(null);
+      return file ? this.#sums.take(words ? "embedding" : "adapter", file) : Promise.resolve(null);
     });
     this.#noted.set(picture, { model: told(model), hashes });
   }

@@ -17,7 +17,7 @@ import { NOTHING, next, owed } from "./queue.js";
  * @property {number} unet
  * @property {number} textEncoder
  * @property {boolean} onePart   the adapter sits on one of the two alone
- * @property {boolean} [words]   it is an embedding's, which is on or off
+ * @property {string[]} [words]  it is an embedding's, which is on or off: those that it is found by in a prompt
  * @property {boolean} [drawn]   a choice of the prompt asks for it, and its card is off
  * @property {number} [step]     of a run that it was made by, where it has no card
  *

@@ -83,9 +83,9 @@ export class Restorer {
   /** @returns {Promise<{handle: string, name: string, hash: ?string}[]>} */
   #adapters() {
     const { fileOf, sums } = this.#host;
-    return Promise.all(this.#ui.adapters.all().map(async ({ handle, name }) => {
+    return Promise.all(this.#ui.adapters.all().map(async ({ handle, name, isWords }) => {
       const file = fileOf(handle);
-      return { handle, name, hash: file ? await sums.take("adapter", file) : null };
+      return { handle, name, hash: file ? await sums.take(isWords ? "embedding" : "adapter", file) : null };
     }));
   }
 }

@@ -1,5 +1,6 @@
 // Hashes of the files in use, taken once each.
 
+import { DIGITS } from "./picture-info/hashes.js";
 import { startWorker } from "./workers.js";
 
 export class Sums {
@@ -12,9 +13,11 @@ export class Sums {
   #asked = new WeakMap();
   /** @type {WeakMap<Blob, ?string>} */
   #known = new WeakMap();
+  /** @type {WeakMap<Blob, string>} */
+  #whole = new WeakMap();
 
   /**
-   * @param {"adapter"|"file"} kind
+   * @param {"adapter"|"embedding"|"file"} kind
    * @param {Blob} file
    * @returns {Promise<?string>} as A1111 writes it; null: it can't be had
    */
@@ -24,12 +27,23 @@ export class Sums {
     return asked;
   }
 
+  /** The sum of a whole file that was taken before: it isn't read again for it. @param {Blob} file @param {string} sha256 */
+  know(file, sha256) {
+    this.#whole.set(file, sha256);
+  }
+
   /** What is known by now. @param {?Blob} file @returns {?string} */
   known(file) {
     return file && (this.#known.get(file) ?? null);
   }
 
   #ask(kind, file) {
+    const whole = this.#whole.get(file);
+    if (whole && kind !== "adapter") {
+      const hash = whole.slice(0, DIGITS[kind]);
+      this.#known.set(file, hash);
+      return Promise.resolve(hash);
+    }
     this.#worker ??= this.#spawn();
     const id = ++this.#lastId;
     const answer = new Promise((resolve) => { this.#open.set(id, resolve); });

@@ -2,19 +2,24 @@
 // ComfyUI's graphs and prompts mean.
 
 import assert from "node:assert/strict";
+import "./played/globals.js";
+import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { readA1111 } from "../../web/picture-info/a1111.js";
 import { absoluteWeights, comfyWeights } from "../../web/picture-info/comfy-weights.js";
 import { exifTexts } from "../../web/picture-info/exif.js";
 import { parseJson } from "../../web/picture-info/found.js";
-import { adapterHash, fileHash } from "../../web/picture-info/hashes.js";
+import { adapterHash, embeddingHash, fileHash } from "../../web/picture-info/hashes.js";
 import { quoted, readInfotext, unquoted, writeInfotext } from "../../web/picture-info/infotext.js";
 import { fromA1111, labelsOf, nearest } from "../../web/picture-info/names.js";
+import { planOf } from "../../web/picture-info/plan.js";
 import { chunksOf, crc32, isPng, textsOf, withText } from "../../web/picture-info/png.js";
 import { readPicture } from "../../web/picture-info/read.js";
 import { KEYWORD, readRecord, writeRecord } from "../../web/picture-info/record.js";
 import { tagFor, tagsOf } from "../../web/picture-info/tags.js";
+import { embeddingsIn } from "../../web/prompt/embeddings.js";
+import { Sums } from "../../web/sums.js";
 import { VERSION } from "../../web/version.js";
 
 const root = new URL("../../", import.meta.url);
@@ -225,6 +230,40 @@ test("tags of adapters are read as A1111 reads them", () => {
   assert.equal(tagFor({ name: "a", unet: 0.5, textEncoder: 0, onePart: true }), "<lora:a:0.5>");
 });
 
+test("embeddings are found in prompts as A1111 finds them, and their hashes are those of their files", async () => {
+  const { a1111, a1111_files: known } = json("prompts/textual-inversion/cases.json");
+  const names = Object.keys(known).filter((name) => known[name].shorthash);
+  let found = 0;
+  for (const { prompt, "TI hashes": wanted } of a1111) {
+    const used = (wanted ?? "").split(", ").filter(Boolean).map((entry) => entry.split(": ")[0]);
+    assert.deepEqual([...embeddingsIn(prompt, names)].toSorted(), used.toSorted(), prompt);
+    found += used.length;
+  }
+  assert.ok(found > 15, `only ${found}`);
+  for (const name of ["style", "one", "UPPER"]) {
+    const file = fixture(`prompts/textual-inversion/${name}.safetensors`);
+    assert.equal(await embeddingHash(new Blob([file])), known[name].shorthash, name);
+  }
+});
+
+test("an embedding that a prompt uses is named with its hash, and comes back; one that isn't used is not", () => {
+  const words = (name, hash) => ({ ...adapter(name, 0, 1, hash), words: [name] });
+  const record = {
+    settings: { ...SETTINGS, prompt: "a style cat", negativePrompt: "(neg-one:1.2)" }, model: MODEL,
+    adapters: [adapter("ink", 1, 1, "0123456789ab"), words("style", "1e87f3db2af8"), words("neg-one", "0a1b2c3d4e5f"), words("mood", "ffffffffffff")],
+  };
+  const text = writeRecord(record);
+  assert.ok(text.includes('Lora hashes: "ink: 0123456789ab", TI hashes: "style: 1e87f3db2af8, neg-one: 0a1b2c3d4e5f", '), text);
+  assert.deepEqual(readRecord(text).adapters.map(({ name, hash }) => [name, hash]), [["ink", "0123456789ab"], ["style", "1e87f3db2af8"], ["neg-one", "0a1b2c3d4e5f"], ["mood", null]]);
+  const theirs = readA1111(text);
+  assert.deepEqual(theirs.adapters.filter((one) => one.words).map(({ name, hash }) => [name, hash]), [["style", "1e87f3db2af8"], ["neg-one", "0a1b2c3d4e5f"]]);
+  const cards = [{ handle: "1", name: "ink", hash: null }, { handle: "2", name: "renamed", hash: "1e87f3db2af8" }];
+  const page = { takes: () => true, schedulers: [], schedules: [], scheduler: "", adapters: cards, model: null, draws: () => null, hasStart: () => false, starts: false };
+  const { strengths, lacking, restored } = planOf(theirs, page);
+  assert.deepEqual(strengths.map(({ handle, textEncoder }) => [handle, textEncoder]), [["1", 1], ["2", 1]]);
+  assert.ok(restored.includes("renamed") && lacking.includes("embedding neg-one (0a1b2c3d4e5f)"), lacking.join());
+});
+
 test("hashes of files are those that A1111 writes", async () => {
   const [large, short, lora] = json("picture-info/infotext.json").hashes;
   const bytes = Uint8Array.from({ length: 1114117 }, (_, i) => i * 31 % 251);
@@ -243,6 +282,18 @@ test("hashes of files are those that A1111 writes", async () => {
   };
   assert.equal(await adapterHash(header({ note: "later" })), lora["in Lora hashes"]);
   assert.equal(await adapterHash(header({ sshs_model_hash: "abcdefabcdef0123" })), "abcdefabcdef");
+});
+
+test("a file whose sum is known already isn't read again", async () => {
+  const sums = new Sums();
+  const unreadable = Object.assign(new Blob(["x"]), { slice: () => { throw new Error("it was read"); } });
+  const other = new Blob(["y"]);
+  const sum = createHash("sha256").update("x").digest("hex");
+  for (const file of [unreadable, other]) sums.know(file, sum);
+  assert.equal(sums.known(unreadable), null);
+  assert.equal(await sums.take("file", unreadable), sum.slice(0, 10));
+  assert.equal(sums.known(unreadable), sum.slice(0, 10));
+  assert.equal(await sums.take("embedding", other), sum.slice(0, 12));
 });
 
 // ---- ours -----------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import { tagName, tagsOf, withoutTags } from "./tags.js";
 /** Keys that have a place here; all others are told as they stand. */
 const USED = new Set([
   "Steps", "Sampler", "Schedule type", "CFG scale", "Seed", "Size-1", "Size-2", "Model hash", "Model", "Clip skip", "RNG", "Variation seed", "Variation seed strength", "Lora hashes",
-  "Emphasis", "Version", "Lorakeet",
+  "TI hashes", "Emphasis", "Version", "Lorakeet",
 ]);
 
 /** @param {string} text @returns {?import("./found.js").Found} null: it has no settings */
@@ -24,6 +24,7 @@ export function fromInfotext({ prompt, negativePrompt, settings, resources }) {
   const sampler = of("Sampler");
   const emphasis = of("Emphasis");
   const adapters = tagsOf(prompt).map((tag) => ({ ...tag, hash: hashOf(tag.name, of("Lora hashes"), resources.Hashes) }));
+  const embeddings = listed(of("TI hashes")).map(([name, hash]) => ({ name, hash, unet: 0, textEncoder: 1, words: true }));
   const { start, used } = startOf(settings);
   const rest = [...settings].filter(([key]) => !USED.has(key) && !used.includes(key)).map(([key, value]) => `${key}: ${value}`);
   return found("A1111", {
@@ -43,7 +44,7 @@ export function fromInfotext({ prompt, negativePrompt, settings, resources }) {
     width: numberOr(of("Size-1")),
     height: numberOr(of("Size-2")),
     start,
-    adapters,
+    adapters: [...adapters, ...embeddings],
     model: modelOf(of("Model"), of("Model hash") ?? resources.Hashes?.model),
     rest: joinedSizes(rest),
     notes: of("Seed") && !of("RNG") ? ["it names no source of its noise, which is taken for an NVIDIA card’s"] : [],
@@ -56,12 +57,18 @@ function modelOf(name, hash) {
 
 /** @param {string} name @returns {?string} of the list that A1111 writes, or of the one for Civitai */
 export function hashOf(name, list = "", hashes = {}) {
-  for (const entry of list.split(",")) {
-    const colon = entry.lastIndexOf(":");
-    if (entry.slice(0, colon).trim() === tagName(name)) return entry.slice(colon + 1).trim() || null;
-  }
-  const listed = hashes?.[`lora:${name}`];
-  return typeof listed === "string" ? listed : null;
+  const [, hash] = listed(list).find(([one]) => one === tagName(name)) ?? [];
+  if (hash) return hash;
+  const others = hashes?.[`lora:${name}`];
+  return typeof others === "string" ? others : null;
+}
+
+/** `name: hash, name: hash` @returns {[string, string][]} */
+function listed(list = "") {
+  const pairs = list.split(",").map((entry) => /** @type {[string, string]} */ ([
+    entry.slice(0, Math.max(0, entry.lastIndexOf(":"))).trim(), entry.slice(entry.lastIndexOf(":") + 1).trim(),
+  ]));
+  return pairs.filter(([name, hash]) => name && hash);
 }
 
 /** `Hires resize-1: 8`, `Hires resize-2: 9` is one thing to people. */

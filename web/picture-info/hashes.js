@@ -4,8 +4,9 @@ import { Sha256 } from "../library/sha256.js";
 
 /** Bytes that are in memory at once. */
 const PIECE = 4 << 20;
-const MODEL_DIGITS = 10;
 const ADAPTER_DIGITS = 12;
+/** Of whole files: a checkpoint or a VAE, an embedding. */
+export const DIGITS = Object.freeze({ file: 10, embedding: ADAPTER_DIGITS });
 /** A header that is longer is damage. */
 const LARGEST_HEADER = 64 << 20;
 
@@ -18,7 +19,12 @@ export async function sha256Of(file, from = 0) {
 
 /** Of a checkpoint or a VAE ("AutoV2"). @param {Blob} file */
 export async function fileHash(file) {
-  return (await sha256Of(file)).slice(0, MODEL_DIGITS);
+  return (await sha256Of(file)).slice(0, DIGITS.file);
+}
+
+/** Of an embedding: of its whole file. @param {Blob} file */
+export async function embeddingHash(file) {
+  return (await sha256Of(file)).slice(0, DIGITS.embedding);
 }
 
 /** Of an adapter ("AutoV3"): of its tensors alone, so that notes in its header don't change it. @param {Blob} file a safetensors file */

@@ -141,12 +141,12 @@ function takeAdapters(plan, found, adapters, draws) {
   plan.strengths = set.map(([handle, { unet, textEncoder }]) => ({ handle, unet: clamp(unet), textEncoder: clamp(textEncoder) }));
   for (const { wish, card, isOther } of adapters) {
     const { unet: ofUnet, textEncoder: ofText } = wish;
-    plan.restored.push(`${card.name} ${ofUnet === ofText || !ofUnet || !ofText ? ofUnet || ofText : `${ofUnet} / ${ofText}`}`);
-    if (isOther) plan.lacking.push(`adapter ${wish.name} with the hash ${wish.hash} (the one here has ${card.hash})`);
+    plan.restored.push(wish.words ? card.name : `${card.name} ${ofUnet === ofText || !ofUnet || !ofText ? ofUnet || ofText : `${ofUnet} / ${ofText}`}`);
+    if (isOther) plan.lacking.push(`${wish.words ? "embedding" : "adapter"} ${wish.name} with the hash ${wish.hash} (the one here has ${card.hash})`);
     const { unet, textEncoder } = sums.get(card.handle);
     if (clamp(unet) !== unet || clamp(textEncoder) !== textEncoder) plan.lacking.push(`strength ${unet} of ${card.name} (the most is ${STRONGEST})`);
   }
-  for (const wish of missingOf(found, adapters)) plan.lacking.push(`adapter ${wish.name}${wish.hash ? ` (${wish.hash})` : ""}`);
+  for (const wish of missingOf(found, adapters)) plan.lacking.push(`${wish.words ? "embedding" : "adapter"} ${wish.name}${wish.hash ? ` (${wish.hash})` : ""}`);
 }
 
 const missingOf = (found, adapters) => found.adapters.filter((wish) => !adapters.some((one) => one.wish === wish));

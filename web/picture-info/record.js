@@ -7,6 +7,7 @@ import { readInfotext, writeInfotext } from "./infotext.js";
 import { EMPHASES, labelsOf } from "./names.js";
 import { ownStart, startKeys } from "./start.js";
 import { tagFor, tagName, tagsOf, withoutTags } from "./tags.js";
+import { embeddingsIn } from "../prompt/embeddings.js";
 import { VERSION } from "../version.js";
 
 /** The keyword of the text in a PNG. */
@@ -29,14 +30,16 @@ export function writeRecord({ settings, adapters, template = null, model }) {
   const { negativePrompt, emphasis, clipSkip, steps, guidance, seed, scheduler, schedule: levels, width, height } = settings;
   const { sampler, schedule } = labelsOf(scheduler, levels);
   const prompt = taggedPrompt(settings.prompt, adapters);
-  const hashes = adapters.filter(({ hash, words }) => hash && !words).map(({ name, hash }) => `${tagName(name)}: ${hash}`).join(", ");
+  const isUsed = usedIn([prompt, negativePrompt].map(withoutComments), adapters);
+  const listOf = (some) => some.filter(({ hash }) => hash).map(({ name, hash }) => `${tagName(name)}: ${hash}`).join(", ") || null;
   const [denoising, ...masked] = startKeys(settings.start);
   const text = (own) => writeInfotext(prompt, withoutComments(negativePrompt), [
     ["Steps", steps], ["Sampler", sampler], ["Schedule type", schedule], ["CFG scale", guidance], ["Seed", seed], ["Size", `${width}x${height}`],
     ["Model hash", model.hash], ["Model", model.title || null], ["VAE hash", model.vae?.hash], ["VAE", model.vae?.name],
     denoising, ["Clip skip", clipSkip > 1 ? clipSkip : null], ["RNG", settings.rng === "nv" ? "NV" : "CPU"],
     ["Variation seed", variation ? settings.variationSeed : null], ["Variation seed strength", variation || null], ...masked,
-    ["Lora hashes", hashes || null],
+    ["Lora hashes", listOf(adapters.filter(({ words }) => !words))],
+    ["TI hashes", listOf(adapters.filter(isUsed))],
     ["Emphasis", emphasis !== "original" && /[([]/.test(prompt + negativePrompt) ? EMPHASES[emphasis] : null],
     [OWN, JSON.stringify(own)], ["Version", `${OWN} ${VERSION}`],
   ]);
@@ -68,6 +71,17 @@ function ownFields({ emphasis, scheduler, schedule, spacing, eta, start }, adapt
 /** @param {import("../pictures.js").Strength} adapter */
 function listed({ name, unet, textEncoder, drawn }) {
   return [name, unet, textEncoder, ...drawn ? [DRAWN] : []];
+}
+
+/**
+ * Which embeddings have their words in a prompt.
+ * @param {string[]} prompts @param {{words?: string[]}[]} adapters
+ * @returns {(adapter: {words?: string[]}) => boolean}
+ */
+function usedIn(prompts, adapters) {
+  const names = adapters.flatMap(({ words }) => words ?? []);
+  const used = prompts.map((prompt) => embeddingsIn(prompt, names));
+  return ({ words }) => Boolean(words?.some((word) => used.some((found) => found.has(word))));
 }
 
 /** Without comments, with a tag for each adapter: in its place where there is one, else at the end. */
@@ -104,10 +118,11 @@ export function readRecord(text) {
   const plain = fromInfotext(info);
   const named = Array.isArray(own.adapters) ? own.adapters.filter((one) => Array.isArray(one) && typeof one[0] === "string") : [];
   const adapters = named.map(([name, unet, textEncoder, drawn]) => ({
-    name, unet: numberOr(unet) ?? 1, textEncoder: numberOr(textEncoder) ?? 1, hash: hashOf(name, info.settings.get("Lora hashes")),
+    name, unet: numberOr(unet) ?? 1, textEncoder: numberOr(textEncoder) ?? 1,
+    hash: hashOf(name, info.settings.get("Lora hashes")) ?? hashOf(name, info.settings.get("TI hashes")),
     ...drawn === DRAWN && { drawn: true },
   }));
-  const added = plain.adapters.filter(({ name }) => adapters.some((one) => tagName(one.name) === name)).map(({ tag }) => tag);
+  const added = plain.adapters.filter(({ name, tag }) => tag && adapters.some((one) => tagName(one.name) === name)).map(({ tag }) => tag);
   const texts = (name) => (typeof own[name] === "string" ? own[name] : null);
   return {
     ...plain,

@@ -92,8 +92,11 @@ export class AdapterCard extends EventTarget {
 
   /** @returns {import("../pictures.js").Strength} */
   #strengthOf(unet, textEncoder) {
-    const { unet_modules, text_encoder_modules } = this.#report;
-    if (this.isWords) return { handle: this.handle, name: this.name, unet: 0, textEncoder: 1, onePart: true, words: true };
+    const { unet_modules, text_encoder_modules, embeddings } = this.#report;
+    if (this.isWords) {
+      const names = embeddings.map((embedding) => embedding.name);
+      return { handle: this.handle, name: this.name, unet: 0, textEncoder: 1, onePart: true, words: names };
+    }
     // a strength on nothing is 0, so that it makes no difference to a fingerprint
     return {
       handle: this.handle,

@@ -106,9 +106,9 @@ export class AdapterList extends EventTarget {
     for (const [handle, card] of this.#cards) card.restore(known.get(handle));
   }
 
-  /** @returns {{handle: string, name: string}[]} those that act and those that are off */
+  /** @returns {{handle: string, name: string, isWords: boolean}[]} those that act and those that are off */
   all() {
-    return [...this.#cards].map(([handle, { name }]) => ({ handle, name }));
+    return [...this.#cards].map(([handle, { name, isWords }]) => ({ handle, name, isWords }));
   }
 
   /** The switches and strengths of all, for `putBack`. */
