@@ -15,7 +15,7 @@ use lorakeet::adapters::file::Site;
 use lorakeet::adapters::format::Format;
 use lorakeet::adapters::tools::{self, Goal, Layers, Opened, Origin, Resized, Weighted};
 use lorakeet::error::{Error, Result};
-use lorakeet::weights::{Checkpoint, FileSource, parse_json};
+use lorakeet::weights::{Checkpoint, Dtype, FileSource, parse_json};
 use options::{Given, Screen, config_beside, strengths, unwritable};
 
 const USAGE: &str = "\
@@ -421,7 +421,7 @@ fn extract(arguments: &Arguments, screen: &Screen) -> Result<()> {
     screen.say("The autoencoders aren't compared: no adapter has a place for them\n");
     let origin = Origin {
         title: out.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
-        half: true,
+        half: tuned.unet.tensors.values().all(|stored| stored.info.dtype == Dtype::F16),
         ..Origin::default()
     };
     let made = format!("what {} has that {} hasn't", tuned.name, base.name);

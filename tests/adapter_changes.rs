@@ -1,6 +1,6 @@
-//! IA3, OFT and differences of whole weights, biases and norms on single layers, against the formulas,
-//! PEFT and LyCORIS (`fixtures/adapters/changes.py`): every form of their files, every strength, every
-//! refusal.
+//! IA3, OFT and differences of whole weights, biases and norms on single layers (`fixtures/adapters/
+//! changes.py`), GLoRA, BOFT and LoHa and LoKr with magnitudes (`products.py` there), against the formulas,
+//! PEFT and LyCORIS: every form of their files, every strength, every refusal.
 
 mod tiny;
 
@@ -29,11 +29,28 @@ struct Case {
     layer: String,
     kind: String,
     config: Option<Value>,
+    #[serde(default)]
+    rank: usize,
+    #[serde(default = "one")]
+    scale: f32,
 }
 
+fn one() -> f32 {
+    1.0
+}
+
+/// Of the layers that are changed at every pass: from two scripts.
 fn fixture() -> (Fixture, Values) {
-    let cases = serde_json::from_slice(&read("adapters/changes.json")).unwrap();
-    (cases, tiny::read_values("adapters/changes.safetensors"))
+    let of = |name: &str| {
+        let fixture: Fixture =
+            serde_json::from_slice(&read(&format!("adapters/{name}.json"))).unwrap();
+        (fixture, tiny::read_values(&format!("adapters/{name}.safetensors")))
+    };
+    let ((mut fixture, mut values), (more, numbers)) = (of("changes"), of("products"));
+    assert_eq!(fixture.strengths, more.strengths);
+    fixture.cases.extend(more.cases);
+    values.extend(numbers);
+    (fixture, values)
 }
 
 enum Layer {
@@ -92,7 +109,11 @@ fn outputs_equal_the_formulas_at_every_strength() {
         assert_eq!(file.modules.len(), 1, "{name}");
         assert_eq!(file.report.kind, case.kind, "{name}");
         assert_eq!((&file.report.unused[..], &file.report.notes[..]), (&[][..], &[][..]), "{name}");
-        assert_eq!((file.modules[0].rank, file.modules[0].scale), (0, 1.0), "{name}");
+        assert_eq!(
+            (file.modules[0].rank, file.modules[0].scale),
+            (case.rank, case.scale),
+            "{name}"
+        );
         *kinds.entry(case.kind.clone()).or_insert(0) += 1;
 
         let mut set = AdapterSet::default();
@@ -119,6 +140,10 @@ fn outputs_equal_the_formulas_at_every_strength() {
         ("full difference", 3),
         ("bias difference", 5),
         ("norm difference", 4),
+        ("GLoRA", 8),
+        ("BOFT", 7),
+        ("LoHa with DoRA", 4),
+        ("LoKr with DoRA", 3),
     ];
     assert_eq!(kinds, counts.map(|(kind, count)| (kind.to_string(), count)).into());
 }
@@ -181,9 +206,16 @@ fn what_was_read_is_written_again() {
         }
     }
     let words: Vec<&String> = refused.keys().collect();
-    let [first, second] = words[..] else { panic!("{refused:?}") };
-    assert!(first.contains("of the kind IA3, which scales biases"), "{first}");
-    assert!(second.contains("of the kind OFT, which keeps its rotations"), "{second}");
+    let reasons = [
+        "of the kind BOFT, which keeps its rotations",
+        "of the kind GLoRA, which multiplies kernels as matrices",
+        "of the kind IA3, which scales biases",
+        "of the kind OFT, which keeps its rotations",
+    ];
+    assert_eq!(words.len(), reasons.len(), "{words:?}");
+    for (found, reason) in words.into_iter().zip(reasons) {
+        assert!(found.contains(reason), "{found}");
+    }
 }
 
 #[test]
@@ -230,9 +262,38 @@ fn what_does_not_fit_is_refused_by_name() {
         ),
         (
             linear,
-            vec![("oft_blocks", one(&[2, 2, 4, 4], 0.5))],
-            "belongs to a BOFT adapter, which isn't supported yet",
-            "Use a LoRA, LoCon, DoRA, LoHa or LoKr file",
+            vec![("oft_blocks", one(&[3, 2, 4, 4], 0.5))],
+            "has 3 stages of blocks of 4, which 8 outputs can't be mixed in",
+            broken,
+        ),
+        (
+            linear,
+            vec![("oft_blocks", one(&[1, 2, 2, 2], 0.5))],
+            "has the shape [1, 2, 2, 2] where the layer needs [1, 4, 2, 2]",
+            other,
+        ),
+        (
+            linear,
+            vec![
+                ("a1.weight", one(&[12, 2], 0.5)),
+                ("a2.weight", one(&[2, 12], 0.5)),
+                ("b1.weight", one(&[8, 2], 0.5)),
+                ("b2.weight", one(&[2, 11], 0.5)),
+            ],
+            "b2.weight: has the shape [2, 11] where the layer needs [2, 12]",
+            other,
+        ),
+        (
+            linear,
+            vec![
+                ("hada_w1_a", one(&[8, 2], 0.5)),
+                ("hada_w1_b", one(&[2, 12], 0.5)),
+                ("hada_w2_a", one(&[8, 2], 0.5)),
+                ("hada_w2_b", one(&[2, 12], 0.5)),
+                ("dora_scale", one(&[5, 1], 0.5)),
+            ],
+            "dora_scale: has the shape [5, 1] where the layer needs [8, 1] or [1, 12]",
+            other,
         ),
         // A layer's own weight, as in a checkpoint, is no IA3.
         (linear, vec![("weight", one(&[8, 12], 0.5))], "holds no tensor with an adapter's", "file"),

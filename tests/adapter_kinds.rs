@@ -395,9 +395,9 @@ fn what_does_not_fit_is_refused_by_name() {
         ),
         (
             linear,
-            with("loha.linear", "dora_scale", &[8, 1]),
-            "belongs to a LoHa with magnitudes (DoRA), which isn't supported yet",
-            "Use a LoRA, LoCon, DoRA, LoHa or LoKr file",
+            with("loha.linear", "dora_scale", &[9, 1]),
+            "dora_scale: has the shape [9, 1] where the layer needs [8, 1] or [1, 12]",
+            other,
         ),
         (
             linear,

@@ -36,7 +36,7 @@ fn shape<'a>(layers: &'a Layers, module: &AdapterModule) -> &'a [usize] {
 fn changes(modules: &[AdapterModule], layers: &Layers) -> BTreeMap<String, Vec<f32>> {
     let mut sums: BTreeMap<String, Vec<f32>> = BTreeMap::new();
     for module in modules {
-        let delta = change(module, shape(layers, module), &Base::default()).unwrap();
+        let delta = change(module, shape(layers, module), &Base::default(), 1.0).unwrap();
         let delta = delta.weight.unwrap();
         let sum = sums.entry(module.path.clone()).or_insert_with(|| vec![0.0; delta.len()]);
         sum.iter_mut().zip(delta).for_each(|(sum, x)| *sum += x);
@@ -148,7 +148,7 @@ fn inspecting_tells_ranks_norms_and_words() {
     let found = tools::inspect(&opened, &layers).unwrap();
     assert_eq!(found.layers.len(), opened.file.modules.len());
     for (layer, module) in found.layers.iter().zip(&opened.file.modules) {
-        let delta = change(module, shape(&layers, module), &Base::default()).unwrap();
+        let delta = change(module, shape(&layers, module), &Base::default(), 1.0).unwrap();
         let wanted = norm_of(delta.weight.unwrap().into_iter());
         assert!((layer.norm.unwrap() / wanted - 1.0).abs() < 1e-5, "{}", layer.path);
         assert_eq!((layer.rank, layer.kind), (module.rank, module.kind().label()));
@@ -263,7 +263,7 @@ fn kinds_that_differ_make_a_whole_difference() {
         let (_, other) = kind(name);
         let base = Base { weight: Some((0..96).map(|i| (i as f32).sin()).collect()), bias: None };
         let delta = |modules: &[AdapterModule]| {
-            change(&modules[0], &layers.sites[0].shape, &base).unwrap().weight.unwrap()
+            change(&modules[0], &layers.sites[0].shape, &base, 1.0).unwrap().weight.unwrap()
         };
         let (first, second) = (delta(&lora), delta(&other));
         let wanted: Vec<f32> = first.iter().zip(&second).map(|(a, b)| 0.5 * a - 1.5 * b).collect();

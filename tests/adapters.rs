@@ -1109,7 +1109,7 @@ fn refused() -> Vec<(&'static str, Vec<u8>, Vec<&'static str>)> {
         (
             "boft of PEFT",
             file(&[("base_model.model.mid_block.attentions.0.proj_in.boft_R", &[1, 8, 4, 4])]),
-            kind("proj_in.boft_R: belongs to a BOFT adapter"),
+            kind("proj_in.boft_R: belongs to a BOFT (PEFT) adapter"),
         ),
         (
             "oft of old",
@@ -1124,7 +1124,7 @@ fn refused() -> Vec<(&'static str, Vec<u8>, Vec<&'static str>)> {
         (
             "glora",
             file(&[("lora_unet_mid_block_attentions_0_proj_in.a1.weight", &[4, 20])]),
-            kind("belongs to a GLoRA adapter"),
+            broken("a1.weight: has no a2 factor beside it"),
         ),
         (
             "sdxl",

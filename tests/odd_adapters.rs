@@ -53,7 +53,7 @@ fn extras_of_other_kinds_are_left_out_and_the_rest_is_used() {
     let plain = tensors("ink");
     let expected = modules(&model, &plain);
     let extras = [
-        ("lora_unet_down_blocks_0_attentions_0_proj_out.a1.weight", "GLoRA"),
+        ("text_model.embeddings.token_embedding.lora_embedding_A", "embedding LoRA"),
         ("base_model.model.down_blocks.0.attentions.0.proj_in.boft_R", "BOFT"),
         ("base_model.model.down_blocks.0.attentions.0.proj_in.vera_lambda_d", "VeRA"),
         ("lora_unet_down_blocks_0_attentions_0_proj_in.oft_diag", "old OFT"),
@@ -127,26 +127,23 @@ fn modules_that_nothing_can_be_made_of_are_left_out() {
     let found = read(&model, tiny::file(&values)).unwrap();
     assert!(found.modules == expected);
     assert!(found.report.unused[0].1.contains("no factors"), "{:?}", found.report.unused);
-    // A LoHa with DoRA's magnitudes, half of which would be another picture.
-    let [output, input] = [64, 64 * 9];
-    for (role, shape) in [
-        ("hada_w1_a", vec![output, 2]),
-        ("hada_w1_b", vec![2, input]),
-        ("hada_w2_a", vec![output, 2]),
-        ("hada_w2_b", vec![2, input]),
-        ("dora_scale", vec![output, 1]),
-    ] {
-        values.insert(format!("{conv}.{role}"), filled(&shape, 0.1));
-    }
+    // ComfyUI makes the layer larger before it adds this; with the layer's own shape it is a LoRA.
+    let shape = |output: f32| Host { shape: vec![4], data: vec![output, 64.0, 3.0, 3.0] };
+    values.insert(format!("{conv}.lora_down.weight"), filled(&[2, 64, 3, 3], 0.1));
+    values.insert(format!("{conv}.lora_up.weight"), filled(&[64, 2, 1, 1], 0.1));
+    values.insert(format!("{conv}.reshape_weight"), shape(64.0));
+    let found = read(&model, tiny::file(&values)).unwrap();
+    assert_eq!((found.modules.len(), found.report.unused.len()), (expected.len() + 1, 0));
+    values.insert(format!("{conv}.reshape_weight"), shape(128.0));
     let found = read(&model, tiny::file(&values)).unwrap();
     assert!(found.modules == expected);
-    assert_eq!(found.report.unused.len(), 6);
+    assert_eq!(found.report.unused.len(), 4);
     let note = &found.report.notes[0];
-    assert!(note.contains("LoHa or LoKr with magnitudes"), "{note}");
+    assert!(note.contains("layers of another shape"), "{note}");
     // With nothing else in the file it is refused.
     values.retain(|key, _| key.starts_with(conv));
     let error = read(&model, tiny::file(&values)).unwrap_err().to_string();
-    assert!(error.contains("a LoHa with magnitudes (DoRA), which isn't supported yet"), "{error}");
+    assert!(error.contains("(reshape_weight), which isn't supported yet"), "{error}");
 }
 
 #[test]

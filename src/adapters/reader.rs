@@ -3,7 +3,7 @@
 use super::kinds::tensors::{Found, Tensors};
 use super::kinds::{self, HostFactors, Role};
 use super::module::AdapterModule;
-use super::remedies::BROKEN;
+use super::remedies::{BROKEN, UNSUPPORTED};
 use crate::error::Result;
 
 /// Reads what the file has for a layer: a module for each kind.
@@ -19,6 +19,15 @@ pub(super) fn read(tensors: &Tensors) -> Result<Vec<Found<AdapterModule>>> {
         let problem =
             format!("belongs to a {other}, where others of its layer belong to a {first}");
         return Err(tensors.error(*role, problem, BROKEN));
+    }
+    if let Some(key) = tensors.keys.get(&Role::RESHAPE) {
+        let wanted = tensors.index.read_f32(tensors.source, key)?;
+        if !wanted.iter().copied().eq(tensors.shape.iter().map(|&size| size as f32)) {
+            let reason = format!(
+                "asks for a layer of the shape {wanted:?} (reshape_weight), which {UNSUPPORTED}"
+            );
+            return Ok(vec![Found::LeftOut("layers of another shape", reason)]);
+        }
     }
     let found = kinds::read(tensors)?.into_iter().map(|found| {
         Ok(match found {

@@ -51,20 +51,15 @@ impl Naming {
 /// Marks of the kinds that aren't read, by name.
 const OTHER_KINDS: [(&str, &str); 5] = [
     ("oft_diag", "old OFT"),
-    (".boft_R", "BOFT"),
-    (".boft_s", "BOFT"),
+    (".boft_R", "BOFT (PEFT)"),
+    (".boft_s", "BOFT (PEFT)"),
     ("vera_lambda", "VeRA"),
     ("lora_embedding_", "embedding LoRA"),
 ];
 
-/// As above, but only at a key's end.
-const OTHER_ENDINGS: [(&str, &str); 2] = [(".a1.weight", "GLoRA"), (".b1.weight", "GLoRA")];
-
 /// The kind that a key belongs to, if it is one that isn't read.
 pub fn other_kind(key: &str) -> Option<&'static str> {
-    let within = OTHER_KINDS.iter().find(|(mark, _)| key.contains(mark));
-    let at_end = || OTHER_ENDINGS.iter().find(|(ending, _)| key.ends_with(ending));
-    within.or_else(at_end).map(|(_, kind)| *kind)
+    OTHER_KINDS.iter().find(|(mark, _)| key.contains(mark)).map(|(_, kind)| *kind)
 }
 
 /// How a key is named.

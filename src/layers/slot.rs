@@ -71,6 +71,11 @@ pub trait Change: std::fmt::Debug {
     /// What is added to the weight at strength 1.
     fn weight(&self, base: Tensor<2>, scale: f32) -> Tensor<2>;
 
+    /// What is added to the weight at a strength; of most kinds that is in proportion to it.
+    fn weight_at(&self, base: Tensor<2>, scale: f32, strength: f32) -> Tensor<2> {
+        self.weight(base, scale).mul_scalar(strength)
+    }
+
     /// What is added to the bias `[out]` at strength 1; `base`: the layer's own, if it has one.
     fn bias(&self, base: Option<Tensor<1>>, scale: f32) -> Option<Tensor<1>> {
         let _ = (base, scale);
@@ -146,7 +151,7 @@ impl Slot {
         let flat = base.clone().reshape([shape[0], shape[1..].iter().product()]);
         let changes = self.changes(|change, strength, scale| {
             let own = change.changes_weight();
-            own.then(|| change.weight(flat.clone(), scale).mul_scalar(strength))
+            own.then(|| change.weight_at(flat.clone(), scale, strength))
         });
         if changes.is_empty() {
             return base;

@@ -383,7 +383,7 @@ fn adapter_header(random: &mut Random, sites: &[Site]) -> (String, usize) {
         let flat = input * kernel.iter().product::<usize>();
         let with = |front: &[usize]| [front, kernel].concat();
         let ones = vec![1; kernel.len()];
-        let roles: Vec<(&str, Vec<usize>)> = match random.below(10) {
+        let roles: Vec<(&str, Vec<usize>)> = match random.below(13) {
             0 => vec![],
             1 => vec![
                 ("hada_w1_a", vec![output, rank]),
@@ -406,6 +406,22 @@ fn adapter_header(random: &mut Random, sites: &[Site]) -> (String, usize) {
                 vec![("oft_blocks", vec![2, output / 2, output / 2]), ("rescale", vec![output, 1])]
             }
             6 => vec![("diff", with(&[output, input])), ("diff_b", vec![output])],
+            7 => vec![
+                ("a1.weight", [&[input, rank], &ones[..]].concat()),
+                ("a2.weight", [&[rank, input], &ones[..]].concat()),
+                ("b1.weight", [&[output, rank], &ones[..]].concat()),
+                ("b2.weight", with(&[rank, input])),
+            ],
+            8 => vec![
+                ("a1.weight", vec![rank, flat]),
+                ("a2.weight", vec![flat, rank]),
+                ("b1.weight", vec![rank, flat]),
+                ("b2.weight", vec![output, rank]),
+            ],
+            9 => vec![
+                ("oft_blocks", vec![1 + random.below(3), output / 4, 4, 4]),
+                ("rescale", vec![output, 1]),
+            ],
             _ if peft => vec![
                 ("lora_A.weight", with(&[rank, input])),
                 ("lora_B.weight", [&[output, rank], &ones[..]].concat()),
@@ -428,11 +444,11 @@ fn adapter_header(random: &mut Random, sites: &[Site]) -> (String, usize) {
             ("lora_mid.weight", with(&[rank, rank])),
             ("diff_b", vec![output]),
             ("w_norm", vec![output]),
-            ("a1.weight", vec![2]),
+            ("reshape_weight", vec![4]),
         ] {
             let times = match role {
                 "alpha" => 2,
-                "diff_b" | "w_norm" | "a1.weight" => 20,
+                "diff_b" | "w_norm" | "reshape_weight" => 20,
                 _ => 100,
             };
             if random.once_in(times) {

@@ -78,7 +78,7 @@ pub fn read(tensors: &Tensors) -> Result<Found<DoRA<HostTensor>>> {
 
 /// The magnitudes, `[out, 1]` or `[1, in]`. PEFT writes `[out]`, of a convolution
 /// `[1, out, 1, 1]`; LyCORIS `[out, 1, ..]`, or `[1, in, ..]` without its `wd_on_out`.
-fn magnitude(tensors: &Tensors) -> Result<HostTensor> {
+pub(super) fn magnitude(tensors: &Tensors) -> Result<HostTensor> {
     tensors.not_both(Role::MAGNITUDES)?;
     let role = if tensors.has(Role::DORA_SCALE) { Role::DORA_SCALE } else { Role::MAGNITUDE_VECTOR };
     let HostTensor { shape, data } = tensors.tensor(role, 1)?;
@@ -162,7 +162,7 @@ impl Change for DoRA<Tensor<2>> {
 
 /// What every element of `moved` `[out, in * k * k]` is multiplied by so that its rows, or its input
 /// channels, have the lengths in `magnitude`: `[out, 1]` or `[1, in * k * k]`.
-fn gain(moved: Tensor<2>, magnitude: Tensor<2>) -> Tensor<2> {
+pub(super) fn gain(moved: Tensor<2>, magnitude: Tensor<2>) -> Tensor<2> {
     let squares = moved.detach().square();
     let ([_, columns], [rows, channels]) = (squares.dims(), magnitude.dims());
     // A row of zeros has no direction; PEFT divides by zero there.

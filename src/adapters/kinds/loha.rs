@@ -9,7 +9,6 @@ use super::host::{HostTensor, Piece, absorb_core, transposed};
 use super::kind::Kind;
 use super::role::{Role, Suffix};
 use super::tensors::{Found, Tensors};
-use crate::adapters::remedies::UNSUPPORTED;
 use crate::error::{Error, Result};
 use crate::layers::{self, Change};
 
@@ -72,7 +71,7 @@ impl<T> LoHa<T> {
 
 /// Whether these roles are those of a module of this kind.
 pub fn belongs(has: &dyn Fn(Role) -> bool) -> bool {
-    PARAMETERS.iter().copied().any(has)
+    PARAMETERS.iter().copied().any(has) && !Role::MAGNITUDES.into_iter().any(has)
 }
 
 /// Reads the factors. Tucker form: cores `[r, r, kh, kw]`, `w*_a [r, out]`, `w*_b [r, in]`; a core goes
@@ -81,10 +80,6 @@ pub fn belongs(has: &dyn Fn(Role) -> bool) -> bool {
 /// # Errors
 /// Names the key: missing, misshapen, or not finite.
 pub fn read(tensors: &Tensors) -> Result<Found<LoHa<HostTensor>>> {
-    if Role::MAGNITUDES.into_iter().any(|role| tensors.has(role)) {
-        let reason = format!("belongs to a LoHa with magnitudes (DoRA), which {UNSUPPORTED}");
-        return Ok(Found::LeftOut("LoHa or LoKr with magnitudes", reason));
-    }
     let tucker = tensors.has(T1) || tensors.has(T2);
     let (output, input) = (tensors.output(), tensors.input());
     let product = |a: Role, b: Role, core: Role, rank: Option<usize>| {

@@ -8,7 +8,7 @@ use super::host::{HostTensor, Piece, absorb_core, transposed};
 use super::kind::Kind;
 use super::role::{Role, Suffix};
 use super::tensors::{Found, Tensors};
-use crate::adapters::remedies::{BROKEN, OTHER_MODEL, UNSUPPORTED};
+use crate::adapters::remedies::{BROKEN, OTHER_MODEL};
 use crate::error::{Error, Result};
 use crate::layers::{self, Change};
 
@@ -139,7 +139,7 @@ impl<T> LoKr<T> {
 
 /// Whether these roles are those of a module of this kind.
 pub fn belongs(has: &dyn Fn(Role) -> bool) -> bool {
-    PARAMETERS.iter().copied().any(has)
+    PARAMETERS.iter().copied().any(has) && !Role::MAGNITUDES.into_iter().any(has)
 }
 
 /// Reads the factors. Tucker form of the second: core `[r, r, kh, kw]`, `w2_a [r, b]`, `w2_b [r, d]`.
@@ -148,10 +148,6 @@ pub fn belongs(has: &dyn Fn(Role) -> bool) -> bool {
 /// Names the key: missing, misshapen, or not finite.
 pub fn read(tensors: &Tensors) -> Result<Found<LoKr<HostTensor>>> {
     use KroneckerFactor::{Full, Product};
-    if Role::MAGNITUDES.into_iter().any(|role| tensors.has(role)) {
-        let reason = format!("belongs to a LoKr with magnitudes (DoRA), which {UNSUPPORTED}");
-        return Ok(Found::LeftOut("LoHa or LoKr with magnitudes", reason));
-    }
     let twice = |whole: Role, a: Role, b: Role| {
         let half = [a, b].into_iter().find(|role| tensors.has(*role) && tensors.has(whole));
         half.map_or(Ok(()), |half| {

@@ -7,6 +7,7 @@
 pub mod host;
 pub mod kind;
 pub mod role;
+mod square;
 pub mod tensors;
 
 use burn::tensor::Tensor;
@@ -144,8 +145,11 @@ kinds! {
     dora::DoRA;
     loha::LoHa;
     lokr::LoKr;
+    decomposed::Decomposed;
+    glora::GLoRA;
     ia3::IA3;
     oft::Oft;
+    boft::Boft;
     difference::Difference;
 }
 
@@ -184,7 +188,7 @@ impl Kind {
 pub fn is_of_norms(role: Role) -> Option<bool> {
     match role {
         difference::NORM_WEIGHT | difference::NORM_BIAS => Some(true),
-        difference::WEIGHT | difference::BIAS | Role::ALPHA | Role::SCALE => None,
+        difference::WEIGHT | difference::BIAS | Role::ALPHA | Role::SCALE | Role::RESHAPE => None,
         _ => Some(false),
     }
 }
@@ -197,7 +201,12 @@ pub fn split<'k>(index: &Index, key: &'k str) -> Option<(&'k str, Role)> {
     // The longest, where one ends with another.
     let suffix = suffix.min_by_key(|(module, _)| module.len());
     let found = parameter(key).or(suffix);
-    let (module, role) = found.filter(|(module, _)| !module.is_empty())?;
+    let (module, mut role) = found.filter(|(module, _)| !module.is_empty())?;
+    // BOFT's blocks are called as OFT's are.
+    let staged = || index.tensors.get(key).is_some_and(|info| info.shape.len() == 4);
+    if role == oft::BLOCKS && staged() {
+        role = oft::STAGES;
+    }
     let is_alone = || {
         let beside = format!("{module}.{}", ia3::ON_INPUT.label());
         role == ia3::WEIGHT && !index.tensors.contains_key(&beside)

@@ -10,8 +10,9 @@ use burn::tensor::Tensor;
 use super::host::{HostTensor, Piece};
 use super::kind::Kind;
 use super::role::{Role, Suffix};
+use super::square::Square;
 use super::tensors::{Found, Tensors};
-use crate::adapters::remedies::{BROKEN, UNSUPPORTED};
+use crate::adapters::remedies::BROKEN;
 use crate::error::Result;
 use crate::layers::{self, Change};
 
@@ -21,6 +22,8 @@ pub const BLOCKS: Role = Role::new("oft_blocks");
 pub const RESCALE: Role = Role::new("rescale");
 /// PEFT's blocks `[k, n (n - 1) / 2]`: the upper triangles, row by row.
 pub const TRIANGLES: Role = Role::new("oft_R");
+/// BOFT's blocks, which files call as OFT's: they have a dimension more.
+pub const STAGES: Role = Role::new("boft_blocks");
 
 /// See [`super::low_rank::KINDS`].
 pub const KINDS: &[Kind] = &[Kind::new("OFT", Some("diag-oft"))];
@@ -66,7 +69,7 @@ impl<T> Oft<T> {
 
 /// Whether these roles are those of a module of this kind.
 pub fn belongs(has: &dyn Fn(Role) -> bool) -> bool {
-    PARAMETERS.iter().copied().any(has)
+    has(BLOCKS) || has(TRIANGLES) || (has(RESCALE) && !has(STAGES))
 }
 
 /// Reads the blocks and makes rotations of them.
@@ -80,34 +83,50 @@ pub fn read(tensors: &Tensors) -> Result<Found<Oft<HostTensor>>> {
     }
     let HostTensor { shape, data } = tensors.tensor(BLOCKS, 3)?;
     let [count, size, width] = shape[..] else {
-        let reason = format!("belongs to a BOFT adapter, which {UNSUPPORTED}");
-        return Ok(Found::LeftOut("BOFT", reason));
+        let wanted = [1, tensors.output(), tensors.output()];
+        return Err(tensors.misfit(BLOCKS, &shape, &wanted));
     };
     if size != width || count.checked_mul(size) != Some(tensors.output()) {
         let size = size.max(1);
         return Err(tensors.misfit(BLOCKS, &shape, &[tensors.output() / size, size, size]));
     }
     limit(tensors, BLOCKS, size)?;
-    let mut skew: Vec<Square> = data
-        .chunks_exact(size * size)
-        .map(|block| Square::from_fn(size, |i, j| f64::from(block[i * size + j] - block[j * size + i])))
-        .collect();
-    // "constraint in original paper is alpha * out_dim * out_dim, but we use alpha * out_dim": all
-    // blocks together. 0 or none: no limit (LyCORIS).
-    let most = f64::from(tensors.number(Role::ALPHA)?.unwrap_or(0.0)) * tensors.output() as f64;
-    let norm = skew.iter().map(Square::squares).sum::<f64>().sqrt();
-    if most > 0.0 && norm > most {
-        skew.iter_mut().for_each(|block| block.scale(most / norm));
-    }
-    // R = (I + Q) (I - Q)^-1, so R - I = 2 Q (I - Q)^-1.
-    let turn = |block: &Square| block.times(&block.less_from_identity().inverse()).scaled(2.0);
-    let turns = skew.iter().flat_map(|block| turn(block).transposed().into_floats());
+    let skew = limited(tensors, skew(&data, size))?;
+    let turns = skew.iter().flat_map(|block| block.turn().transposed().into_floats());
     let turns = HostTensor { shape: vec![count * size, size], data: turns.collect() };
     let rescale = tensors.has(RESCALE).then(|| rescale(tensors)).transpose()?;
     Ok(Found::Factors(Oft { turns, rescale, on_input: false }, 0))
 }
 
-fn rescale(tensors: &Tensors) -> Result<HostTensor> {
+/// The skew-symmetric parts of blocks.
+pub(super) fn skew(data: &[f32], size: usize) -> Vec<Square> {
+    let blocks = data.chunks_exact(size * size);
+    let skew = |block: &[f32]| {
+        Square::from_fn(size, |i, j| f64::from(block[i * size + j] - block[j * size + i]))
+    };
+    blocks.map(skew).collect()
+}
+
+/// "constraint in original paper is alpha * out_dim * out_dim, but we use alpha * out_dim": all blocks
+/// together. 0 or none: no limit (LyCORIS).
+pub(super) fn limited(tensors: &Tensors, mut skew: Vec<Square>) -> Result<Vec<Square>> {
+    let most = f64::from(tensors.number(Role::ALPHA)?.unwrap_or(0.0)) * tensors.output() as f64;
+    let norm = skew.iter().map(Square::squares).sum::<f64>().sqrt();
+    if most > 0.0 && norm > most {
+        skew.iter_mut().for_each(|block| block.scale(most / norm));
+    }
+    Ok(skew)
+}
+
+/// Whether every scale of the outputs is 1.
+pub(super) fn is_one(rescale: Option<&HostTensor>) -> bool {
+    rescale.is_none_or(|rescale| rescale.data.iter().all(|&x| x == 1.0))
+}
+
+/// Why no file is written.
+pub(super) const UNWRITTEN: &str = "keeps its rotations, not the matrices that they were made of";
+
+pub(super) fn rescale(tensors: &Tensors) -> Result<HostTensor> {
     let HostTensor { shape, data } = tensors.tensor(RESCALE, 1)?;
     let wanted = [tensors.output(), 1];
     if shape[0] != wanted[0] || data.len() != wanted[0] {
@@ -116,7 +135,7 @@ fn rescale(tensors: &Tensors) -> Result<HostTensor> {
     Ok(HostTensor { shape: wanted.to_vec(), data })
 }
 
-fn limit(tensors: &Tensors, role: Role, size: usize) -> Result<()> {
+pub(super) fn limit(tensors: &Tensors, role: Role, size: usize) -> Result<()> {
     let problem = || format!("has blocks of {size}, where {MOST} are the most that is read");
     if size > MOST { Err(tensors.error(role, problem(), BROKEN)) } else { Ok(()) }
 }
@@ -170,98 +189,6 @@ fn of_inputs(tensors: &Tensors) -> Result<Found<Oft<HostTensor>>> {
     Ok(Found::Factors(Oft { turns, rescale: None, on_input: true }, 0))
 }
 
-/// A square matrix, row by row.
-#[derive(Debug, Clone)]
-struct Square {
-    size: usize,
-    data: Vec<f64>,
-}
-
-impl Square {
-    fn from_fn(size: usize, at: impl Fn(usize, usize) -> f64) -> Self {
-        let data = (0..size * size).map(|place| at(place / size, place % size)).collect();
-        Self { size, data }
-    }
-
-    fn squares(&self) -> f64 {
-        self.data.iter().map(|x| x * x).sum()
-    }
-
-    fn scale(&mut self, factor: f64) {
-        self.data.iter_mut().for_each(|x| *x *= factor);
-    }
-
-    fn scaled(&self, factor: f64) -> Self {
-        Self::from_fn(self.size, |i, j| factor * self.data[i * self.size + j])
-    }
-
-    fn transposed(&self) -> Self {
-        Self::from_fn(self.size, |i, j| self.data[j * self.size + i])
-    }
-
-    /// `I - self`.
-    fn less_from_identity(&self) -> Self {
-        Self::from_fn(self.size, |i, j| f64::from(u8::from(i == j)) - self.data[i * self.size + j])
-    }
-
-    fn times(&self, other: &Self) -> Self {
-        let n = self.size;
-        Self::from_fn(n, |i, j| (0..n).map(|k| self.data[i * n + k] * other.data[k * n + j]).sum())
-    }
-
-    /// `2 Q + 2 Q^2 + .. + Q^(terms - 1)`, as `_cayley_batch` adds it up.
-    fn neumann(&self, terms: usize) -> Self {
-        let mut sum = self.scaled(if terms > 1 { 2.0 } else { 0.0 });
-        if terms > 2 {
-            let mut power = self.times(self);
-            let mut add = |power: &Self, factor: f64| {
-                sum.data.iter_mut().zip(&power.data).for_each(|(sum, x)| *sum += factor * x);
-            };
-            add(&power, 2.0);
-            for _ in 3..terms.saturating_sub(1).min(64) {
-                power = power.times(self);
-                add(&power, 2.0);
-            }
-            power = power.times(self);
-            add(&power, 1.0);
-        }
-        sum
-    }
-
-    /// By elimination. `I` plus a skew-symmetric matrix always has an inverse: its eigenvalues lie on the
-    /// line of real part 1.
-    fn inverse(&self) -> Self {
-        let n = self.size;
-        let mut left = self.data.clone();
-        let mut right = Self::from_fn(n, |i, j| f64::from(u8::from(i == j))).data;
-        for column in 0..n {
-            let size = |row: &usize| left[row * n + column].abs();
-            let pivot = (column..n).max_by(|a, b| size(a).total_cmp(&size(b))).unwrap_or(column);
-            for j in 0..n {
-                left.swap(column * n + j, pivot * n + j);
-                right.swap(column * n + j, pivot * n + j);
-            }
-            let first = left[column * n + column];
-            for j in 0..n {
-                left[column * n + j] /= first;
-                right[column * n + j] /= first;
-            }
-            for row in (0..n).filter(|&row| row != column) {
-                let factor = left[row * n + column];
-                for j in 0..n {
-                    left[row * n + j] -= factor * left[column * n + j];
-                    right[row * n + j] -= factor * right[column * n + j];
-                }
-            }
-        }
-        Self { size: n, data: right }
-    }
-
-    fn into_floats(self) -> impl Iterator<Item = f32> {
-        self.data.into_iter().map(|x| x as f32)
-    }
-}
-
 impl Oft<HostTensor> {
     /// For people.
     pub fn kind(&self) -> Kind {
@@ -273,12 +200,12 @@ impl Oft<HostTensor> {
     /// # Errors
     /// Always: only the rotations are kept, not what they were made of.
     pub fn written(&self) -> std::result::Result<Vec<Piece>, &'static str> {
-        Err("keeps its rotations, not the matrices that they were made of")
+        Err(UNWRITTEN)
     }
 
     /// Whether nothing is rotated.
     pub fn is_zero(&self) -> bool {
-        self.turns.is_zero() && self.rescale.as_ref().is_none_or(|r| r.data.iter().all(|&x| x == 1.0))
+        self.turns.is_zero() && is_one(self.rescale.as_ref())
     }
 }
 
@@ -311,29 +238,5 @@ impl Change for Oft<Tensor<2>> {
             Some(rescale) => (moved + base.clone()) * rescale.clone() - base,
         };
         change.mul_scalar(scale)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn blocks_of_skew_symmetric_matrices_turn_and_keep_lengths() {
-        for size in [1, 2, 5] {
-            let skew = Square::from_fn(size, |i, j| (i as f64 - j as f64) * 0.3);
-            let turn = skew.times(&skew.less_from_identity().inverse()).scaled(2.0);
-            let rotation = turn.scaled(-1.0).less_from_identity();
-            let product = rotation.times(&rotation.transposed()).less_from_identity();
-            assert!(product.squares() < 1e-24, "{size}: {product:?}");
-            // The series nears (I + Q) (I - Q)^-1 where Q is small.
-            let small = skew.scaled(0.01);
-            let exact = small.times(&small.less_from_identity().inverse()).scaled(2.0);
-            let series = small.neumann(8);
-            let off = Square::from_fn(size, |i, j| {
-                exact.data[i * size + j] - series.data[i * size + j]
-            });
-            assert!(off.squares().sqrt() < 1e-6, "{size}: {off:?}");
-        }
     }
 }

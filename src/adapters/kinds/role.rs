@@ -10,6 +10,9 @@ impl Role {
     /// The scale itself (A1111), in place of alpha / rank.
     pub const SCALE: Self = Self("scale");
 
+    /// The shape that a layer is to be given before anything is added (ComfyUI).
+    pub const RESHAPE: Self = Self("reshape_weight");
+
     /// DoRA's magnitude as LyCORIS and kohya's relatives write it: its shape tells the axis.
     pub const DORA_SCALE: Self = Self("dora_scale");
     /// DoRA's magnitude as PEFT writes it: always that of the output rows.
@@ -32,5 +35,9 @@ impl Role {
 pub type Suffix = (&'static str, Role);
 
 /// Those that any kind may have.
-pub const SUFFIXES: [Suffix; 3] =
-    [(".network_alpha", Role::ALPHA), (".alpha", Role::ALPHA), (".scale", Role::SCALE)];
+pub const SUFFIXES: [Suffix; 4] = [
+    (".network_alpha", Role::ALPHA),
+    (".alpha", Role::ALPHA),
+    (".scale", Role::SCALE),
+    (".reshape_weight", Role::RESHAPE),
+];

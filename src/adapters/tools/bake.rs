@@ -117,13 +117,13 @@ fn changed(
             if strength == 0.0 {
                 continue;
             }
-            let delta = change(module, &site.shape, &base)?;
+            let delta = change(module, &site.shape, &base, strength)?;
             if !bias && delta.bias.is_some() && base.bias.is_none() {
                 let why =
                     format!("{} adds a bias, and the layer has none in the file", adapter.name);
                 baked.left_out.push((site.path.clone(), why));
             }
-            add(&mut sum, if bias { delta.bias } else { delta.weight }, strength);
+            add(&mut sum, if bias { delta.bias } else { delta.weight });
         }
     }
     let (Some(sum), Some(own)) = (sum, if bias { base.bias } else { base.weight }) else {

@@ -19,7 +19,7 @@ pub struct Base {
     pub bias: Option<Vec<f32>>,
 }
 
-/// What is added to them at strength 1.
+/// What is added to them.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Delta {
     /// As the layer's weight, row-major.
@@ -49,12 +49,12 @@ impl Weighted<'_> {
     }
 }
 
-/// `sum += strength * more`.
-pub(super) fn add(sum: &mut Option<Vec<f32>>, more: Option<Vec<f32>>, strength: f32) {
-    let Some(more) = more else { return };
-    match sum {
-        None => *sum = Some(more.into_iter().map(|x| x * strength).collect()),
-        Some(sum) => sum.iter_mut().zip(more).for_each(|(sum, x)| *sum += strength * x),
+/// `sum += more`.
+pub(super) fn add(sum: &mut Option<Vec<f32>>, more: Option<Vec<f32>>) {
+    match (sum.as_mut(), more) {
+        (_, None) => {}
+        (None, more) => *sum = more,
+        (Some(sum), Some(more)) => sum.iter_mut().zip(more).for_each(|(sum, x)| *sum += x),
     }
 }
 
@@ -63,11 +63,16 @@ pub(super) fn matrix_of(shape: &[usize]) -> [usize; 2] {
     [shape.first().copied().unwrap_or(1), shape.iter().skip(1).product()]
 }
 
-/// What a module adds to a layer whose weight has this shape.
+/// What a module adds at a strength to a layer whose weight has this shape.
 ///
 /// # Errors
 /// When a factor doesn't fit the layer, or the change depends on numbers that aren't at hand.
-pub fn change(module: &AdapterModule, shape: &[usize], base: &Base) -> Result<Delta> {
+pub fn change(
+    module: &AdapterModule,
+    shape: &[usize],
+    base: &Base,
+    strength: f32,
+) -> Result<Delta> {
     let misfit = || {
         let shapes: Vec<_> = module.factors.tensors().map(|tensor| &tensor.shape).collect();
         let problem = format!("factors of {shapes:?} don't fit the layer's {shape:?}");
@@ -90,17 +95,17 @@ pub fn change(module: &AdapterModule, shape: &[usize], base: &Base) -> Result<De
     if let HostFactors::LowRank(LowRank { down, up, .. }) = absorbed(&module.factors) {
         let (up, down) = (matrix(&up), matrix(&down));
         let fits = up.dims()[0] == rows && down.dims() == [up.dims()[1], columns];
-        let weight = fits.then(|| values(up.matmul(down).mul_scalar(module.scale)));
+        let weight = fits.then(|| values(up.matmul(down).mul_scalar(module.scale * strength)));
         return Ok(Delta { weight: Some(weight.ok_or_else(misfit)??), bias: None });
     }
     let action = module.factors.map(matrix).action(shape);
     let Some(Factors::Change(action)) = action else { return Err(misfit()) };
-    of_change(&*action, module.scale, [rows, columns], base)
+    of_change(&*action, [module.scale, strength], [rows, columns], base)
 }
 
 fn of_change(
     change: &dyn Change,
-    scale: f32,
+    [scale, strength]: [f32; 2],
     [rows, columns]: [usize; 2],
     base: &Base,
 ) -> Result<Delta> {
@@ -116,8 +121,10 @@ fn of_change(
         .bias
         .as_ref()
         .map(|bias| Tensor::<1>::from_data(TensorData::new(bias.clone(), [bias.len()]), &device));
-    let changed = change.changes_weight().then(|| values(change.weight(weight, scale)));
-    let bias = change.bias(bias, scale).map(values).transpose()?;
+    let changed =
+        change.changes_weight().then(|| values(change.weight_at(weight, scale, strength)));
+    let bias =
+        change.bias(bias, scale).map(|bias| values(bias.mul_scalar(strength))).transpose()?;
     Ok(Delta { weight: changed.transpose()?, bias })
 }
 
@@ -138,7 +145,7 @@ pub fn norm(module: &AdapterModule, shape: &[usize]) -> Result<Option<f64>> {
     if let HostFactors::LowRank(LowRank { down, up, .. }) = absorbed(&module.factors) {
         return Ok(Some(product_norm(&up, &down) * f64::from(module.scale).abs()));
     }
-    let Delta { weight, bias } = change(module, shape, &Base::default())?;
+    let Delta { weight, bias } = change(module, shape, &Base::default(), 1.0)?;
     let squares = [weight, bias].into_iter().flatten().map(|values| dot(&values, &values));
     Ok(Some(squares.sum::<f64>().sqrt()))
 }

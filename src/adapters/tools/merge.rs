@@ -7,8 +7,7 @@ use super::resize::{self, Goal, Resized, made};
 use super::sites::Layers;
 use crate::adapters::file::{Part, Site};
 use crate::adapters::format::LeftOut;
-use crate::adapters::kinds::dora::DORA;
-use crate::adapters::kinds::{Difference, HostFactors, HostTensor, LowRank};
+use crate::adapters::kinds::{Difference, HostFactors, HostTensor, LowRank, Role};
 use crate::adapters::module::AdapterModule;
 use crate::adapters::peft::absorbed;
 use crate::error::Result;
@@ -79,10 +78,9 @@ impl Merged {
     ) -> Result<Vec<AdapterModule>> {
         let mut modules = Vec::new();
         for &(module, strength) in given {
-            // DoRA's change isn't in proportion to its scale.
-            if strength != 1.0 && bases.is_none() && module.kind() == DORA {
-                let why = "is a DoRA at another strength than 1, which depends on the model's weight: \
-                           give the model along with it (--model)";
+            if bases.is_none() && !scales(module, strength) {
+                let why = "has magnitudes (DoRA) at another strength than 1, which depends on the model's \
+                           weight: give the model along with it (--model)";
                 self.left_out.push((site.path.clone(), why.into()));
                 continue;
             }
@@ -131,9 +129,9 @@ impl Merged {
                 self.left_out.push((site.path.clone(), why));
                 continue;
             }
-            let delta = change(module, &site.shape, &base)?;
-            add(&mut weight, delta.weight, strength);
-            add(&mut bias, delta.bias, strength);
+            let delta = change(module, &site.shape, &base, strength)?;
+            add(&mut weight, delta.weight);
+            add(&mut bias, delta.bias);
         }
         if weight.is_none() && bias.is_none() {
             return Ok(None);
@@ -147,9 +145,10 @@ impl Merged {
     }
 }
 
-/// Whether a strength can go into the module's own scale.
+/// Whether a strength can go into the module's own scale: what magnitudes (DoRA) make of a change isn't in
+/// proportion to it.
 fn scales(module: &AdapterModule, strength: f32) -> bool {
-    strength == 1.0 || module.kind() != DORA
+    strength == 1.0 || module.factors.named().iter().all(|(role, _)| *role != Role::DORA_SCALE)
 }
 
 fn scaled(module: &AdapterModule, strength: f32) -> AdapterModule {

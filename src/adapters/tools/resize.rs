@@ -114,7 +114,7 @@ pub(super) fn one(module: &AdapterModule, shape: &[usize], goal: Goal) -> Result
         _ => return Ok(Err(format!("{} has no ranks", module.kind().label()))),
     };
     let Some((down, up)) = pair else {
-        let delta = change(module, shape, &Base::default())?;
+        let delta = change(module, shape, &Base::default(), 1.0)?;
         let [rows, columns] = matrix_of(shape);
         let delta = Matrix::new(rows, columns, delta.weight.unwrap_or_default());
         let (factors, mut row) = of_matrix(&delta, (module.part, &module.path), shape, goal);
