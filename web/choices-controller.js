@@ -37,6 +37,7 @@ export class ChoicesController {
     };
     for (const type of ["prompt", "change", "written"]) form.addEventListener(type, soon);
     wildcards.addEventListener("change", () => this.#tell());
+    wildcards.coming?.finally(() => this.#tell());
   }
 
   /** Lists that were dropped. @param {{path: string, file: File}[]} texts */
@@ -53,7 +54,8 @@ export class ChoicesController {
     if (added.length === 0) return;
     const [{ name, count }] = added;
     const what = added.length === 1 ? `A list of ${counted(count, "choice")} now` : `${added.length} lists of choices now, such as ${name}`;
-    this.#messages.info(added.map((one) => one.name).join(", "), `${what}: write __${name}__ in a prompt, and each seed draws a line of it.`);
+    const names = added.map((one) => one.name).join(", ");
+    this.#messages.info(names, `${what}: write __${name}__ in a prompt, and each seed draws a line of it.`);
   }
 
   /** @returns {Promise<boolean>} whether it is here under its name */
@@ -74,7 +76,8 @@ export class ChoicesController {
       await this.#library.persist();
     } catch (error) {
       this.#wildcards.addLoose(name, lines);
-      this.#messages.info(name, `${Library.problem ?? whyNotKept(name, error, file.size, await this.#library.room())} The list is there until the tab is closed.`);
+      const why = Library.problem ?? whyNotKept(name, error, file.size, await this.#library.room());
+      this.#messages.info(name, `${why} The list is there until the tab is closed.`);
     }
     return true;
   }
@@ -82,7 +85,8 @@ export class ChoicesController {
   /** What the seed draws, and what isn't found. */
   #tell() {
     const { prompt, negativePrompt, seed } = this.#form.read();
-    if (!/^\d+$/.test(seed)) return;
+    // before the lists are read, none is missing
+    if (this.#wildcards.coming !== null || !/^\d+$/.test(seed)) return;
     const { texts: [words, negative], unknown, endless, open } = this.#jobs.told({ prompt, negativePrompt }, seed);
     const isDrawn = words !== prompt;
     const isNegativeDrawn = negative !== negativePrompt;

@@ -7,6 +7,10 @@ import { chosen } from "./ui/dialogs.js";
 
 /** So many adapters at once are all added, switched off; of more somebody chooses. */
 const FEW_ADAPTERS = 6;
+const REPEATS = "In kohya’s folders the number says how often a picture is repeated. "
+  + "Lorakeet takes each picture equally often: the numbers are not used.";
+const NO_PICTURE = "A text is read as the caption of a picture of the same name in the same folder, and there is none. "
+  + "Drop the picture first.";
 /** Where a picture is dropped to start from, and as the mask over it. */
 const [START, MASK] = ["start", "mask"];
 
@@ -55,8 +59,9 @@ export class FileOpener {
   }
 
   async #startFrom(pictures) {
-    if (pictures.length > 1) this.#ui.messages.info(`${pictures.length} pictures`, `A picture starts from one: ${pictures[0].name} is taken.`);
-    await this.#host.startFrom(pictures[0]);
+    const [first] = pictures;
+    if (pictures.length > 1) this.#ui.messages.info(`${pictures.length} pictures`, `A picture starts from one: ${first.name} is taken.`);
+    await this.#host.startFrom(first);
   }
 
   async #openSettings(picture, role) {
@@ -74,10 +79,8 @@ export class FileOpener {
     const { messages } = this.#ui;
     const lost = await this.#host.addTrainFiles(pictures, texts, role);
     const repeats = repeatsOf(pictures);
-    if (repeats) messages.info(repeats, "In kohya’s folders the number says how often a picture is repeated. Lorakeet takes each picture equally often: the numbers are not used.");
-    if (lost.length > 0) {
-      messages.info(lost.join(", "), "A text is read as the caption of a picture of the same name in the same folder, and there is none. Drop the picture first.");
-    }
+    if (repeats) messages.info(repeats, REPEATS);
+    if (lost.length > 0) messages.info(lost.join(", "), NO_PICTURE);
   }
 
   /** One of several models: each of them would take the place of the one before. */
@@ -85,7 +88,8 @@ export class FileOpener {
     if (models.length < 2) return models;
     const bytes = ({ files }) => files.reduce((sum, { blob }) => sum + blob.size, 0);
     const options = models.map((model) => ({ label: model.name, detail: size(bytes(model)) }));
-    const [index] = await chosen({ title: "Which model?", text: `${models.length} models came at once, and one can be in use.`, options, several: false, yes: "Load it" });
+    const text = `${models.length} models came at once, and one can be in use.`;
+    const [index] = await chosen({ title: "Which model?", text, options, several: false, yes: "Load it" });
     return index === undefined ? [] : [models[index]];
   }
 
@@ -96,7 +100,8 @@ export class FileOpener {
     }
     if (adapters.length <= FEW_ADAPTERS) return this.#host.adapters.addSeveral(adapters);
     const options = adapters.map(({ name, file }) => ({ label: name, detail: size(file.size) }));
-    const indices = await chosen({ title: "Which adapters?", text: `${adapters.length} adapters came at once. Those that you choose come switched off, for you to try them in turn.`, options, several: true, yes: "Add them" });
+    const text = `${adapters.length} adapters came at once. Those that you choose come switched off, for you to try them in turn.`;
+    const indices = await chosen({ title: "Which adapters?", text, options, several: true, yes: "Add them" });
     return this.#host.adapters.addSeveral(indices.map((index) => adapters[index]));
   }
 }

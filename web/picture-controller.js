@@ -4,12 +4,14 @@
 import { counted } from "./format.js";
 import { fileNameOf, pngOf } from "./picture-texts.js";
 import { describe, label } from "./picture-words.js";
-import { PictureCache, PictureMaker, baseJob } from "./pictures.js";
+import { PictureMaker, baseJob, pictureCache } from "./pictures.js";
 import { CRASH } from "./protocol.js";
 import { QueueController } from "./queue-controller.js";
 import { owed } from "./queue.js";
 import { saveAs } from "./save.js";
 
+const OTHER_LISTS = "The lists that this picture’s prompt was drawn from are others now: the words that were drawn stand in its place.";
+const NO_START = "What this picture started from isn’t in memory any more. Put it in again to draw it anew.";
 /** How long a slider that is still held rests before its picture is drawn. */
 const REST_MS = 250;
 
@@ -46,7 +48,7 @@ export class PictureController {
   constructor(engine, ui, host) {
     this.#ui = ui;
     this.#host = host;
-    this.#maker = new PictureMaker(engine, new PictureCache(), () => this.#mayDraw, (settings) => host.start.store.of(settings));
+    this.#maker = new PictureMaker(engine, pictureCache(), () => this.#mayDraw, (settings) => host.start.store.of(settings));
     this.#queue = new QueueController(this.#maker, ui, host);
     const { form, keys, adapters, progress, history } = ui;
     const on = (part, type, act) => part.addEventListener(type, ({ detail }) => act(detail));
@@ -54,7 +56,7 @@ export class PictureController {
     on(keys, "draw", () => this.generate());
     on(form, "stop", () => this.stop());
     on(form, "tell", ({ words }) => progress.status(words));
-    on(form, "last-seed", () => this.#shown ? form.keepSeed(this.#shown.job.settings.seed) : progress.status("There is no picture yet whose seed could be used"));
+    on(form, "last-seed", () => this.#useLastSeed());
     on(adapters, "released", () => this.released());
     on(progress, "save", () => this.#save());
     on(history, "select", ({ picture }) => this.restore(picture));
@@ -67,6 +69,11 @@ export class PictureController {
   }
 
   get maker() { return this.#maker; }
+
+  #useLastSeed() {
+    if (this.#shown) this.#ui.form.keepSeed(this.#shown.job.settings.seed);
+    else this.#ui.progress.status("There is no picture yet whose seed could be used");
+  }
 
   /** The one on show. @returns {?ImageData} */
   get image() { return this.#shown?.image ?? null; }
@@ -104,7 +111,8 @@ export class PictureController {
     const { length } = this.#maker.state.waiting.filter(isForeign);
     if (length === 0) return;
     this.#maker.cancel(isForeign);
-    this.#ui.messages.error("The queue was emptied", `${counted(length, "waiting picture")} can’t be drawn any more: their model is gone.`);
+    const what = counted(length, "waiting picture");
+    this.#ui.messages.error("The queue was emptied", `${what} can’t be drawn any more: their model is gone.`);
   }
 
   /** The seed in the form is wanted, also where it is that of the picture on show. */
@@ -161,7 +169,9 @@ export class PictureController {
     const isKnown = jobs.every((one) => this.#maker.cached(one));
     const added = this.#maker.ask(jobs);
     if (!isKnown && added === 0) progress.status("It is in the queue already: another seed gives another picture");
-    if (this.#host.isTraining()) messages.info("Training has the engine", `${added === 0 ? "Pause it to draw" : "What you asked for waits until then: pause the run to draw"}; it goes on from where it was.`);
+    if (!this.#host.isTraining()) return;
+    const pause = added === 0 ? "Pause it to draw" : "What you asked for waits until then: pause the run to draw";
+    messages.info("Training has the engine", `${pause}; it goes on from where it was.`);
   }
 
   #remake() {
@@ -208,7 +218,8 @@ export class PictureController {
     try {
       await this.#maker.settled(signal);
     } catch (error) {
-      if (error.name === CRASH) this.#ui.messages.error(`${name} was not loaded`, "The engine stopped before its turn came. Load it again.");
+      const why = "The engine stopped before its turn came. Load it again.";
+      if (error.name === CRASH) this.#ui.messages.error(`${name} was not loaded`, why);
       throw error;
     } finally {
       this.#queue.then("");
@@ -345,8 +356,8 @@ export class PictureController {
       const again = this.#host.jobs.comesAgain(picture.job);
       this.#ui.form.write({ ...settings, ...again && written });
       this.#ui.adapters.restore(adapters.filter(({ drawn }) => !again || !drawn));
-      if (!again) this.#ui.messages.info("Choices", "The lists that this picture's prompt was drawn from are others now: the words that were drawn stand in its place.");
-      if (!this.#host.start.restore(picture.job.settings.start)) this.#ui.messages.info("Start picture", "What this picture started from isn’t in memory any more. Put it in again to draw it anew.");
+      if (!again) this.#ui.messages.info("Choices", OTHER_LISTS);
+      if (!this.#host.start.restore(settings.start)) this.#ui.messages.info("Start picture", NO_START);
       this.#host.tags.agree();
       this.#host.tags.write(); // a sheet has moved strengths
       this.#usedSeed = picture.job.settings.seed;

@@ -95,7 +95,8 @@ export class PictureJobs {
     const { lists } = this.#host.wildcards;
     const both = [draw(prompt, seed, lists), draw(negativePrompt, seed, lists, NEGATIVE)];
     const all = (name) => [...new Set(both.flatMap((one) => one[name]))];
-    return { texts: both.map(({ text }) => text.trim()), unknown: all("unknown"), endless: all("endless"), open: both.some(({ open }) => open) };
+    const texts = both.map(({ text }) => text.trim());
+    return { texts, unknown: all("unknown"), endless: all("endless"), open: both.some(({ open }) => open) };
   }
 
   /**

@@ -2,6 +2,7 @@
 
 import { CRASH, abortError } from "./protocol.js";
 import { NOTHING, next, owed } from "./queue.js";
+import { Recent } from "./recent.js";
 
 /**
  * @typedef {object} Job
@@ -48,43 +49,9 @@ export function baseJob(job) {
   return { ...job, adapters: [] };
 }
 
-/** The pictures used last, within a number and a size. */
-export class PictureCache {
-  #entries = new Map();
-  #bytes = 0;
-
-  constructor(maxPictures = 60, maxBytes = 256 * 1024 * 1024) {
-    this.maxPictures = maxPictures;
-    this.maxBytes = maxBytes;
-  }
-
-  /** @returns {Picture|undefined} */
-  get(key) {
-    const picture = this.#entries.get(key);
-    if (picture) {
-      this.#entries.delete(key);
-      this.#entries.set(key, picture);
-    }
-    return picture;
-  }
-
-  put(picture) {
-    this.#drop(picture.fingerprint);
-    this.#entries.set(picture.fingerprint, picture);
-    this.#bytes += picture.image.data.byteLength;
-    for (const key of this.#entries.keys()) {
-      if (this.#entries.size <= 1) break;
-      if (this.#entries.size <= this.maxPictures && this.#bytes <= this.maxBytes) break;
-      this.#drop(key);
-    }
-  }
-
-  #drop(key) {
-    const old = this.#entries.get(key);
-    if (!old) return;
-    this.#entries.delete(key);
-    this.#bytes -= old.image.data.byteLength;
-  }
+/** The pictures used last, by fingerprint. @returns {Recent<Picture>} */
+export function pictureCache() {
+  return new Recent(({ image }) => image.data.byteLength, { most: 60, mostBytes: 256 * 2 ** 20 });
 }
 
 /** Without a picture between them, so many ends of the engine are no accident: the line rests then. */
@@ -115,7 +82,7 @@ export class PictureMaker extends EventTarget {
   last = null;
 
   /**
-   * @param {PictureCache} cache @param {() => boolean} may   whether there is an engine that can draw now
+   * @param {Recent<Picture>} cache @param {() => boolean} may   whether there is an engine that can draw now
    * @param {(settings: import("./protocol.js").Settings) => ?import("./protocol.js").StartPixels} [startOf]
    *   the pixels that a picture starts from; it throws where they are gone
    */
@@ -330,7 +297,7 @@ export class PictureMaker extends EventTarget {
       seconds,
       notes: notes ?? [],
     };
-    this.#cache.put(picture);
+    this.#cache.put(key, picture);
     this.last = picture;
     return picture;
   }

@@ -1,6 +1,7 @@
 // The lists that prompts draw from, by name: kept in the library, and where it can't keep them in this tab.
 
 import { Library } from "./library/library.js";
+import { onceMore } from "./once-more.js";
 import { LIST_KIND, linesOf, nameOfList } from "./prompt/lists.js";
 import { captionOf } from "./train/captions.js";
 
@@ -21,8 +22,9 @@ export class Wildcards extends EventTarget {
     super();
     this.#library = library;
     if (Library.problem) return;
-    library.addEventListener("change", () => this.#read());
-    this.coming = this.#read().finally(() => { this.coming = null; });
+    const refresh = onceMore(() => this.#read(), () => {});
+    library.addEventListener("change", refresh);
+    this.coming = refresh().finally(() => { this.coming = null; });
   }
 
   /** The list of the library that has this name. @param {string} name */

@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import "./played/globals.js";
-import { PictureCache, PictureMaker } from "../../web/pictures.js";
+import { PictureMaker, pictureCache } from "../../web/pictures.js";
 import { EVENTS, NOTHING, next, owed } from "../../web/queue.js";
 import { behindChip, lineOf } from "../../web/queue-words.js";
 import { seedAfter } from "../../web/seed.js";
@@ -105,7 +105,7 @@ function played() {
     }),
   };
   const page = { may: true };
-  const maker = new PictureMaker(engine, new PictureCache(), () => page.may);
+  const maker = new PictureMaker(engine, pictureCache(), () => page.may);
   const seen = [];
   for (const type of ["picture", "failed", "idle"]) {
     maker.addEventListener(type, ({ detail: { picture, error, stopped } }) => {

@@ -37,7 +37,9 @@ export function readAddress(text) {
   const url = URL.parse?.(trimmed) ?? parsed(/^[\w-]+(\.[\w-]+)+\//.test(trimmed) ? `https://${trimmed}` : trimmed);
   if (!url) throw new Error("This is no address. It begins with https, as in the browser's address line.");
   const here = ["localhost", "127.0.0.1"].includes(url.hostname);
-  if (url.protocol !== "https:" && !(url.protocol === "http:" && here)) throw new Error("Only addresses that begin with https are asked, so that nobody on the way can change the file.");
+  if (url.protocol !== "https:" && !(url.protocol === "http:" && here)) {
+    throw new Error("Only addresses that begin with https are asked, so that nobody on the way can change the file.");
+  }
   if (url.username || url.password) throw new Error("The address holds a password. Take it out: this page sends none.");
   if (url.host === "huggingface.co" || url.host === "hf.co") return huggingFace(url);
   if (url.host === "civitai.com" || url.host === "civitai.red") return civitai(url);
@@ -67,7 +69,9 @@ function nameOf(url) {
 }
 
 function refusePickle(path) {
-  if (PICKLE.test(path)) throw new Error("Files of this kind can run code when opened, so Lorakeet doesn't read them. Look for the same model as .safetensors.");
+  if (PICKLE.test(path)) {
+    throw new Error("Files of this kind can run code when opened, so Lorakeet doesn't read them. Look for the same model as .safetensors.");
+  }
 }
 
 /** @returns {Choice} */
@@ -84,7 +88,9 @@ function single(path, { url, size, wanted }) {
 /** /owner/name, /owner/name/tree/revision/folder, /owner/name/(blob|resolve|raw)/revision/path */
 function huggingFace(url) {
   const [owner, name, verb, revision = "main", ...rest] = url.pathname.split("/").filter(Boolean).map(decodeURIComponent);
-  if (["datasets", "spaces", "docs", "models", "collections"].includes(owner)) throw new Error("This isn't a model's address. A model's is huggingface.co/owner/name.");
+  if (["datasets", "spaces", "docs", "models", "collections"].includes(owner)) {
+    throw new Error("This isn't a model's address. A model's is huggingface.co/owner/name.");
+  }
   if (!owner || !name) throw new Error("Which model? An address here is huggingface.co/owner/name.");
   const path = rest.join("/");
   const file = ["blob", "resolve", "raw"].includes(verb) ? path : null;
@@ -119,7 +125,11 @@ function filesOfTree(tree, repository, folder, file, at) {
   const singles = alone.map((found) => single(found.path, found));
   const pickles = files.filter(({ path }) => PICKLE.test(path)).length;
   const choices = [...(whole ? [whole] : []), ...singles];
-  if (choices.length === 0) throw new Error(`There is nothing in ${repository} that Lorakeet reads: no .safetensors file${pickles ? `, only ${counted(pickles, "file")} of kinds that can run code` : ""}.`);
+  if (choices.length === 0) {
+    throw new Error(
+      `There is nothing in ${repository} that Lorakeet reads: no .safetensors file${pickles ? `, only ${counted(pickles, "file")} of kinds that can run code` : ""}.`,
+    );
+  }
   return { choices, note: pickles ? `Left out: ${counted(pickles, "file")} of kinds that can run code.` : "" };
 }
 
@@ -198,6 +208,8 @@ export function goesOut({ host, hosts }, choice) {
 /** A host that a person adds by hand. @returns {string} a source for the policy */
 export function readHost(text) {
   const trimmed = text.trim().replace(/^https:\/\//, "").replace(/\/.*$/, "").toLowerCase();
-  if (!/^(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)+(:\d{1,5})?$/.test(trimmed)) throw new Error(`“${text.trim()}” is no host. One looks like files.example.org.`);
+  if (!/^(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)+(:\d{1,5})?$/.test(trimmed)) {
+    throw new Error(`“${text.trim()}” is no host. One looks like files.example.org.`);
+  }
   return `https://${trimmed}`;
 }

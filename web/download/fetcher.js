@@ -104,7 +104,9 @@ export class Fetcher {
         failures = work.at > before ? 1 : failures + 1;
         // some browsers ask the host's leave for a range, which its storage refuses: then all of it, from the start
         work.plain = !work.answered && failures >= UNANSWERED / 2;
-        if (!work.answered && failures >= UNANSWERED) throw refused(`${message} If you are online: download it in a tab of its own and drop it here.`);
+        if (!work.answered && failures >= UNANSWERED) {
+          throw refused(`${message} If you are online: download it in a tab of its own and drop it here.`);
+        }
         if (failures > TRIES) throw refused(`${message} It was tried ${TRIES} times; what is there is kept. Resume goes on from there.`);
         const asHostSays = error.retryAfter && Math.min(error.retryAfter * 1000, 10 * LONGEST_WAIT);
         tell("waiting", work.at, { why: message });
@@ -141,7 +143,9 @@ export class Fetcher {
       const whole = judge(head, from, part);
       const total = head.total ?? (part.size === null ? told(head, whole ? 0 : from) : null);
       if (part.size !== null && total !== null && total !== part.size) {
-        if (part.wanted) throw refused(`The host has ${total} bytes where ${part.size} were to come: the file has changed. Look it up again.`);
+        if (part.wanted) {
+          throw refused(`The host has ${total} bytes where ${part.size} were to come: the file has changed. Look it up again.`);
+        }
         anew(part, work);
         part.size = null;
         throw new Error("The file changed on its host, so it begins anew.");
@@ -235,14 +239,24 @@ function told({ length, type }, from) {
 /** @returns {boolean} whether the answer is the whole file and not the range that was asked for */
 function judge({ status, type, retryAfter, start, host }, from, { url }) {
   if (status === 206 || status === 200) {
-    if (type === "text/html" && !/\.html?$/.test(new URL(url).pathname)) throw refused(`${host} sent a web page and not the file: it wants a login, or the address is that of a page. Download it in a tab of its own and drop it here.`);
+    if (type === "text/html" && !/\.html?$/.test(new URL(url).pathname)) {
+      throw refused(
+        `${host} sent a web page and not the file: it wants a login, or the address is that of a page. Download it in a tab of its own and drop it here.`,
+      );
+    }
     if (status === 206 && start !== null && start !== from) throw refused(`${host} sent another range than it was asked for.`);
     return status === 200;
   }
   if (status === 416) throw refused(`${host} has fewer bytes than are here already: the file has changed. Cancel, and begin anew.`);
-  if (status === 401 || status === 403) throw refused(`${host} wants to know who asks (HTTP ${status}). Log in there in a tab of its own, download the file by its own button, and drop it here; this page asks for no passwords or tokens.`);
+  if (status === 401 || status === 403) {
+    throw refused(
+      `${host} wants to know who asks (HTTP ${status}). Log in there in a tab of its own, download the file by its own button, and drop it here; this page asks for no passwords or tokens.`,
+    );
+  }
   if (status === 404 || status === 410) throw refused(`${host} has no such file (HTTP ${status}). Look at the address again.`);
-  if (status === 408 || status === 429 || status >= 500) throw Object.assign(new Error(`${host} is busy (HTTP ${status}).`), { retryAfter });
+  if (status === 408 || status === 429 || status >= 500) {
+    throw Object.assign(new Error(`${host} is busy (HTTP ${status}).`), { retryAfter });
+  }
   throw refused(`${host} answered with HTTP ${status}.`);
 }
 
@@ -256,8 +270,14 @@ function lookAt(bytes, { path, size }) {
 
 function explained(error, url) {
   const { host } = new URL(url);
-  if (error.kind === "policy") return refused(`${host} sends on to a host that you didn't choose. If you trust it, look up the address again and name that host under “More”.`);
-  if (error.kind === "network") return new Error(withoutNetwork() ?? `${host} can't be reached, or doesn't let other pages read its files.`);
+  if (error.kind === "policy") {
+    return refused(
+      `${host} sends on to a host that you didn't choose. If you trust it, look up the address again and name that host under “More”.`,
+    );
+  }
+  if (error.kind === "network") {
+    return new Error(withoutNetwork() ?? `${host} can't be reached, or doesn't let other pages read its files.`);
+  }
   return error;
 }
 

@@ -43,10 +43,18 @@ export class Gate {
   async json(url, signal) {
     const { host } = new URL(url);
     const { head, text } = await new Source(await this.port()).text(url, signal).catch((error) => {
-      if (error.kind === "network") throw new Error(withoutNetwork() ?? `${host} can't be reached, or doesn't let other pages ask it. Download the file in a tab of its own and drop it here.`);
+      if (error.kind === "network") {
+        throw new Error(
+          withoutNetwork() ?? `${host} can't be reached, or doesn't let other pages ask it. Download the file in a tab of its own and drop it here.`,
+        );
+      }
       throw error;
     });
-    if (head.status === 401 || head.status === 403) throw new Error(`${host} wants to know who asks (HTTP ${head.status}): the model may want a login or a licence agreed to. Do that in a tab of its own, download the file there, and drop it here.`);
+    if (head.status === 401 || head.status === 403) {
+      throw new Error(
+        `${host} wants to know who asks (HTTP ${head.status}): the model may want a login or a licence agreed to. Do that in a tab of its own, download the file there, and drop it here.`,
+      );
+    }
     if (head.status === 404) throw new Error(`${host} has nothing at this address (HTTP 404).`);
     if (head.status !== 200) throw new Error(`${host} answered with HTTP ${head.status}. Try again later.`);
     try {

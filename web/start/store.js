@@ -3,26 +3,23 @@
 
 import { boxOf, cropOf } from "./crop.js";
 import { nameOf } from "./name.js";
+import { Recent } from "../recent.js";
 
 /** Longest side that is kept of a picture. */
 export const LARGEST = 4096;
-/** What is more is forgotten, the one used longest ago first. */
+/** Of all that are held. */
 const MOST_BYTES = 256 * 2 ** 20;
 
 /** The name of the error where a picture is drawn whose start picture isn't there. */
 export const GONE = "StartGone";
 
 export class StartStore {
-  /** @type {Map<string, import("../protocol.js").Pixels>} */
-  #held = new Map();
-  #bytes = 0;
-  #isInUse;
-  #mostBytes;
+  #held;
 
   /** @param {(name: string) => boolean} [isInUse]   these are never forgotten */
   constructor(isInUse = () => false, mostBytes = MOST_BYTES) {
-    this.#isInUse = isInUse;
-    this.#mostBytes = mostBytes;
+    /** @type {Recent<import("../protocol.js").Pixels>} */
+    this.#held = new Recent(({ rgba }) => rgba.byteLength, { mostBytes, isInUse });
   }
 
   /**
@@ -31,25 +28,13 @@ export class StartStore {
    */
   async put(pixels, known) {
     const name = known ?? await nameOf(pixels);
-    if (!this.get(name)) this.#bytes += pixels.rgba.byteLength;
-    this.#held.set(name, pixels);
-    for (const [old, { rgba }] of [...this.#held]) {
-      if (this.#bytes <= this.#mostBytes) break;
-      if (old === name || this.#isInUse(old)) continue;
-      this.#held.delete(old);
-      this.#bytes -= rgba.byteLength;
-    }
+    this.#held.put(name, pixels);
     return name;
   }
 
   /** @param {string} name @returns {import("../protocol.js").Pixels|undefined} */
   get(name) {
-    const pixels = this.#held.get(name);
-    if (pixels) {
-      this.#held.delete(name);
-      this.#held.set(name, pixels);
-    }
-    return pixels;
+    return this.#held.get(name);
   }
 
   /** Whether all that these settings start from is there. @param {?import("../protocol.js").Start} start */

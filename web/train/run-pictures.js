@@ -1,9 +1,10 @@
 // Pictures of a run: drawn with some state of its adapter, kept in memory, and previews in its folder.
 
-import { PictureCache } from "../pictures.js";
+import { Recent } from "../recent.js";
 
 export class RunPictures {
-  #cache = new PictureCache(200);
+  /** @type {Recent<ImageData>} */
+  #cache = new Recent(({ data }) => data.byteLength, { most: 200, mostBytes: 256 * 2 ** 20 });
 
   /** Equal ones mean equal pictures. A step may be run anew after a rewind: the serial number tells. */
   #fingerprint(run, step, strength, settings) {
@@ -15,7 +16,7 @@ export class RunPictures {
   async get(run, step, strength, settings) {
     const key = this.#fingerprint(run, step, strength, settings);
     const cached = this.#cache.get(key);
-    if (cached) return cached.image;
+    if (cached) return cached;
     const snapshot = run.snapshot(step);
     if (snapshot?.preview !== key) return null;
     const blob = await run.read(snapshot.image);
@@ -45,8 +46,8 @@ export class RunPictures {
     await run.keepPreview(step, key, await canvas.convertToBlob({ type: "image/png" }));
   }
 
-  #remember(fingerprint, image) {
-    this.#cache.put({ fingerprint, image });
+  #remember(key, image) {
+    this.#cache.put(key, image);
     return image;
   }
 }
