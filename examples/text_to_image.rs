@@ -15,9 +15,10 @@ use std::rc::Rc;
 use lorakeet::error::{Error, Result};
 use lorakeet::image::{Rgba, not_finite, to_rgba};
 use lorakeet::noise::Rng;
-use lorakeet::pipelines::{Phase, Settings, StableDiffusion, TextToImage};
+use lorakeet::pipelines::{Settings, StableDiffusion, TextToImage};
 use lorakeet::prompt::{Emphasis, without_networks};
 use lorakeet::weights::{FileSource, Index};
+use options::hires::HiresOptions;
 use options::start::{FLAGS, StartOptions};
 use options::{Given, Model, Screen, config_beside, device, strengths};
 use serde::de::value::StrDeserializer;
@@ -56,7 +57,7 @@ USAGE: text_to_image --model DIR_OR_FILE --prompt TEXT [OPTIONS]
                         euler_a, dpm2_a, dpmpp_2s_a and those with sde in their name (1)
   --size WxH            pixels, multiples of 8; the model's own by default
   --noise FILE          initial noise from a safetensors file (its first [1, 4, h, w] tensor)
-{START}  --out FILE            the picture, picture.png by default
+{START}{HIRES}  --out FILE            the picture, picture.png by default
   --latents FILE        writes the final latents, before decoding, as tensor `latents`
   --quiet               no progress
 ";
@@ -82,6 +83,7 @@ struct Arguments {
     size: Option<(usize, usize)>,
     noise: Option<String>,
     start: StartOptions,
+    hires: HiresOptions,
     out: Option<String>,
     latents: Option<String>,
     quiet: bool,
@@ -93,14 +95,14 @@ fn main() -> ExitCode {
 }
 
 fn usage() -> String {
-    USAGE.replace("{START}", options::start::USAGE)
+    USAGE.replace("{START}", options::start::USAGE).replace("{HIRES}", options::hires::USAGE)
 }
 
 fn parse(arguments: &[String]) -> Result<Arguments> {
     let mut parsed = Arguments::default();
     let flags = [&["--quiet"], &FLAGS[..]].concat();
     options::each(arguments, &flags, |given| {
-        if parsed.model.take(&given)? || parsed.start.take(&given)? {
+        if parsed.model.take(&given)? || parsed.start.take(&given)? || parsed.hires.take(&given)? {
             return Ok(());
         }
         match given.name {
@@ -215,12 +217,12 @@ fn run(arguments: &Arguments) -> Result<()> {
         width,
         height,
         start,
+        hires: arguments.hires.read()?,
     };
     let noise = arguments.noise.as_deref().map(read_noise).transpose()?;
     let started = std::time::Instant::now();
     let mut work = TextToImage::from_pictures(model, settings, noise, pictures.as_ref())?;
     let picture = loop {
-        let before = work.phase();
         let step = work.advance()?;
         screen.say(&format!(
             "step {} of {}, {:.0} %",
@@ -228,16 +230,13 @@ fn run(arguments: &Arguments) -> Result<()> {
             step.steps,
             100.0 * step.fraction
         ));
-        if before == Phase::Denoise
-            && work.phase() == Phase::Decode
-            && let Some(path) = &arguments.latents
-        {
-            write_latents(path, work.latents())?;
-        }
         if let Some(picture) = step.picture {
             break picture;
         }
     };
+    if let Some(path) = &arguments.latents {
+        write_latents(path, work.latents())?;
+    }
     for note in work.notes() {
         screen.say(&format!("{note}\n"));
     }
@@ -407,6 +406,28 @@ mod tests {
         assert!(lonely.starts_with("--mask-blur: means nothing without --mask"), "{lonely}");
         assert!(message(&["--image", MODEL]).contains("can't be decoded"));
         assert!(message(&["--image", house, "--strength", "2"]).starts_with("strength: 2 is not"));
+    }
+
+    /// The picture and its latents have the second pass's size, in whole latents.
+    #[test]
+    fn a_picture_is_drawn_once_more_and_larger() {
+        let (out, latents) = (temporary("larger.png"), temporary("larger.safetensors"));
+        let model = ["--model", MODEL, "--prompt", "fox", "--guidance", "1", "--quiet"];
+        let first = ["--steps", "2", "--size", "64x72", "--out", &out, "--latents", &latents];
+        let hires = ["--hires", "1.3", "--hires-upscaler", "lanczos", "--hires-strength", "0.4"];
+        call(&[&model[..], &first, &hires, &["--hires-steps", "1"]].concat()).unwrap();
+        assert_eq!(image::image_dimensions(&out).unwrap(), (80, 88));
+        let file = Index::read(&FileSource::open(&latents).unwrap()).unwrap();
+        assert_eq!(file.tensors["latents"].shape, [1, 4, 11, 10]);
+        for file in [&out, &latents] {
+            std::fs::remove_file(file).unwrap();
+        }
+        let message = |more: &[&str]| call(&[&model[..], more].concat()).unwrap_err().to_string();
+        let lonely = message(&["--hires-steps", "4"]);
+        assert!(lonely.starts_with("--hires-steps: means nothing without --hires"), "{lonely}");
+        let unknown = message(&["--hires-upscaler", "4x-UltraSharp"]);
+        assert!(unknown.contains("is none of latent, latent-nearest, lanczos"), "{unknown}");
+        assert!(message(&["--hires", "9"]).starts_with("hires scale: 9 is not within 1..4"));
     }
 
     #[test]

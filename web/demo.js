@@ -89,5 +89,6 @@ export function defaultSettings(report, isDemo) {
     eta: 0.3,
     width: report.native.width,
     height: report.native.height,
+    hires: null,
   };
 }

@@ -354,7 +354,7 @@ export class PictureController {
     if (picture.job.model === this.#host.model()?.key) {
       const { settings, written, adapters } = picture.job;
       const again = this.#host.jobs.comesAgain(picture.job);
-      this.#ui.form.write({ ...settings, ...again && written });
+      this.#ui.form.write({ hires: null, ...settings, ...again && written });
       this.#ui.adapters.restore(adapters.filter(({ drawn }) => !again || !drawn));
       if (!again) this.#ui.messages.info("Choices", OTHER_LISTS);
       if (!this.#host.start.restore(settings.start)) this.#ui.messages.info("Start picture", NO_START);

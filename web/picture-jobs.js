@@ -35,12 +35,13 @@ export class PictureJobs {
 
   /** What the page asks for now, with nothing drawn from its choices yet. @returns {Job} */
   written() {
-    const settings = this.#form.read();
+    const { hires, ...settings } = this.#form.read();
     const { prompt, negativePrompt } = settings;
     const start = this.#host.start();
     return {
       model: this.#host.model().key,
-      settings: { ...settings, prompt: this.#host.tags.plain(prompt), ...start && { start } },
+      // a start picture is drawn once
+      settings: { ...settings, prompt: this.#host.tags.plain(prompt), ...start ? { start } : hires && { hires } },
       written: { prompt, negativePrompt },
       hasChoices: false,
       adapters: this.#adapters.active(),

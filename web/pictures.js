@@ -41,6 +41,7 @@ export function fingerprint({ model, settings, adapters }) {
     scheduler, spacing, schedule, eta,
     variation: variationStrength > 0 ? [String(variationSeed), variationStrength] : null,
     start: settings.start ?? null,
+    hires: settings.hires ?? null,
     adapters: adapters.map(({ handle, unet, textEncoder }) => [handle, unet, textEncoder]),
   });
 }

@@ -129,6 +129,13 @@
  * @property {number} width
  * @property {number} height
  * @property {?Start} [start]              null or absent: from noise alone
+ * @property {?Hires} [hires]              null or absent: one pass alone; not with a start
+ *
+ * @typedef {object} Hires                 a second pass, larger
+ * @property {number} scale                of each side
+ * @property {"latent"|"latent-nearest"|"lanczos"} upscaler
+ * @property {number} strength             of the second pass, 0 to 1
+ * @property {number} steps                of the second pass; 0: as many as of the first
  *
  * @typedef {object} Start                 what a picture starts from, beside noise
  * @property {string} picture              by size and pixels (start/store.js): settings tell pictures apart, the engine doesn't read it
@@ -241,7 +248,8 @@ export const Action = Object.freeze({
   removeAdapter: "removeAdapter",
   /**
    * { settings, adapters: AdapterStrength[], pictures: ?StartPixels } -> { ...Pixels, seconds, truncated: string[], notes: string[] };
-   * progress { phase, step, steps, fraction, preview }; phase "encode" (of the picture that it starts from) comes before "denoise"
+   * progress { phase, step, steps, fraction, preview }; phase "encode" (of the picture that it starts from, or of the larger one)
+   * comes before "denoise"
    */
   generate: "generate",
   /** { texts: string[], steps, emphasis } -> TokenCount[] */

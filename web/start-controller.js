@@ -120,6 +120,7 @@ export class StartController {
   #show(at) {
     this.#at = at;
     this.#lost = "";
+    this.#ui.form.setStarted(Boolean(at));
     this.#ui.start.show(at && { name: at.name, pixels: this.store.get(at.picture), mask: this.store.get(at.mask) ?? null });
     remember(KEY, at?.name ?? "", ofTab);
     this.#tell();

@@ -2,6 +2,7 @@
 //! progress.
 #![allow(dead_code, reason = "each program uses its own part of this")]
 
+pub mod hires;
 pub mod start;
 
 use std::io::{IsTerminal, Write};

@@ -86,7 +86,7 @@ fn along(
 }
 
 /// For each new place the first old one and the weights from there on.
-fn windows(from: usize, to: usize, filter: Filter) -> Vec<(usize, Vec<f64>)> {
+pub fn windows(from: usize, to: usize, filter: Filter) -> Vec<(usize, Vec<f64>)> {
     let ratio = from as f64 / to as f64;
     let scale = ratio.max(1.0);
     let support = filter.support() * scale;

@@ -92,6 +92,11 @@ pub(super) fn conv2d(
     module::conv2d(x, weight, bias, config.options())
 }
 
+/// Lines of pixels mixed into others: `x [n, c, h, w]`, `weight [w', w] -> [n, c, h, w']`.
+pub fn mixed(x: Tensor<4>, weight: Tensor<2>) -> Tensor<4> {
+    linear(x, weight, None, None)
+}
+
 /// Each pixel twice in both directions (nearest-neighbour interpolation by 2).
 pub fn enlarge(x: Tensor<4>) -> Tensor<4> {
     let [n, c, h, w] = x.dims();

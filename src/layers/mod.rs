@@ -21,7 +21,7 @@ pub use attention::{attention, queries_at_once};
 pub use check::{Check, checks};
 pub use conv2d::Conv2d;
 pub use dropout::Dropout;
-pub use functional::{Conv2dConfig, enlarge};
+pub use functional::{Conv2dConfig, enlarge, mixed};
 pub use linear::Linear;
 pub use norm::{GroupNorm, LayerNorm, Moments};
 pub use parameters::{Parameters, Progress};

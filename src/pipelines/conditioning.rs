@@ -5,7 +5,7 @@ use burn::tensor::{Tensor, TensorData};
 use super::{Settings, StableDiffusion};
 use crate::error::Result;
 use crate::keys::family::Base;
-use crate::prompt::{self, Chunk, Emphasis, Timeline, Words};
+use crate::prompt::{self, Calls, Chunk, Emphasis, Timeline, Words};
 
 /// A picture's prompts, read: the text of each model call.
 pub(super) struct Texts {
@@ -30,7 +30,7 @@ impl Texts {
         settings: &Settings,
         words: &Words,
         guided: bool,
-        calls: usize,
+        calls: Calls,
     ) -> (Self, Vec<String>) {
         let mut notes = Vec::new();
         let mut read = |prompt: &str| {

@@ -1,6 +1,6 @@
 //! What a person sets of a picture.
 
-use super::Start;
+use super::{Hires, Start};
 use crate::error::{Error, Result};
 use crate::noise::{Generator, Rng, varied};
 use crate::prompt::Emphasis;
@@ -58,6 +58,9 @@ pub struct Settings {
     /// What it starts from, if not from noise alone.
     #[serde(default)]
     pub start: Option<Start>,
+    /// A second, larger pass after the first.
+    #[serde(default)]
+    pub hires: Option<Hires>,
 }
 
 impl Default for Settings {
@@ -81,6 +84,7 @@ impl Default for Settings {
             width: 512,
             height: 512,
             start: None,
+            hires: None,
         }
     }
 }
@@ -104,6 +108,26 @@ impl Settings {
         }
         let other = Generator::new(self.rng, self.variation_seed).randn(count);
         varied(&noise, &other, [shape[1], shape[2]], strength as f32)
+    }
+
+    /// Width and height of the picture that is drawn in the end.
+    ///
+    /// # Errors
+    /// When the second pass would be too large.
+    pub fn size_drawn(&self) -> Result<[usize; 2]> {
+        let first = [self.width, self.height];
+        self.hires.as_ref().map_or(Ok(first), |hires| hires.size(first, Self::MOST_PIXELS))
+    }
+
+    /// The second pass, as a run that starts from what the first one made.
+    ///
+    /// # Errors
+    /// When it would be too large.
+    pub(super) fn second_pass(&self) -> Result<Option<Self>> {
+        let Some(hires) = &self.hires else { return Ok(None) };
+        let [width, height] = self.size_drawn()?;
+        let (steps, start) = (hires.steps(self.steps), Some(hires.start()));
+        Ok(Some(Self { width, height, steps, start, hires: None, ..self.clone() }))
     }
 
     /// # Errors
@@ -133,6 +157,11 @@ impl Settings {
             let problem = format!("{} is not within 0..1", self.variation_strength);
             return Err(Error::setting("variation_strength", problem, "Use 0 for no variation"));
         }
+        if self.hires.is_some() && self.start.is_some() {
+            let problem = "a picture that starts from another is drawn once";
+            return Err(Error::setting("hires", problem, "Leave one of the two out"));
+        }
+        self.size_drawn()?;
         Ok(())
     }
 

@@ -2,21 +2,15 @@
 
 use std::rc::Rc;
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::Tensor;
 
-use super::conditioning::{self, Conditioning, Texts};
-use super::normal::normal;
-use super::sampler::Sampler;
-use super::start::blend::Blend;
-use super::start::starting::{Started, Starting};
-use super::{Coding, DecodePlan, EncodePlan, Pictures, Settings, StableDiffusion, Vae, inpainting};
+use super::pass::Pass;
+use super::{
+    Coding, DecodePlan, EncodePlan, Pictures, Settings, StableDiffusion, Upscaler, Vae,
+    conditioning,
+};
 use crate::error::{Error, Result};
 use crate::image::Rgba;
-use crate::models::embeddings::timestep_embedding;
-use crate::models::unet_2d_condition::UNetPass;
-use crate::noise::{BrownianTree, Generator};
-use crate::schedulers::{Call, Schedule, SchedulerKind};
-use crate::weights::Task;
 
 /// What kind of work comes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,27 +49,13 @@ pub struct Step {
 pub struct TextToImage {
     model: Rc<StableDiffusion>,
     settings: Settings,
-    schedule: Schedule,
-    generator: Generator,
-    /// Where the scheduler takes its noise from that.
-    path: Option<BrownianTree>,
-    texts: Texts,
-    conditioning: Option<Conditioning>,
-    /// What an inpainting UNet takes beside the latents.
-    beside: Option<Tensor<4>>,
-    /// The picture that it starts from.
-    starting: Option<Starting>,
-    /// What of that stays.
-    blend: Option<Blend>,
-    sampler: Sampler,
-    decode_plan: Option<DecodePlan>,
+    /// One, or the second, larger one after it.
+    passes: Vec<Pass>,
+    /// The one that is under way.
+    at: usize,
     decoding: Option<Coding>,
     /// While it decodes: whoever releases the model's encoders in between makes it load nothing twice.
     vae: Option<Rc<Vae>>,
-    pass: Option<UNetPass>,
-    /// Model calls done.
-    call: usize,
-    stage: usize,
     phase: Phase,
     notes: Vec<String>,
 }
@@ -105,83 +85,32 @@ impl TextToImage {
         pictures: Option<&Pictures>,
     ) -> Result<Self> {
         settings.check()?;
-        let kind = match &settings.scheduler {
-            Some(name) => name.parse::<SchedulerKind>()?,
-            None => model.scheduler,
-        };
-        let start = settings.start.as_ref();
-        let (steps, begin) = start.map_or(Ok((settings.steps, 0)), |s| s.steps(settings.steps))?;
-        let config = settings.scheduler_config(kind, steps, &model.scheduler_config)?;
-        let schedule = Schedule::beginning(kind, &config, steps, begin)?;
-
-        let channels = model.unet.config().out_channels;
-        let shape = [1, channels, settings.height / 8, settings.width / 8];
-        let count: usize = shape.iter().product();
-        if let Some(noise) = noise.as_ref().filter(|noise| noise.len() != count) {
-            return Err(Error::setting(
-                "noise",
-                format!("has {} numbers where {shape:?} needs {count}", noise.len()),
-                "Give noise of the picture's size divided by 8",
-            ));
+        let (mut first, mut notes) = Pass::new(&model, &settings, noise, None)?;
+        first.start_from(pictures)?;
+        let mut passes = vec![first];
+        if let Some(larger) = settings.second_pass()? {
+            let (second, of_second) = Pass::new(&model, &larger, None, Some(passes[0].calls))?;
+            passes.push(second);
+            // The prompts are the same, and what never shows is what doesn't in either.
+            notes = of_second;
         }
-        let mut generator = Generator::new(settings.rng, settings.seed);
-        let sample = start
-            .filter(|start| start.draws_a_sample(model.family.task))
-            .map(|_| normal(&mut generator, shape, model.device()));
-        let noise =
-            noise.unwrap_or_else(|| settings.noise(&mut generator, [shape[1], shape[2], shape[3]]));
-        let noise = Tensor::from_data(TensorData::new(noise, shape), model.device());
-        let latents = noise.clone().mul_scalar(schedule.init_noise_sigma);
-        let starting = match (start, pictures) {
-            (None, _) => None,
-            (Some(start), Some(pictures)) => {
-                let size = [settings.width, settings.height];
-                Some(Starting::new(start, pictures, size, noise, sample)?)
-            }
-            (Some(_), None) => {
-                let remedy = "Choose the picture to start from";
-                return Err(Error::setting("picture", "is missing", remedy));
-            }
-        };
-        // LCM models take guidance as an input (`time_cond_proj_dim`) and need no second pass.
-        let guided = settings.guidance > 1.0 && model.unet.config().time_cond_proj_dim.is_none();
-        let path = schedule.path;
-        let path = path.map(|ends| BrownianTree::new(settings.rng, settings.seed, count, ends));
-        let calls = settings.steps * kind.calls_a_step();
-        let (texts, mut notes) = Texts::read(&settings, &model.words(), guided, calls);
         notes.extend(conditioning::skipped(&model, &settings).1);
-        Ok(Self {
-            model,
-            settings,
-            schedule,
-            generator,
-            path,
-            texts,
-            conditioning: None,
-            beside: None,
-            starting,
-            blend: None,
-            sampler: Sampler::new(latents),
-            decode_plan: None,
-            decoding: None,
-            vae: None,
-            pass: None,
-            call: 0,
-            stage: 0,
-            phase: Phase::Text,
-            notes,
-        })
+        let (at, decoding, vae, phase) = (0, None, None, Phase::Text);
+        Ok(Self { model, settings, passes, at, decoding, vae, phase, notes })
     }
 
-    /// Decodes as planned, for this picture's size; otherwise within [`Limits`](super::Limits)' default.
-    pub fn set_decode_plan(&mut self, plan: DecodePlan) {
-        self.decode_plan = Some(plan);
+    /// Decodes as planned, where the plan is for this picture's size or for that of its first pass;
+    /// otherwise within [`Limits`](super::Limits)' default.
+    pub fn set_decode_plan(&mut self, plan: &DecodePlan) {
+        for pass in self.passes.iter_mut().filter(|pass| pass.size() == plan.input()) {
+            pass.decode_plan = Some(plan.clone());
+        }
     }
 
-    /// The same for the picture that it starts from.
+    /// The same for the picture that it starts from, or that its second pass does.
     pub fn set_encode_plan(&mut self, plan: EncodePlan) {
-        if let Some(starting) = &mut self.starting {
-            starting.set_plan(plan);
+        if let Some(pass) = self.passes.last_mut() {
+            pass.encode_plan = Some(plan);
         }
     }
 
@@ -192,7 +121,7 @@ impl TextToImage {
 
     /// The latents so far, as the UNet has them: final once the phase is [`Phase::Decode`].
     pub fn latents(&self) -> Tensor<4> {
-        self.sampler.sample()
+        self.passes[self.at].latents()
     }
 
     /// The phase that the next pull works on.
@@ -217,102 +146,66 @@ impl TextToImage {
         let mut picture = None;
         match phase {
             Phase::Text => {
-                let conditioning = Conditioning::new(&self.model, &self.settings, &self.texts)?;
-                self.conditioning = Some(conditioning);
-                self.phase = Phase::Encode;
-                if self.starting.is_none() {
+                for pass in &mut self.passes {
+                    pass.encode_texts(&self.model, &self.settings)?;
+                }
+                self.begin_pass()?;
+            }
+            Phase::Encode => {
+                if self.passes[self.at].encode_piece(&self.model)? {
                     self.begin_to_denoise()?;
                 }
             }
-            Phase::Encode => self.encode_piece()?,
-            Phase::Denoise => preview = self.denoise_block(),
+            Phase::Denoise => {
+                let pass = &mut self.passes[self.at];
+                preview = pass.denoise_block(&self.model);
+                if pass.is_through() {
+                    self.denoised()?;
+                }
+            }
             Phase::Decode => picture = self.decode_piece()?,
             Phase::Done => {
                 return Err(Error::setting("picture", "is finished already", "Start another one"));
             }
         }
         let fraction = self.fraction();
-        let step = self.schedule.steps_within(self.call);
-        let steps = self.schedule.steps_within(self.schedule.calls.len());
+        let [mut step, mut steps] = [0; 2];
+        for [done, all] in self.passes.iter().map(Pass::steps) {
+            (step, steps) = (step + done, steps + all);
+        }
         Ok(Step { phase, step, steps, fraction, preview, picture })
     }
 
-    fn encode_piece(&mut self) -> Result<()> {
-        let Some(starting) = &mut self.starting else { return self.begin_to_denoise() };
-        let started = starting.advance(&self.model, &self.schedule, &mut self.generator)?;
-        if let Some(Started { sample, blend, beside }) = started {
-            (self.sampler, self.blend, self.beside) = (Sampler::new(sample), blend, beside);
-            self.begin_to_denoise()?;
-        }
-        Ok(())
+    fn begin_pass(&mut self) -> Result<()> {
+        self.phase = Phase::Encode;
+        if self.passes[self.at].starts_from_picture() { Ok(()) } else { self.begin_to_denoise() }
     }
 
     fn begin_to_denoise(&mut self) -> Result<()> {
-        if self.model.family.task == Task::Inpainting && self.beside.is_none() {
-            let [_, _, height, width] = self.latents().dims();
-            self.beside = Some(inpainting::of_nothing(&self.model, [height, width])?);
-        }
         self.phase = Phase::Denoise;
+        self.passes[self.at].begin_to_denoise(&self.model)
+    }
+
+    /// What makes the next pass larger, if there is one.
+    fn upscaler(&self) -> Option<Upscaler> {
+        let hires = self.settings.hires.as_ref().filter(|_| self.at + 1 < self.passes.len());
+        hires.map(|hires| hires.upscaler)
+    }
+
+    /// The pass's latents are final: they are decoded, or made larger as they are.
+    fn denoised(&mut self) -> Result<()> {
+        match self.upscaler().filter(|upscaler| upscaler.takes_latents()) {
+            None => self.phase = Phase::Decode,
+            Some(upscaler) => {
+                let latents = self.latents();
+                self.at += 1;
+                let pass = &mut self.passes[self.at];
+                let [height, width] = pass.size();
+                pass.start_from_latents(upscaler.enlarge(latents, [width, height]));
+                self.begin_pass()?;
+            }
+        }
         Ok(())
-    }
-
-    fn denoise_block(&mut self) -> Option<Tensor<4>> {
-        let model = self.model.clone();
-        let unet = &model.unet;
-        let call = self.schedule.calls[self.call];
-        let pass = match &mut self.pass {
-            Some(pass) => pass,
-            none => {
-                let mut input = self.sampler.sample().mul_scalar(call.input_scale);
-                if let Some(beside) = &self.beside {
-                    input = Tensor::cat(vec![input, beside.clone()], 1);
-                }
-                let context = self.conditioning.as_mut()?.context(&self.texts, self.call);
-                let batch = context.dims()[0];
-                let input = input.repeat_dim(0, batch);
-                let condition = unet.config().time_cond_proj_dim.map(|width| {
-                    // diffusers, `get_guidance_scale_embedding`
-                    let scale = (self.settings.guidance - 1.0) * 1000.0;
-                    timestep_embedding(&[scale], width, false, 1.0, model.device())
-                });
-                none.insert(unet.begin(input, &[call.timestep], context, condition))
-            }
-        };
-        self.stage += 1;
-        let output = unet.advance(pass)?;
-        self.pass = None;
-        self.stage = 0;
-
-        let noise_prediction = if self.texts.is_guided() {
-            let unconditional = output.clone().narrow(0, 0, 1);
-            let conditional = output.narrow(0, 1, 1);
-            unconditional.clone() + (conditional - unconditional).mul_scalar(self.settings.guidance)
-        } else {
-            output
-        };
-        let noise = (call.next.noise != 0.0).then(|| self.fresh_noise(&call));
-        let blend = self.blend.as_ref();
-        let x0 = self.sampler.apply(&call, noise_prediction, noise.as_ref(), blend);
-        self.call += 1;
-        if let Some(blend) = blend {
-            self.sampler.keep(blend, self.schedule.calls.get(self.call));
-        }
-        if self.call == self.schedule.calls.len() {
-            self.phase = Phase::Decode;
-            self.sampler = Sampler::new(self.sampler.sample());
-        }
-        call.ends_step.then_some(x0)
-    }
-
-    fn fresh_noise(&mut self, call: &Call) -> Tensor<4> {
-        let sample = self.sampler.sample();
-        match (&mut self.path, call.between) {
-            (Some(path), Some([from, to])) => {
-                let data = TensorData::new(path.noise(from, to), sample.dims());
-                Tensor::from_data(data, &sample.device())
-            }
-            _ => normal(&mut self.generator, sample.dims(), &sample.device()),
-        }
     }
 
     fn decode_piece(&mut self) -> Result<Option<Tensor<4>>> {
@@ -323,48 +216,67 @@ impl TextToImage {
         let mut decoding = match self.decoding.take() {
             Some(decoding) => decoding,
             None => {
-                let [_, _, height, width] = self.sampler.sample().dims();
-                let plan = self.decode_plan.take();
-                let plan = plan.unwrap_or_else(|| vae.usual_decode_plan([height, width]));
-                let latents = self.sampler.sample().div_scalar(vae.scaling_factor());
-                vae.begin_decode(&plan, latents)?
+                let pass = &mut self.passes[self.at];
+                let plan = pass.decode_plan.take();
+                let plan = plan.unwrap_or_else(|| vae.usual_decode_plan(pass.size()));
+                vae.begin_decode(&plan, pass.latents().div_scalar(vae.scaling_factor()))?
             }
         };
-        let picture = vae.advance(&mut decoding);
-        if picture.is_some() {
-            self.phase = Phase::Done;
-        } else {
+        let Some(picture) = vae.advance(&mut decoding) else {
             (self.decoding, self.vae) = (Some(decoding), Some(vae));
-        }
-        Ok(picture)
+            return Ok(None);
+        };
+        let Some(upscaler) = self.upscaler() else {
+            self.phase = Phase::Done;
+            return Ok(Some(picture));
+        };
+        self.at += 1;
+        let pass = &mut self.passes[self.at];
+        let [height, width] = pass.size().map(|length| 8 * length);
+        pass.start_from_pixels(upscaler.enlarge(picture, [width, height]));
+        self.begin_pass()?;
+        Ok(None)
     }
 
     /// What stays of the picture that it started from, over what was drawn: of the size of that picture
     /// where only a part of it was worked on. A picture from noise alone is as it is.
     pub fn finished(&self, pixels: Rgba) -> Rgba {
-        match &self.starting {
-            Some(starting) => starting.lay_over(pixels),
-            None => pixels,
-        }
+        self.passes[self.at].finished(pixels)
     }
 
-    /// Decoding is counted as two model calls, which is about what it takes at any size, encoding as one.
+    /// Decoding is counted as two model calls of its size, which is about what it takes, encoding as one.
     fn fraction(&self) -> f64 {
         const DECODE: f64 = 2.0;
-        let encode = if self.starting.is_some() { 1.0 } else { 0.0 };
-        let calls = self.schedule.calls.len() as f64;
-        let done = match self.phase {
-            Phase::Text => 0.0,
-            Phase::Encode => self.starting.as_ref().map_or(0.0, Starting::done) * encode,
-            Phase::Denoise => {
-                let within = self.stage as f64 / self.model.unet.stages() as f64;
-                encode + self.call as f64 + within
-            }
-            Phase::Decode => {
-                encode + calls + DECODE * self.decoding.as_ref().map_or(0.0, Coding::done)
-            }
-            Phase::Done => encode + calls + DECODE,
-        };
-        done / (encode + calls + DECODE)
+        let by_picture =
+            self.settings.hires.as_ref().is_some_and(|it| !it.upscaler.takes_latents());
+        let last = self.passes.len() - 1;
+        let [mut done, mut all] = [0.0; 2];
+        for (i, pass) in self.passes.iter().enumerate() {
+            let encodes = pass.starts_from_picture() || i > 0 && by_picture;
+            let encode = if encodes { 1.0 } else { 0.0 };
+            let decode = if i == last || by_picture { DECODE } else { 0.0 };
+            let [called, calls] = pass.called(&self.model);
+            let work = encode + calls + decode;
+            let so_far = match self.phase {
+                _ if i != self.at => {
+                    if i < self.at {
+                        work
+                    } else {
+                        0.0
+                    }
+                }
+                Phase::Text => 0.0,
+                Phase::Encode => encode * pass.encoded(),
+                Phase::Denoise => encode + called,
+                Phase::Decode => {
+                    encode + calls + decode * self.decoding.as_ref().map_or(0.0, Coding::done)
+                }
+                Phase::Done => work,
+            };
+            let [height, width] = pass.size();
+            let pixels = (height * width) as f64;
+            (done, all) = (done + so_far * pixels, all + work * pixels);
+        }
+        done / all
     }
 }

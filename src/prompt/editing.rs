@@ -6,6 +6,36 @@ use std::collections::BTreeSet;
 /// Brackets within brackets that are followed; what is deeper is text.
 const DEEPEST: usize = 64;
 
+/// The model calls that a prompt's texts are spread over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Calls {
+    /// Of one pass.
+    pub count: usize,
+    /// Of the pass before it, if it is a second one: numbers with a point go on from 1 there, whole numbers
+    /// from these calls.
+    pub before: Option<usize>,
+}
+
+impl From<usize> for Calls {
+    /// Of a picture's only pass, or of its first.
+    fn from(count: usize) -> Self {
+        Self { count, before: None }
+    }
+}
+
+impl Calls {
+    /// `int()` of what stands for a step: with a point it is a part of the steps.
+    fn step(self, number: &str) -> usize {
+        let value: f64 = number.parse().unwrap_or(0.0);
+        let value = match (number.contains('.'), self.before) {
+            (true, None) => value * self.count as f64,
+            (true, Some(_)) => (value - 1.0) * self.count as f64,
+            (false, before) => value - before.unwrap_or(0) as f64,
+        };
+        (value.max(0.0) as usize).min(self.count)
+    }
+}
+
 /// The texts of a prompt, and until when each of them holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Timeline {
@@ -16,9 +46,10 @@ pub struct Timeline {
 impl Timeline {
     /// The texts of a picture of this many steps; where a sampler calls the model twice a step, of twice as
     /// many.
-    pub fn new(prompt: &str, steps: usize) -> Self {
+    pub fn new(prompt: &str, steps: impl Into<Calls>) -> Self {
+        let steps = steps.into();
         let nodes = Reader::read(prompt);
-        let mut ends = BTreeSet::from([steps]);
+        let mut ends = BTreeSet::from([steps.count]);
         nodes.iter().for_each(|node| node.ends(steps, &mut ends));
         let text = |end: usize| {
             let mut text = String::new();
@@ -36,18 +67,11 @@ impl Timeline {
 
     /// The texts that never show, since they begin after the last step: `[cat:1.3]`, as it stands in the
     /// prompt, which mostly meant a weight.
-    pub(super) fn never(prompt: &str, steps: usize) -> Vec<String> {
+    pub(super) fn never(prompt: &str, steps: Calls) -> Vec<String> {
         let mut found = Vec::new();
         Reader::read(prompt).iter().for_each(|node| node.never(steps, &mut found));
         found
     }
-}
-
-/// `int()` of what stands for a step: with a point it is a part of the steps.
-fn step(number: &str, steps: usize) -> usize {
-    let value: f64 = number.parse().unwrap_or(0.0);
-    let value = if number.contains('.') { value * steps as f64 } else { value };
-    (value.max(0.0) as usize).min(steps)
 }
 
 /// A piece of a prompt.
@@ -62,28 +86,28 @@ enum Node {
 
 impl Node {
     /// The steps after which the text changes.
-    fn ends(&self, steps: usize, ends: &mut BTreeSet<usize>) {
+    fn ends(&self, steps: Calls, ends: &mut BTreeSet<usize>) {
         match self {
             Self::Text(_) => {}
             Self::Group(nodes) => nodes.iter().for_each(|node| node.ends(steps, ends)),
             Self::At(before, after, number) => {
-                ends.extend(Some(step(number, steps)).filter(|end| *end >= 1));
+                ends.extend(Some(steps.step(number)).filter(|end| *end >= 1));
                 before.iter().chain(after).for_each(|node| node.ends(steps, ends));
             }
             Self::Turns(turns) => {
-                ends.extend(1..=steps);
+                ends.extend(1..=steps.count);
                 turns.iter().flatten().for_each(|node| node.ends(steps, ends));
             }
         }
     }
 
     /// The text at a step, counted from 1.
-    fn say(&self, steps: usize, at: usize, text: &mut String) {
+    fn say(&self, steps: Calls, at: usize, text: &mut String) {
         let nodes = match self {
             Self::Text(more) => return text.push_str(more),
             Self::Group(nodes) => nodes,
             Self::At(before, after, number) => {
-                if at <= step(number, steps) {
+                if at <= steps.step(number) {
                     before
                 } else {
                     after
@@ -94,14 +118,14 @@ impl Node {
         nodes.iter().for_each(|node| node.say(steps, at, text));
     }
 
-    fn never(&self, steps: usize, found: &mut Vec<String>) {
+    fn never(&self, steps: Calls, found: &mut Vec<String>) {
         match self {
             Self::Text(_) => {}
             Self::Group(nodes) => nodes.iter().for_each(|node| node.never(steps, found)),
             Self::At(before, after, number) => {
-                if before.is_empty() && step(number, steps) >= steps {
+                if before.is_empty() && steps.step(number) >= steps.count {
                     let mut text = String::new();
-                    after.iter().for_each(|node| node.say(steps, steps, &mut text));
+                    after.iter().for_each(|node| node.say(steps, steps.count, &mut text));
                     found.push(format!("[{text}:{number}]"));
                 }
             }
@@ -246,7 +270,7 @@ mod tests {
 
     #[test]
     fn what_begins_after_the_end_is_found() {
-        assert_eq!(Timeline::never("a [cat:1.3], [dog:0.3] (red:1.2)", 20), ["[cat:1.3]"]);
+        assert_eq!(Timeline::never("a [cat:1.3], [dog:0.3] (red:1.2)", 20.into()), ["[cat:1.3]"]);
     }
 
     #[test]

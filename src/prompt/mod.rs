@@ -15,7 +15,7 @@ mod words;
 
 pub use chunks::{Chunk, MOST_CHUNKS, chunks};
 pub use count::TokenCount;
-pub use editing::Timeline;
+pub use editing::{Calls, Timeline};
 pub use tags::{Network, Tag, without_networks};
 pub use words::{FIRST_ID, Word, Words, unknown};
 
@@ -59,10 +59,10 @@ pub struct Read {
 
 /// Takes comments (`#` to the end of its line) and tags (`<lora:name:0.8>`) out of a prompt for a picture of
 /// `steps` steps.
-pub fn read(prompt: &str, steps: usize) -> Read {
+pub fn read(prompt: &str, steps: impl Into<Calls>) -> Read {
     let (text, comment) = without_comments(prompt);
     let (text, tags) = tags::take(&text);
-    let notes = notes::notes(&text, comment.as_deref(), &tags, steps);
+    let notes = notes::notes(&text, comment.as_deref(), &tags, steps.into());
     Read { text, tags, notes }
 }
 

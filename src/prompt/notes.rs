@@ -1,9 +1,9 @@
 //! What of a prompt may be read otherwise than it was meant.
 
-use super::{Tag, Timeline};
+use super::{Calls, Tag, Timeline};
 
 /// Sentences, none for a plain prompt. The tags are those that were taken out of it.
-pub(super) fn notes(text: &str, comment: Option<&str>, tags: &[Tag], steps: usize) -> Vec<String> {
+pub(super) fn notes(text: &str, comment: Option<&str>, tags: &[Tag], steps: Calls) -> Vec<String> {
     let mut notes = Vec::new();
     if let Some(comment) = comment {
         notes.push(format!("`{comment}` is a comment and isn't read: # begins one"));
@@ -51,7 +51,7 @@ fn choice(text: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::read;
+    use super::super::{Calls, read};
 
     #[test]
     fn what_is_read_otherwise_is_told_and_plain_words_are_not() {
@@ -66,6 +66,10 @@ mod tests {
             let notes = read(prompt, 20).notes;
             assert!(notes.len() == 1 && notes[0].contains(mark), "{prompt}: {notes:?}");
         }
+        // Of a picture that is drawn twice it shows in the second pass.
+        let twice = Calls { count: 20, before: Some(20) };
+        assert_eq!(read("a [cat:1.3] here", twice).notes, [""; 0]);
+        assert_eq!(read("a [cat:2.0] here", twice).notes.len(), 1);
         for prompt in
             ["", "a cat (small:1.2), 10:30 on a [clock], [red:blue:0.5] SAND BRAND", "x < y, a_b"]
         {

@@ -241,3 +241,89 @@ fn a_picture_starts_from_another_and_a_mask_keeps_the_rest() {
     assert_eq!((part.width, part.height), (house.width, house.height), "a part alone is laid back");
     page.assert_no_console_errors();
 }
+
+/// A picture's places nearest to those of a smaller one.
+fn nearest(picture: &Picture, width: usize, height: usize) -> Picture {
+    let places = (0..height).flat_map(|y| (0..width).map(move |x| (x, y)));
+    let rgba = places
+        .flat_map(|(x, y)| {
+            let (x, y) = (x * picture.width / width, y * picture.height / height);
+            let at = 4 * (y * picture.width + x);
+            picture.rgba[at..at + 4].to_vec()
+        })
+        .collect();
+    Picture { width, height, rgba }
+}
+
+#[test]
+#[ignore = "needs the built page: cargo xtask test --e2e"]
+fn a_picture_is_drawn_once_more_and_larger_and_its_file_brings_that_back() {
+    let page = Page::new("studio-hires");
+    page.open("?backend=cpu");
+    let settings = [
+        ("#prompt", "red apple"),
+        ("#steps", "4"),
+        ("#guidance", "1"),
+        ("#seed", "21"),
+        ("#width", "64"),
+        ("#height", "72"),
+    ];
+    for (field, value) in settings {
+        page.set(field, value);
+    }
+    page.generate();
+    let small = page.now();
+    page.set("#prompt", "blue cat face");
+    page.generate();
+    let another = page.now();
+    page.set("#prompt", "red apple");
+    let fields = [
+        ("#hires-upscaler", "lanczos"),
+        ("#hires-scale", "1.5"),
+        ("#hires-strength", "0.2"),
+        ("#hires-steps", "2"),
+    ];
+    for (field, value) in fields {
+        page.set(field, value);
+    }
+    page.generate();
+    let large = page.now();
+    assert_eq!((large.width, large.height), (96, 104), "in whole latents");
+    let again = nearest(&large, 64, 72);
+    let [own, others] = [&small, &another].map(|picture| again.difference(picture).1);
+    assert!(own < others, "{own} levels from the first pass, {others} from another picture");
+    page.step("a picture is made larger and drawn once more");
+    page.set("#hires-upscaler", "latent-nearest");
+    page.generate();
+    page.now().assert_differs(&large, "by latents, with more strength");
+
+    page.allow_downloads();
+    page.browser.click("#save");
+    let bytes = std::fs::read(page.saved("red-apple-21.png")).unwrap();
+    let larger = page.now();
+    page.browser.run("document.querySelector('#settings').open = true", json!([]));
+    page.browser.click("#settings-reset");
+    assert_eq!(page.text("#hires-summary"), "off");
+    page.drop_files(&[&page.file("larger.png", &bytes)]);
+    page.wait("the settings", "return document.querySelector('#hires-scale').value === '1.5'");
+    page.wait("a message", "return document.querySelector('.message') !== null");
+    assert_says(&page.take_message(), &["larger.png", "upscale 1.5"]);
+    page.set("#seed", "22");
+    page.generate();
+    page.set("#seed", "21");
+    page.browser.click("#generate");
+    page.wait(
+        "the first seed",
+        "return JSON.parse(document.body.dataset.pictureFingerprint).seed === '21'",
+    );
+    page.now().assert_same(&larger, "the file's settings draw it");
+    page.step("its file brings the second pass back");
+
+    page.set("#hires-scale", "4");
+    page.set("#width", "1024");
+    page.browser.click("#generate");
+    let message = "return document.querySelector('#hires-scale').validationMessage";
+    let message = page.browser.run(message, json!([]));
+    assert_says(message.as_str().unwrap(), &["4096×288 is too large"]);
+    page.assert_no_console_errors();
+}

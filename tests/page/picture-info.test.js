@@ -382,3 +382,15 @@ test("what a picture started from is written in A1111's keys, and comes back to 
   const changed = write(start).replaceAll("0.35", "7").replace("fedcba9876543210", "<b>");
   assert.equal(readRecord(changed).start, null);
 });
+
+test("a second pass is written in A1111's keys, and comes back", () => {
+  for (const upscaler of ["latent", "latent-nearest", "lanczos"]) {
+    for (const steps of [0, 12]) {
+      const hires = { scale: 1.5, upscaler, strength: 0.45, steps };
+      const text = writeRecord({ settings: { ...SETTINGS, hires }, adapters: [], model: MODEL });
+      assert.match(text, /Denoising strength: 0.45, RNG: CPU, Hires upscale: 1.5, (Hires steps: 12, )?Hires upscaler: L/);
+      const found = readRecord(text);
+      assert.deepEqual([found.hires, found.start, found.rest], [hires, null, []]);
+    }
+  }
+});

@@ -10,7 +10,7 @@ const SCHEDULERS = [["ddim", "DDIM", false], ["euler_a", "Euler ancestral", true
   .map(([id, label, takesSchedule]) => ({ id, label, takesSchedule }));
 const SCHEDULES = [{ id: "karras", label: "Karras" }, { id: "uniform", label: "Uniform" }];
 const page = (more = {}) => ({
-  takes: (name, value) => name !== "steps" || Number(value) <= 150,
+  takes: (name, value) => Number(value) <= ({ steps: 150, "hires-scale": 4 }[name] ?? Infinity) || !Number(value),
   schedulers: SCHEDULERS, schedules: SCHEDULES, scheduler: "ddim", adapters: [], model: { title: "Emoji Diffusion", hash: null, options: {} },
   hasStart: () => false, starts: false, ...more,
 });
@@ -21,7 +21,7 @@ test("what the page has is set, defaults that a text leaves out among it", () =>
   const { settings, restored, lacking, strengths } = plan("a (cat:1.2)", ", RNG: CPU");
   assert.deepEqual(settings, {
     prompt: "a (cat:1.2)", negativePrompt: "fog", seed: "5", rng: "cpu", variationStrength: 0, steps: 20, guidance: 7, scheduler: "dpmpp_2m", schedule: "karras",
-    clipSkip: 1, emphasis: "original", spacing: "", width: 512, height: 640,
+    clipSkip: 1, emphasis: "original", spacing: "", width: 512, height: 640, hires: null,
   });
   assert.deepEqual(restored, ["prompt", "negative prompt", "seed 5", "20 steps", "guidance 7", "DPM++ 2M", "Karras", "512×640"]);
   assert.deepEqual([lacking, strengths], [[], []]);
@@ -112,6 +112,23 @@ test("a start picture is set where it is in memory; else its strength is, and wh
   assert.ok(plan("a", ", RNG: CPU", { starts: true }).restored.includes("from noise alone"));
   assert.ok(!("start" in planOf(found("A1111", { prompt: "a" }), page({ starts: true }))));
   // the strength of a second pass is none of a start picture's
-  const hires = plan("a", ", RNG: CPU, Denoising strength: 0.7, Hires upscale: 2, Hires upscaler: Latent");
-  assert.deepEqual([hires.start, hires.lacking], [null, ["Denoising strength: 0.7", "Hires upscale: 2", "Hires upscaler: Latent"]]);
+  const hires = plan("a", ", RNG: CPU, Denoising strength: 0.7, Hires upscale: 2, Hires upscaler: 4x-UltraSharp");
+  assert.deepEqual([hires.start, hires.settings.hires, hires.lacking], [null, null, ["Denoising strength: 0.7", "Hires upscale: 2", "Hires upscaler: 4x-UltraSharp"]]);
+});
+
+test("a second pass is taken over where it can be set", () => {
+  const of = (keys) => plan("a", `, RNG: CPU, ${keys}`);
+  const whole = of("Denoising strength: 0.5, Hires upscale: 1.5, Hires steps: 8, Hires upscaler: Lanczos");
+  assert.deepEqual(whole.settings.hires, { scale: 1.5, upscaler: "lanczos", strength: 0.5, steps: 8 });
+  assert.deepEqual([whole.restored.at(-1), whole.lacking, whole.start], ["upscale 1.5×", [], null]);
+  // what A1111 leaves out is its own
+  assert.deepEqual(of("Hires upscale: 2").settings.hires, { scale: 2, upscaler: "latent", strength: 0.7, steps: 0 });
+  // a size is one by hundredths, if it is one
+  assert.equal(of("Hires resize: 1024x1280, Hires upscaler: Latent").settings.hires.scale, 2);
+  assert.equal(of("Hires resize: 0x1000").settings.hires.scale, 1.57);
+  const cut = of("Denoising strength: 0.5, Hires resize: 1024x1024");
+  assert.deepEqual([cut.settings.hires, cut.lacking], [null, ["Denoising strength: 0.5", "Hires resize: 1024x1024"]]);
+  assert.equal(of("Hires upscale: 3.5").settings.hires, null, "more pixels a side than are drawn");
+  const large = of("Denoising strength: 0.5, Hires upscale: 8, Hires upscaler: Latent");
+  assert.deepEqual([large.settings.hires, large.lacking], [null, ["upscale 8× at strength 0.5, which can’t be set here"]]);
 });

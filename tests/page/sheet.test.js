@@ -239,3 +239,20 @@ test("the strength of a start picture is an axis where there is one, and takes i
   // 1, 11 and 20 of 20 steps
   assert.match(costOf(sheet, () => false, { seconds: 20, job }), /about 32 s/);
 });
+
+test("a second pass has axes while there is one, its size counts, and the foot says what stays", () => {
+  assert.ok(!axesOf(pageOf()).some(({ id }) => id.startsWith("hires")));
+  const page = pageOf();
+  page.job = { ...page.job, settings: { ...settings, hires: { scale: 2, upscaler: "latent", strength: 0.7, steps: 0 } } };
+  const made = plan(["hires.strength", "0.4, 0.6"], ["hires.steps", "5, 10"], page);
+  const seconds = made.cells.map(({ job }) => [job.settings.hires.strength, job.settings.hires.steps, job.settings.hires.scale]);
+  assert.deepEqual(seconds, [[0.4, 5, 2], [0.6, 5, 2], [0.4, 10, 2], [0.6, 10, 2]]);
+  assert.equal(new Set(made.cells.map(({ key }) => key)).size, 4);
+  const foot = (changed) => footOf(made, changed, (id) => id);
+  assert.match(foot(["hires.strength", "hires.steps"]), / · 64×64 · upscaled 2×$/);
+  assert.match(foot(["seed"]), / · upscaled 2× at strength 0.7$/);
+  assert.throws(() => plan(["hires.strength", "1.5"], NOTHING, page), BadValue);
+  const hires = { ...page.job.settings.hires, scale: 4 };
+  const large = { ...page, job: { ...page.job, settings: { ...settings, width: 512, height: 512, hires } } };
+  assert.throws(() => plan(["seed", "1-16"], NOTHING, large), /16 × 1 pictures of 2048×2048 are 67 megapixels/);
+});

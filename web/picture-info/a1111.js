@@ -1,6 +1,7 @@
 // A1111's text as what is found in a picture. Forge, SD.Next, Civitai and many others write it too.
 
 import { found, numberOr, seedOr } from "./found.js";
+import { hiresOf } from "./hires.js";
 import { readInfotext } from "./infotext.js";
 import { emphasisOf, fromA1111 } from "./names.js";
 import { startOf } from "./start.js";
@@ -26,7 +27,8 @@ export function fromInfotext({ prompt, negativePrompt, settings, resources }) {
   const adapters = tagsOf(prompt).map((tag) => ({ ...tag, hash: hashOf(tag.name, of("Lora hashes"), resources.Hashes) }));
   const embeddings = listed(of("TI hashes")).map(([name, hash]) => ({ name, hash, unet: 0, textEncoder: 1, words: true }));
   const { start, used } = startOf(settings);
-  const rest = [...settings].filter(([key]) => !USED.has(key) && !used.includes(key)).map(([key, value]) => `${key}: ${value}`);
+  const { hires, used: usedByHires } = hiresOf(settings);
+  const rest = [...settings].filter(([key]) => !USED.has(key) && ![...used, ...usedByHires].includes(key)).map(([key, value]) => `${key}: ${value}`);
   return found("A1111", {
     prompt,
     negativePrompt,
@@ -44,6 +46,7 @@ export function fromInfotext({ prompt, negativePrompt, settings, resources }) {
     width: numberOr(of("Size-1")),
     height: numberOr(of("Size-2")),
     start,
+    hires,
     adapters: [...adapters, ...embeddings],
     model: modelOf(of("Model"), of("Model hash") ?? resources.Hashes?.model),
     rest: joinedSizes(rest),

@@ -23,6 +23,7 @@
  * @property {?number} width
  * @property {?number} height
  * @property {?import("../protocol.js").Start} start   picture and mask are empty where it doesn't say which
+ * @property {?import("../protocol.js").Hires} hires
  * @property {Named[]} adapters
  * @property {?{name: string, hash: ?string}} model
  * @property {?Record<string, any>} options   how the model was loaded otherwise than by itself
@@ -47,7 +48,7 @@ export function found(program, said) {
     program,
     prompt: null, negativePrompt: null, template: null, seed: null, rng: null, variationSeed: null, variationStrength: null,
     steps: null, guidance: null, clipSkip: null, emphasis: null, sampler: null,
-    scheduler: null, schedule: null, spacing: null, eta: null, width: null, height: null, start: null,
+    scheduler: null, schedule: null, spacing: null, eta: null, width: null, height: null, start: null, hires: null,
     adapters: [], model: null, options: null, rest: [], notes: [],
     ...said,
   };

@@ -1,5 +1,6 @@
 // What of a picture's settings the page can take over, and in words what it takes and what it can't.
 
+import { MOST_SIDE, sizeAfter } from "../hires.js";
 import { promptWithout } from "./a1111.js";
 import { nearest } from "./names.js";
 import { tagName } from "./tags.js";
@@ -72,6 +73,7 @@ export function planOf(found, page) {
   const size = `${found.width}×${found.height}`;
   if (found.width !== null && found.height !== null) take(plan, page, [["width", found.width], ["height", found.height]], size, `size ${size}`);
   takeStart(plan, found, page);
+  takeHires(plan, found, page);
   takeAdapters(plan, found, adapters, prompts.comes);
   takeModel(plan, found, page.model);
   plan.lacking.push(...shortened(found.rest), ...found.notes);
@@ -128,6 +130,18 @@ function takeStart(plan, { steps, start }, page) {
   if (isHere) return;
   const stays = page.starts ? "the one that is here stays" : "put it in again";
   plan.lacking.push(`the picture that it started from${start.inpaint ? " and its mask" : ""}, which no text holds: ${stays}`);
+}
+
+function takeHires(plan, { steps, width, height, hires }, page) {
+  if (steps === null) return;
+  plan.settings.hires = null;
+  if (!hires) return;
+  const size = sizeAfter({ width, height }, hires);
+  const fields = ["scale", "strength", "steps"].map((key) => [`hires-${key}`, String(hires[key])]);
+  const fits = Math.max(size.width, size.height) <= MOST_SIDE && fields.every(([field, value]) => page.takes(field, value));
+  if (!fits) return void plan.lacking.push(`upscale ${hires.scale}× at strength ${hires.strength}, which can’t be set here`);
+  plan.settings.hires = hires;
+  plan.restored.push(`upscale ${hires.scale}×`);
 }
 
 /** @param {boolean} draws   its choices ask again for those that they asked for */

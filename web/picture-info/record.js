@@ -3,6 +3,7 @@
 
 import { fromInfotext, hashOf } from "./a1111.js";
 import { numberOr, parseJson } from "./found.js";
+import { hiresKeys } from "./hires.js";
 import { readInfotext, writeInfotext } from "./infotext.js";
 import { EMPHASES, labelsOf } from "./names.js";
 import { ownStart, startKeys } from "./start.js";
@@ -32,12 +33,12 @@ export function writeRecord({ settings, adapters, template = null, model }) {
   const prompt = taggedPrompt(settings.prompt, adapters);
   const isUsed = usedIn([prompt, negativePrompt].map(withoutComments), adapters);
   const listOf = (some) => some.filter(({ hash }) => hash).map(({ name, hash }) => `${tagName(name)}: ${hash}`).join(", ") || null;
-  const [denoising, ...masked] = startKeys(settings.start);
+  const [denoising, ...more] = settings.start ? startKeys(settings.start) : [...hiresKeys(settings.hires)];
   const text = (own) => writeInfotext(prompt, withoutComments(negativePrompt), [
     ["Steps", steps], ["Sampler", sampler], ["Schedule type", schedule], ["CFG scale", guidance], ["Seed", seed], ["Size", `${width}x${height}`],
     ["Model hash", model.hash], ["Model", model.title || null], ["VAE hash", model.vae?.hash], ["VAE", model.vae?.name],
-    denoising, ["Clip skip", clipSkip > 1 ? clipSkip : null], ["RNG", settings.rng === "nv" ? "NV" : "CPU"],
-    ["Variation seed", variation ? settings.variationSeed : null], ["Variation seed strength", variation || null], ...masked,
+    ...denoising ? [denoising] : [], ["Clip skip", clipSkip > 1 ? clipSkip : null], ["RNG", settings.rng === "nv" ? "NV" : "CPU"],
+    ["Variation seed", variation ? settings.variationSeed : null], ["Variation seed strength", variation || null], ...more,
     ["Lora hashes", listOf(adapters.filter(({ words }) => !words))],
     ["TI hashes", listOf(adapters.filter(isUsed))],
     ["Emphasis", emphasis !== "original" && /[([]/.test(prompt + negativePrompt) ? EMPHASES[emphasis] : null],

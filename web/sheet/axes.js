@@ -56,6 +56,7 @@ export function axesOf(page) {
     cards.length > 1 && adapterAxis(cards),
     snapshots && snapshotAxis(snapshots),
     job.settings.start && startAxis(job.settings.start),
+    ...(job.settings.hires ? [hiresAxis("strength", "Strength of the upscale", "0.3-0.7 (+0.2)", [0, 1]), hiresAxis("steps", "Steps of the upscale", "8, 12, 20", [0, 150])] : []),
     { id: "seed", label: "Seed", example: `${seed}-${BigInt(seed) + 2n}`, rank: 2, read: readSeeds },
     wholeAxis("steps", "Steps", "8, 12, 20", [1, 150]),
     numberAxis("guidance", "Guidance", "1, 4, 7", [1, 30]),
@@ -94,6 +95,16 @@ function startAxis(start) {
     return { label: String(value), gauge: inRange(value, [0, 1]), put: put({ start: { ...start, strength: value } }) };
   });
   return { id: "start", label: "Strength of the start picture", example: "0.2-1 (+0.2)", rank: 2, read };
+}
+
+/** @param {"strength"|"steps"} key @param {string} label @param {string} example @param {[number, number]} range @returns {Axis} */
+function hiresAxis(key, label, example, range) {
+  const values = (text) => (key === "steps" ? wholesOf(text).map(Number) : numbersOf(text));
+  const read = (text) => values(text).map((value) => {
+    inRange(value, range);
+    return { label: String(value), put: (draft) => put({ hires: { ...draft.job.settings.hires, [key]: value } })(draft) };
+  });
+  return { id: `hires.${key}`, label, example, rank: 2, read };
 }
 
 /** What only some schedulers take is not asked of others. @param {Draft} draft @param {Page["schedulers"]} schedulers @returns {Draft} */

@@ -97,7 +97,7 @@ export function layoutOf({ x, y }, cell, foot, measure) {
  * @param {(id: string) => string} nameOf   of a scheduler or a schedule
  */
 export function footOf({ job }, changed, nameOf) {
-  const { prompt, negativePrompt, steps, guidance, scheduler, schedule, seed, width, height, clipSkip } = job.settings;
+  const { prompt, negativePrompt, steps, guidance, scheduler, schedule, seed, width, height, clipSkip, hires } = job.settings;
   const isFixed = (id) => !changed.some((one) => one === id || one.startsWith(`${id} `));
   const adapters = job.adapters.map(({ name, unet, textEncoder }) => `${name} ${unet || textEncoder}`).join(", ");
   return [
@@ -111,5 +111,15 @@ export function footOf({ job }, changed, nameOf) {
     isFixed("seed") && `seed ${seed}`,
     clipSkip > 1 && isFixed("clipSkip") && `clip skip ${clipSkip}`,
     `${width}×${height}`,
+    hires && hiresText(hires, isFixed),
   ].filter(Boolean).join(" · ");
+}
+
+/** @param {import("../protocol.js").Hires} hires @param {(id: string) => boolean} isFixed */
+function hiresText({ scale, strength, steps }, isFixed) {
+  return [
+    `upscaled ${scale}×`,
+    isFixed("hires.strength") && `at strength ${strength}`,
+    steps > 0 && isFixed("hires.steps") && `in ${steps} steps`,
+  ].filter(Boolean).join(" ");
 }

@@ -1,6 +1,7 @@
 // A sheet before it is drawn: its cells, what is wrong with its axes, how many pictures it takes and how long. Pure.
 
 import { about, counted } from "../format.js";
+import { sizeAfter } from "../hires.js";
 import { fingerprint } from "../pictures.js";
 import { stepsMade } from "../start/steps.js";
 import { BadValue } from "./values.js";
@@ -55,7 +56,7 @@ export function planOf(x, y, page) {
   if (!x.axis && !y.axis) throw new BadValue("Choose what changes across, or down.");
   if (x.axis && x.axis.id === y.axis?.id) throw new BadValue(`Across and down are both ${x.axis.label}: choose another one for one of them.`);
   if (x.axis?.rank === 0 && y.axis?.rank === 0) throw new BadValue(`${x.axis.label} and ${y.axis.label} both say which adapter is on: choose another one for one of them.`);
-  const { width, height } = page.job.settings;
+  const { width, height } = sizeAfter(page.job.settings, page.job.settings.hires);
   const pixels = columns.length * rows.length * width * height;
   if (pixels > MOST_PIXELS) throw new BadValue(`${columns.length} × ${rows.length} pictures of ${width}×${height} are ${Math.round(pixels / 1e6)} megapixels, and a sheet holds ${MOST_PIXELS / 1e6}: take fewer values, or a smaller size.`);
   const first = { job: page.job, cards: page.cards.filter(({ isOn }) => isOn) };
@@ -71,8 +72,9 @@ export function planOf(x, y, page) {
 }
 
 /** How much work a picture is, to compare it with another. @param {import("../pictures.js").Job} job */
-function workOf({ settings: { steps, start, width, height, guidance } }) {
-  const made = start ? stepsMade(start.strength, steps, start.exactSteps) : steps;
+function workOf({ settings: { steps, start, hires, width, height, guidance } }) {
+  const second = hires ? (hires.steps || steps) * hires.scale ** 2 : 0;
+  const made = start ? stepsMade(start.strength, steps, start.exactSteps) : steps + second;
   return made * width * height * (guidance > 1 ? 2 : 1);
 }
 

@@ -1,6 +1,7 @@
 // The pixels of start pictures and of masks, by what settings call them: what waits, what was drawn and what is restored
 // name them, and none of these has to hold them itself. They last as long as the tab.
 
+import { sizeAfter } from "../hires.js";
 import { boxOf, cropOf } from "./crop.js";
 import { nameOf } from "./name.js";
 import { Recent } from "../recent.js";
@@ -69,9 +70,9 @@ export class StartStore {
    * The size that a picture with these settings comes to.
    * @param {import("../protocol.js").Settings} settings @returns {{width: number, height: number}}
    */
-  sizeOf({ start, width, height }) {
+  sizeOf({ start, hires, width, height }) {
     const picture = start?.inpaint?.area === "masked" ? this.#held.get(start.picture) : null;
-    return picture ? { width: picture.width, height: picture.height } : { width, height };
+    return picture ? { width: picture.width, height: picture.height } : sizeAfter({ width, height }, hires);
   }
 }
 

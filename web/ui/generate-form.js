@@ -1,6 +1,7 @@
 // Prompt, primary button and settings: the settings are the form.
 
 import { RANDOM, randomSeed, seedAfter } from "../seed.js";
+import { HiresFields } from "./hires-fields.js";
 import { PromptField } from "./prompt-field.js";
 import { roving } from "./roving.js";
 import { SchedulerFields } from "./scheduler-fields.js";
@@ -27,6 +28,7 @@ export class GenerateForm extends EventTarget {
   #schedulers = new SchedulerFields();
   /** By the name of its field. */
   #texts = { prompt: new PromptField(this.#prompt), negativePrompt: new PromptField(document.querySelector("#negative-prompt")) };
+  #hires = new HiresFields();
   #running = false;
 
   constructor() {
@@ -81,12 +83,15 @@ export class GenerateForm extends EventTarget {
     for (const name of NUMBERS) settings[name] = Number(settings[name]);
     settings.prompt = settings.prompt.trim();
     settings.negativePrompt = settings.negativePrompt.trim();
-    return this.#schedulers.read(settings);
+    const hires = this.#hires.read();
+    return { ...this.#schedulers.read(settings), ...hires && { hires } };
   }
 
   /** Sets the fields that `settings` names. */
   write(settings) {
-    for (const [name, value] of Object.entries(settings)) {
+    const { hires, ...fields } = settings;
+    if (hires !== undefined) this.#hires.write(hires);
+    for (const [name, value] of Object.entries(fields)) {
       const control = this.#texts[name] ?? /** @type {?HTMLInputElement} */ (this.#form.elements.namedItem(name));
       if (control && value !== null) control.value = value;
     }
@@ -98,6 +103,12 @@ export class GenerateForm extends EventTarget {
   apply(settings) {
     this.write(settings);
     this.#changed();
+  }
+
+  /** Whether a picture is started from. @param {boolean} isStarted */
+  setStarted(isStarted) {
+    this.#hires.setIdle(isStarted);
+    this.#summarise();
   }
 
   /** Whether a field can have this value. @param {string} name @param {string} value */
@@ -122,6 +133,7 @@ export class GenerateForm extends EventTarget {
       (this.#texts[control.name] ?? control).value = value;
       if (control.type === "checkbox") control.checked = checked;
     }
+    this.#hires.write(this.#hires.read());
     this.#changed();
   }
 
@@ -238,7 +250,8 @@ export class GenerateForm extends EventTarget {
   #summarise() {
     const { steps, guidance, scheduler, schedule, width, height } = this.read();
     this.#schedulers.show({ scheduler, schedule });
-    document.querySelector("#settings-summary").textContent = `${steps} steps · guidance ${guidance} · ${width}×${height}`;
+    const larger = this.#hires.summary({ width, height });
+    document.querySelector("#settings-summary").textContent = `${steps} steps · guidance ${guidance} · ${width}×${height}${larger}`;
   }
 
   #emit(type, detail) {

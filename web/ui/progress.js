@@ -61,7 +61,7 @@ export class Progress extends EventTarget {
   /** Some work is done; the words tell what comes next, since that is what is waited for. */
   step({ phase, step, steps, fraction }) {
     this.#bar.value = fraction;
-    this.#words = phase === "encode" ? "encoding the start picture" : step < steps ? `step ${step + 1} of ${steps}` : "decoding";
+    this.#words = wordsOf(phase, step, steps);
     const elapsed = performance.now() - this.#since;
     // before that the estimate jumps about
     this.#left = fraction > 0.08 && elapsed > 700 ? { at: performance.now(), ms: elapsed * (1 - fraction) / fraction } : null;
@@ -96,4 +96,10 @@ export class Progress extends EventTarget {
     if (this.#left) parts.push(`about ${duration(Math.max(0, this.#left.ms - (now - this.#left.at)), 0)} left`);
     this.#detail.textContent = parts.filter(Boolean).join(" · ");
   }
+}
+
+/** What comes next, in words. A picture that is drawn twice is decoded and encoded in between, where it is made larger. */
+function wordsOf(phase, step, steps) {
+  if (phase === "encode") return step > 0 ? "encoding the larger picture" : "encoding the start picture";
+  return step < steps && phase !== "decode" ? `step ${step + 1} of ${steps}` : "decoding";
 }

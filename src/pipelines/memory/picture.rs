@@ -143,6 +143,8 @@ pub struct Wanted {
     pub height: usize,
     /// Whether the UNet is asked twice at once.
     pub guided: bool,
+    /// Width and height of a first pass, of which this one is made.
+    pub first: Option<[usize; 2]>,
 }
 
 impl Wanted {
@@ -151,6 +153,18 @@ impl Wanted {
         let most = self.width.max(self.height).max(1);
         let side = |side: usize| (side * longest / most / STEP * STEP).max(STEP);
         Self { width: side(self.width), height: side(self.height), ..self }
+    }
+
+    /// How somebody comes to this size, in words.
+    fn remedy(self) -> String {
+        let Self { width, height, first, .. } = self;
+        let scale = |[w, h]: [usize; 2]| (width as f64 / w as f64).min(height as f64 / h as f64);
+        let cut = |scale: f64| (100.0 * scale).floor() / 100.0;
+        match first.map(scale).map(cut) {
+            Some(scale) if scale > 1.0 => format!("upscale by {scale} at most"),
+            Some(_) => format!("choose {width}x{height} without upscaling, which fits"),
+            None => format!("choose {width}x{height}, the largest of this shape that fits"),
+        }
     }
 }
 
@@ -209,9 +223,7 @@ pub fn check_picture(
     let smaller = sizes.map(|longest| wanted.within(longest)).find(|&smaller| fits(smaller));
     let plain = Wanted { guided: false, ..wanted };
     let mut remedies = Vec::new();
-    if let Some(Wanted { width, height, .. }) = smaller {
-        remedies.push(format!("choose {width}x{height}, the largest of this shape that fits"));
-    }
+    remedies.extend(smaller.map(Wanted::remedy));
     if wanted.guided && fits(plain) {
         remedies.push("set guidance to 1, which needs half of that".into());
     }
@@ -238,7 +250,7 @@ mod tests {
     use super::*;
 
     fn square(side: usize, guided: bool) -> Wanted {
-        Wanted { width: side, height: side, guided }
+        Wanted { width: side, height: side, guided, first: None }
     }
 
     fn sd15(wanted: Wanted) -> u64 {
@@ -255,7 +267,7 @@ mod tests {
         let plain = sd15(square(512, false));
         assert!((50 * small / 100..=60 * small / 100).contains(&plain), "{plain} of {small}");
         // Sides that don't halve evenly.
-        assert!(sd15(Wanted { width: 520, height: 504, guided: true }) > 99 * small / 100);
+        assert!(sd15(Wanted { width: 520, ..square(504, true) }) > 99 * small / 100);
         let pixels = Pixels::of(512, 512, true);
         let burns = unet_peak(&UNet2DConditionConfig::default(), pixels, false);
         assert!((small..3 * small / 2).contains(&burns), "{burns} by burn, {small} by ours");
@@ -274,9 +286,15 @@ mod tests {
             assert!(error.contains(part), "{error}");
         }
         assert!(error.contains("set guidance to 1"), "{error}");
-        let wide = Wanted { width: 1024, height: 512, guided: true };
+        let wide = Wanted { width: 1024, ..square(512, true) };
         let error = check_picture(wide, &offer(320 << 20), true, need).unwrap_err().to_string();
         assert!(error.contains("Choose 704x320, "), "{error}");
+        // Of a picture that is drawn once more and larger the scale is named.
+        for (side, words) in [(512, "Upscale by 1.5 at most, "), (1024, "Choose 768x768 without")] {
+            let wanted = Wanted { first: Some([side, side]), ..wanted };
+            let error = check_picture(wanted, &offer(720 << 20), true, need).unwrap_err();
+            assert!(error.to_string().contains(words), "{error}");
+        }
         // Nothing fits: no size is named.
         let error = check_picture(wanted, &offer(1 << 20), true, need).unwrap_err().to_string();
         assert!(!error.contains("Choose") && error.contains("Give the model less"), "{error}");

@@ -25,12 +25,13 @@ enum Encoded {
 /// A picture that becomes the start of a run.
 pub struct Starting {
     start: Start,
-    prepared: Prepared,
+    /// What is encoded next, `[1, 3, height, width]` in -1..1.
+    next: Option<(Encoded, Tensor<4>)>,
+    masked: Option<Masked>,
     /// What the run starts from, unit normal, `[1, 4, h, w]`.
     noise: Tensor<4>,
     /// For a sample of what the encoder gives for the picture; none: its mean.
     sample: Option<Tensor<4>>,
-    size: [usize; 2],
     plan: Option<EncodePlan>,
     coding: Option<(Encoded, Coding)>,
     vae: Option<Rc<Vae>>,
@@ -59,9 +60,16 @@ impl Starting {
         noise: Tensor<4>,
         sample: Option<Tensor<4>>,
     ) -> Result<Self> {
-        let prepared = Prepared::new(start, pictures, size)?;
-        let (start, plan, coding, vae, clean) = (start.clone(), None, None, None, None);
-        Ok(Self { start, prepared, noise, sample, size, plan, coding, vae, clean })
+        let Prepared { planes, masked } = Prepared::new(start, pictures, size)?;
+        let pixels = on_device(planes, size, &noise.device());
+        Ok(Self { sample, masked, ..Self::of_pixels(start.clone(), pixels, noise) })
+    }
+
+    /// Of pixels that lie ready, `[1, 3, height, width]` in -1..1, all of which are painted anew.
+    pub fn of_pixels(start: Start, pixels: Tensor<4>, noise: Tensor<4>) -> Self {
+        let next = Some((Encoded::Picture, pixels));
+        let (masked, sample, plan, coding, vae, clean) = (None, None, None, None, None, None);
+        Self { start, next, masked, noise, sample, plan, coding, vae, clean }
     }
 
     /// As planned; otherwise within the default limits.
@@ -71,7 +79,10 @@ impl Starting {
 
     /// The part of its work that is done, 0 to 1.
     pub fn done(&self) -> f64 {
-        let part = |(what, coding): &(Encoded, Coding)| match (what, &self.prepared.masked) {
+        if let Some((Encoded::Hidden, _)) = self.next {
+            return 0.5;
+        }
+        let part = |(what, coding): &(Encoded, Coding)| match (what, &self.masked) {
             (_, None) => coding.done(),
             // There may be a second picture to come.
             (Encoded::Picture, Some(_)) => 0.5 * coding.done(),
@@ -82,7 +93,7 @@ impl Starting {
 
     /// What stays of the picture, over the one that was painted.
     pub fn lay_over(&self, painted: Rgba) -> Rgba {
-        match &self.prepared.masked {
+        match &self.masked {
             None => painted,
             Some(masked) => masked.lay_over(Rgb::on_white(&painted)).to_rgba(),
         }
@@ -102,9 +113,10 @@ impl Starting {
             Some(vae) => vae,
             None => model.vae()?,
         };
-        let (what, mut coding) = match self.coding.take() {
-            Some(coding) => coding,
-            None => (Encoded::Picture, self.begin(&vae, Encoded::Picture, model.device())?),
+        let (what, mut coding) = match (self.coding.take(), self.next.take()) {
+            (Some(coding), _) => coding,
+            (None, Some((what, pixels))) => (what, self.begin(&vae, pixels)?),
+            (None, None) => return Ok(None),
         };
         let Some(encoded) = vae.advance(&mut coding) else {
             (self.coding, self.vae) = (Some((what, coding)), Some(vae));
@@ -114,12 +126,13 @@ impl Starting {
         let is_inpainting = model.family.task == Task::Inpainting;
         if what == Encoded::Picture {
             self.clean = Some(latents);
-            if is_inpainting && self.prepared.masked.is_some() {
-                let coding = self.begin(&vae, Encoded::Hidden, model.device())?;
-                (self.coding, self.vae) = (Some((Encoded::Hidden, coding)), Some(vae));
+            if let Some(masked) = self.masked.as_ref().filter(|_| is_inpainting) {
+                let [_, _, height, width] = self.noise.dims().map(|length| 8 * length);
+                let hidden = on_device(masked.hidden.clone(), [width, height], model.device());
+                (self.next, self.vae) = (Some((Encoded::Hidden, hidden)), Some(vae));
                 return Ok(None);
             }
-            if self.start.convention == Convention::Diffusers && self.prepared.masked.is_some() {
+            if self.start.convention == Convention::Diffusers && self.masked.is_some() {
                 // diffusers encodes the masked picture, and draws for it, for every UNet.
                 generator.randn(self.noise.dims().iter().product());
             }
@@ -128,15 +141,10 @@ impl Starting {
         Ok(self.started(Some(latents), schedule, is_inpainting))
     }
 
-    fn begin(&self, vae: &Vae, what: Encoded, device: &Device) -> Result<Coding> {
-        let planes = match (&self.prepared.masked, what) {
-            (Some(masked), Encoded::Hidden) => &masked.hidden,
-            _ => &self.prepared.planes,
-        };
-        let [width, height] = self.size;
-        let data = TensorData::new(planes.clone(), [1, 3, height, width]);
+    fn begin(&self, vae: &Vae, pixels: Tensor<4>) -> Result<Coding> {
+        let [_, _, height, width] = pixels.dims();
         let plan = self.plan.clone().unwrap_or_else(|| vae.usual_encode_plan([height, width]));
-        vae.begin_encode(&plan, Tensor::from_data(data, device))
+        vae.begin_encode(&plan, pixels)
     }
 
     /// Scaled latents: the posterior's mean, or a sample of it.
@@ -169,7 +177,7 @@ impl Starting {
         let clean = self.clean.take()?;
         let noise = self.noise.clone();
         let first = schedule.calls.first()?;
-        let Some(masked) = &self.prepared.masked else {
+        let Some(masked) = &self.masked else {
             return Some(Started {
                 sample: noised(clean, noise, first),
                 blend: None,
@@ -215,6 +223,12 @@ fn with_content(
     }
 }
 
-fn noised(clean: Tensor<4>, noise: Tensor<4>, first: &Call) -> Tensor<4> {
+/// Planes of a size in pixels.
+fn on_device(planes: Vec<f32>, [width, height]: [usize; 2], device: &Device) -> Tensor<4> {
+    Tensor::from_data(TensorData::new(planes, [1, 3, height, width]), device)
+}
+
+/// What a schedule's first call gets of clean latents.
+pub fn noised(clean: Tensor<4>, noise: Tensor<4>, first: &Call) -> Tensor<4> {
     clean.mul_scalar(first.signal) + noise.mul_scalar(first.spread)
 }

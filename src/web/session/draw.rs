@@ -126,7 +126,9 @@ impl Engine {
         let mut work =
             TextToImage::from_pictures(model.diffusion.clone(), settings, None, pictures)?;
         let plans = planned(model, work.settings(), &self.device)?;
-        work.set_decode_plan(plans.decode);
+        for plan in &plans.decode {
+            work.set_decode_plan(plan);
+        }
         if let Some(plan) = plans.encode {
             work.set_encode_plan(plan);
         }
@@ -163,9 +165,10 @@ fn seed_of(name: &str, value: &JsValue) -> JsResult<u64> {
     })
 }
 
-/// How a picture is decoded in what there is, and how the one that it starts from is encoded.
+/// How a picture is decoded in what there is, at each size at which it is, and how the one that it starts
+/// from is encoded.
 struct Plans {
-    decode: DecodePlan,
+    decode: Vec<DecodePlan>,
     encode: Option<EncodePlan>,
 }
 
@@ -175,16 +178,23 @@ fn planned(model: &Model, settings: &Settings, device: &OpenDevice) -> JsResult<
     let model = &*model.diffusion;
     let offer = device.offer(device.held());
     let kernels = run_on(&device.device);
-    let Settings { width, height, guidance, .. } = *settings;
+    let [width, height] = settings.size_drawn()?;
+    let first = [settings.width, settings.height];
+    let hires = settings.hires.as_ref();
     let limits = Limits { bytes: offer.workspace(), buffer: offer.buffer };
-    let wanted = Wanted { width, height, guided: guidance > 1.0 };
+    let guided = settings.guidance > 1.0;
+    let wanted = Wanted { width, height, guided, first: hires.map(|_| first) };
     // Planning goes through many schedules: this picture's is made once.
     let planned = in_pieces(limits, |limits| model.decode_plan(width, height, limits));
     // Encoding takes less than decoding: who can end can begin.
     let encoding = |limits| model.encode_plan(width, height, limits);
-    let encode = settings.start.as_ref().map(|_| in_pieces(limits, encoding));
+    let between = hires.filter(|hires| !hires.upscaler.takes_latents());
+    let encodes = settings.start.is_some() || between.is_some();
+    let encode = encodes.then(|| in_pieces(limits, encoding)).transpose();
+    let of_first = |limits| model.decode_plan(first[0], first[1], limits);
+    let small = between.map(|_| in_pieces(limits, of_first)).transpose();
     check_picture(wanted, &offer, lighter, |other| {
-        let Wanted { width, height, guided } = other;
+        let Wanted { width, height, guided, .. } = other;
         let tensor = model.largest_tensor(width, height, guided);
         if offer.buffer.is_some_and(|most| tensor > most) {
             return Ok(Need::Buffer(tensor));
@@ -205,7 +215,7 @@ fn planned(model: &Model, settings: &Settings, device: &OpenDevice) -> JsResult<
             None => Need::Buffer(least()?.largest),
         })
     })?;
-    Ok(Plans { decode: planned?, encode: encode.transpose()? })
+    Ok(Plans { decode: small?.into_iter().chain([planned?]).collect(), encode: encode? })
 }
 
 /// In tensors of the usual size where that can be, also where nothing limits it: large ones leave

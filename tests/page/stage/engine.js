@@ -192,7 +192,8 @@ export class Engine {
     this.#drawing = null;
     // where the masked part alone was painted, the picture keeps its size
     const size = settings.start?.inpaint?.area === "masked" && pictures ? pictures.picture : settings;
-    const { width, height } = size;
+    const side = (pixels) => 8 * Math.trunc(pixels * settings.hires.scale / 8);
+    const { width, height } = settings.hires ? { width: side(size.width), height: side(size.height) } : size;
     return { kind: /** @type {const} */ ("done"), ...picture({ ...settings, width, height }, strength), seconds: 1.2, truncated: [], notes: [], ...more };
   }
 

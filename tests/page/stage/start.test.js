@@ -184,3 +184,37 @@ test("a mask is painted, by mouse and by keys, each step back and forth, and the
   assert.deepEqual(page.errors, []);
   await page.close();
 });
+
+test("a second pass is off until somebody chooses it, and not done with a start picture", async () => {
+  const given = [];
+  const page = await open({ plays: { start: ({ settings }) => { given.push(settings); } } });
+  await page.draw();
+  await page.run(() => { for (const id of ["#settings", "#hires"]) document.querySelector(id).open = true; });
+  await page.set("#hires-upscaler", "lanczos");
+  await page.says("#hires-summary", "to 256×256");
+  assert.equal(await page.run(() => document.querySelector("#hires-strength").value), "0.4");
+  await page.shows("hires", "#hires");
+  // the field says what is too large, and nothing is drawn of it
+  await page.set("#width", 1024);
+  await page.set("#hires-scale", 2.5);
+  assert.equal(await page.run(() => document.querySelector("#hires-scale").validationMessage), "2560×320 is too large: 2048 pixels a side are the most.");
+  await page.set("#width", 128);
+  await page.set("#hires-scale", 2);
+  await page.says("#settings-summary", "128×128 to 256×256");
+  await page.draw();
+  await drawn(page, 2);
+  assert.equal(await page.run(() => document.querySelector("#canvas-now").width), 256);
+  await page.click("#start > summary");
+  await page.click("#start-shown");
+  await page.says("#start-size", "256×256");
+  await page.says("#hires-summary", "not with a start picture");
+  await page.draw();
+  await drawn(page, 3);
+  assert.deepEqual(given.map(({ hires, start }) => [hires ?? null, Boolean(start)]), [[null, false], [{ scale: 2, upscaler: "lanczos", strength: 0.4, steps: 0 }, false], [null, true]]);
+  await page.click("#history button:nth-child(2)");
+  await page.says("#hires-summary", "to 256×256");
+  await page.click("#history button:nth-child(3)");
+  await page.says("#hires-summary", "off");
+  assert.deepEqual([await page.messages(), page.errors], [[], []]);
+  await page.close();
+});
