@@ -73,3 +73,28 @@ pub fn peak_of<T>(work: impl FnOnce() -> T) -> (T, usize) {
     PEAK.fetch_max(outer, Relaxed);
     (done, above)
 }
+
+/// Bytes of all buffers that a browser has on a GPU for this worker, and the most since this was asked
+/// last. None: nobody counts them (`web/gpu-buffers.js` does, in the page's worker).
+pub fn on_gpu() -> Option<[u64; 2]> {
+    #[cfg(target_arch = "wasm32")]
+    return gpu::COUNTED.with(|it| it.as_ref().map(|it| [it.bytes() as u64, it.take_peak() as u64]));
+    #[cfg(not(target_arch = "wasm32"))]
+    None
+}
+
+#[cfg(target_arch = "wasm32")]
+mod gpu {
+    use wasm_bindgen::prelude::wasm_bindgen;
+
+    #[wasm_bindgen]
+    extern "C" {
+        pub type GpuBuffers;
+        #[wasm_bindgen(thread_local_v2, js_name = lorakeetGpuBuffers)]
+        pub static COUNTED: Option<GpuBuffers>;
+        #[wasm_bindgen(method, getter)]
+        pub fn bytes(this: &GpuBuffers) -> f64;
+        #[wasm_bindgen(method, js_name = takePeak)]
+        pub fn take_peak(this: &GpuBuffers) -> f64;
+    }
+}

@@ -16,8 +16,9 @@ let part = null;
 /**
  * @param {"cpu" | "webgpu"} backend
  * @param {number} [threads]    instead of as many as the machine has
- * @returns {Promise<{wasm: typeof import("../lorakeet.js"), threads: number, part?: string}>}
- *   part: the file beside the page that this backend alone needs
+ * @returns {Promise<{wasm: typeof import("../lorakeet.js"), threads: number, part?: string, references?: WebAssembly.Table}>}
+ *   part: the file beside the page that this backend alone needs; references: what of this side the
+ *   module holds
  */
 export async function openModule(backend, threads = threadsWanted()) {
   const wasm = await import("../lorakeet.js");
@@ -39,7 +40,9 @@ export async function openModule(backend, threads = threadsWanted()) {
   const [{ module, memory }] = await Promise.all([compiled(FILE), backend === "webgpu" && part?.compile()]);
   const main = await wasm.default({ module_or_path: module, memory: new WebAssembly.Memory(memory) });
   part?.belongsTo(main);
-  return { wasm, threads: 1, part: backend === "webgpu" ? wasm.gpuPart : undefined };
+  if (backend !== "webgpu") return { wasm, threads: 1 };
+  const references = /** @type {WebAssembly.Table} */ (main.__wbindgen_externrefs);
+  return { wasm, threads: 1, part: wasm.gpuPart, references };
 }
 
 /** The functions that only a GPU's backend calls: a module that works on the main one's memory and table. */

@@ -1,5 +1,6 @@
 // The worker: owns the wasm and all GPU state. A table of actions (protocol.js), performed in order.
 
+import { GpuBuffers } from "./gpu-buffers.js";
 import { claimTimestamps, deviceLost } from "./gpu.js";
 import { openModule } from "./module.js";
 import { ASIDES, Action, LOST, abortError, packError } from "./protocol.js";
@@ -10,6 +11,10 @@ const PROGRESS_MS = 50;
 const LOST_MS = 500;
 
 claimTimestamps();
+const gpuBuffers = new GpuBuffers();
+gpuBuffers.watch();
+// The module asks it what a training step took.
+self.lorakeetGpuBuffers = gpuBuffers;
 const lost = deviceLost().then(({ reason, message }) => broken(Object.assign(new Error(message || reason), { kind: LOST })));
 
 let engine = null;
@@ -30,7 +35,8 @@ const actions = {
 
   async [Action.open]({ backend }) {
     const asked = new URL(import.meta.url).searchParams;
-    const { wasm, threads, part } = await openModule(backend, threadsAsked(asked));
+    const { wasm, threads, part, references } = await openModule(backend, threadsAsked(asked));
+    if (references) gpuBuffers.belongTo(references);
     onGpu = backend === "webgpu";
     engine = await wasm.Engine.open(backend, asked.get("kernels") ?? undefined, asked.get("memory") ?? undefined);
     return { backend, threads, part, kernels: engine.kernels() };

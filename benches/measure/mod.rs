@@ -263,13 +263,18 @@ pub async fn training(device: &Device, plan: &Plan) {
     }
     print_table(&table);
 
-    let kind = if Meter::has_pools(device) {
-        "bytes that the device's pools grew by, emptied before"
-    } else {
-        "bytes allocated at the peak above what there was before"
-    };
+    if Meter::has_pools(device) {
+        // Its tensors have buffers of their own, which are gone when a step is over.
+        print(&format!(
+            "\nMemory: a forward pass, {} by which the device's pools grew. What a step takes the \
+             page counts, and a finished run says it.",
+            mebi(base.peak)
+        ));
+        return;
+    }
     print(&format!(
-        "\nMemory: {kind}. A forward pass: {}. Told: by `training::estimate`.",
+        "\nMemory: bytes allocated at the peak above what there was before. A forward pass: {}. \
+         Told: by `training::estimate`.",
         mebi(base.peak)
     ));
     let head =

@@ -18,6 +18,7 @@ pub mod cpu;
 mod flex;
 pub mod gpu;
 mod ops;
+mod own;
 mod slices;
 mod steps;
 mod stored;
@@ -26,6 +27,7 @@ mod tape;
 use cpu::norm::Groups;
 use cpu::{attention as attend, conv};
 use ops::{Bias, Kernels, Packed};
+pub use own::{OwnBuffers, own_buffers};
 pub use stored::{
     Blocks, PackedHalves, conv2d_blocks, conv2d_enlarged_halves, conv2d_halves, linear_blocks,
     read_blocks, read_halves, serve_constant, widen,

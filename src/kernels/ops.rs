@@ -140,6 +140,12 @@ pub trait Kernels: Backend {
         shape: conv::Shape,
     ) -> FloatTensor<Self>;
 
+    /// From now on new tensors on x's device have buffers of their own, or those of its pool again:
+    /// [`own_buffers`](super::own_buffers).
+    fn kernel_own_buffers(x: FloatTensor<Self>, _own: bool) -> FloatTensor<Self> {
+        x
+    }
+
     /// The weight `[out, in, kh, kw]` in the backend's own order for the forward pass.
     fn kernel_conv2d_pack(weight: FloatTensor<Self>) -> FloatTensor<Self>;
 

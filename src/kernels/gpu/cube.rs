@@ -4,6 +4,7 @@ use burn::backend::ops::{FloatTensorOps, ModuleOps};
 use burn::backend::wgpu::{CubeTensor, into_contiguous};
 use burn::backend::{Cube, TensorMetadata};
 use burn::tensor::DType;
+use cubecl::MemoryAllocationMode;
 
 use super::super::cpu::norm::Groups;
 use super::super::cpu::{attention, conv};
@@ -157,6 +158,13 @@ impl Kernels for Cube {
         }
         // For this once: a second order that stays would take more than the blocks do.
         convolve(Mode::Gradient, &g, &turn(&words, size), None, shape)
+    }
+
+    fn kernel_own_buffers(x: CubeTensor, own: bool) -> CubeTensor {
+        let mode = if own { MemoryAllocationMode::Dedicated } else { MemoryAllocationMode::Auto };
+        // SAFETY: one thread has the device, and what is opened is closed ([`super::super::OwnBuffers`]).
+        unsafe { x.client.allocation_mode(mode) };
+        x
     }
 
     fn kernel_conv2d_pack(weight: CubeTensor) -> CubeTensor {

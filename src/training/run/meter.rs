@@ -2,8 +2,7 @@
 //!
 //! Only passes are counted: pictures drawn between two steps, and a text encoder that came back for
 //! them, are no part of what was told. The CPU backend computes in the process's own memory, where
-//! the allocator counts. A GPU's pools keep the pages that they once needed: the pass for which they
-//! grew tells what passes take, and those that find room in them take no more.
+//! the allocator counts. On a GPU the page's worker counts its buffers ([`memory::on_gpu`]).
 
 use burn::tensor::Device;
 
@@ -14,13 +13,12 @@ use crate::memory;
 pub(super) struct Meter {
     /// Of one pass at most, above what there was before it.
     most: Option<u64>,
-    /// Bytes that a device's pools had reserved before the pass in flight, and those in use.
-    before: Option<[u64; 2]>,
+    /// Bytes that the GPU's buffers had before the pass in flight.
+    before: Option<u64>,
 }
 
 impl Meter {
-    /// A device's pools give back what nothing uses, such as what preparing the pictures took: else
-    /// the passes would find room there and nothing could be told.
+    /// A device's pools give back what nothing uses, such as what preparing the pictures took.
     pub(super) fn new(device: &Device) -> Self {
         give_back(device);
         Self::default()
@@ -28,10 +26,11 @@ impl Meter {
 
     /// Asks the device for a pass.
     pub(super) fn count<T>(&mut self, device: &Device, pass: impl FnOnce() -> T) -> T {
-        self.before = pools(device);
-        // Of a device that has memory of its own and doesn't tell of it, nothing is known.
-        let on_host = self.before.is_none() && memory::is_counted() && *device == Device::flex();
-        if !on_host {
+        if *device != Device::flex() {
+            self.before = memory::on_gpu().map(|[bytes, _]| bytes);
+            return pass();
+        }
+        if !memory::is_counted() {
             return pass();
         }
         let (done, above) = memory::peak_of(pass);
@@ -40,11 +39,9 @@ impl Meter {
     }
 
     /// The numbers of the pass are there: all of it has been computed.
-    pub(super) fn conclude(&mut self, device: &Device) {
-        if let (Some([reserved, used]), Some([now, _])) = (self.before.take(), pools(device))
-            && now > reserved
-        {
-            self.saw(now - used);
+    pub(super) fn conclude(&mut self) {
+        if let (Some(before), Some([_, most])) = (self.before.take(), memory::on_gpu()) {
+            self.saw(most.saturating_sub(before));
         }
     }
 
@@ -58,15 +55,10 @@ impl Meter {
     }
 }
 
-/// A device's pools give back what nothing uses. A tensor of theirs has a page of its own, so other work has
-/// other pages: those of an evaluation and of a pass would lie side by side.
+/// A device's pools give back what nothing uses: what an evaluation took would stay beside what a pass
+/// takes.
 pub(super) fn give_back(device: &Device) {
-    if pools(device).is_some() {
+    if device.memory_pool_usage().is_some() {
         device.memory_cleanup();
     }
-}
-
-fn pools(device: &Device) -> Option<[u64; 2]> {
-    let usage = device.memory_pool_usage()?;
-    Some([usage.bytes_reserved, usage.bytes_in_use])
 }

@@ -192,7 +192,7 @@ impl Trainer {
     /// # Errors
     /// When the optimiser refuses its groups, which its configuration brings about.
     pub fn conclude(&mut self, values: &[f32]) -> Result<Option<StepReport>> {
-        self.meter.conclude(self.context.model.device());
+        self.meter.conclude();
         let accumulation = self.context.config.accumulation;
         self.in_hand.add(values, 1.0 / accumulation as f64);
         if self.in_hand.batches < accumulation {

@@ -76,6 +76,7 @@ pub fn gradient(
     blocks: bool,
     sums: &mut Vec<Option<Tensor<1>>>,
 ) -> (Tensor<1>, Tensor<4>) {
+    let _own = kernels::own_buffers(flat);
     let strength = Strength::new(1.0);
     let leaves = adapter.leaves(flat, true);
     let (errors, answer) = if blocks {

@@ -5,6 +5,7 @@ declare var lorakeetPanic: string | undefined;
 
 /** Called by the module's stubs. */
 declare var lorakeetGpuPart: (() => void) | undefined;
+declare var lorakeetGpuBuffers: { readonly bytes: number, takePeak(): number } | undefined;
 
 /** `self` of a worker; the library knows what all kinds of workers have. */
 interface WorkerGlobalScope {
