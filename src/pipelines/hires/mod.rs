@@ -88,7 +88,7 @@ mod tests {
         let message = |scale| at(scale).size([768, 1024], 2048).unwrap_err().to_string();
         let large = message(2.25);
         assert!(large.starts_with("hires scale: 2.25 makes 1728x2304, and 2048 pixels"), "{large}");
-        assert!(large.ends_with("Use 2 or less."), "{large}");
+        assert!(large.ends_with("Use 2 or less"), "{large}");
         for scale in [0.5, 4.5, f64::NAN] {
             assert!(message(scale).contains("is not within 1..4"), "{scale}");
         }
