@@ -5,6 +5,7 @@
 //! without [`Counting`] as the global one there is nothing to tell ([`is_counted`]).
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// The system's allocator, counting.
@@ -74,27 +75,20 @@ pub fn peak_of<T>(work: impl FnOnce() -> T) -> (T, usize) {
     (done, above)
 }
 
-/// Bytes of all buffers that a browser has on a GPU for this worker, and the most since this was asked
-/// last. None: nobody counts them (`web/gpu-buffers.js` does, in the page's worker).
-pub fn on_gpu() -> Option<[u64; 2]> {
-    #[cfg(target_arch = "wasm32")]
-    return gpu::COUNTED.with(|it| it.as_ref().map(|it| [it.bytes() as u64, it.take_peak() as u64]));
-    #[cfg(not(target_arch = "wasm32"))]
-    None
+/// Bytes of all buffers on a GPU, and the most there were since this was asked last.
+type OnGpu = fn() -> Option<[u64; 2]>;
+
+thread_local! {
+    static ON_GPU: Cell<Option<OnGpu>> = const { Cell::new(None) };
 }
 
-#[cfg(target_arch = "wasm32")]
-mod gpu {
-    use wasm_bindgen::prelude::wasm_bindgen;
+/// From now on this tells of a GPU's buffers.
+pub fn ask_for_gpu(tell: OnGpu) {
+    ON_GPU.set(Some(tell));
+}
 
-    #[wasm_bindgen]
-    extern "C" {
-        pub type GpuBuffers;
-        #[wasm_bindgen(thread_local_v2, js_name = lorakeetGpuBuffers)]
-        pub static COUNTED: Option<GpuBuffers>;
-        #[wasm_bindgen(method, getter)]
-        pub fn bytes(this: &GpuBuffers) -> f64;
-        #[wasm_bindgen(method, js_name = takePeak)]
-        pub fn take_peak(this: &GpuBuffers) -> f64;
-    }
+/// Bytes of all buffers on the GPU, and the most there were since this was asked last. None: nobody counts
+/// them.
+pub fn on_gpu() -> Option<[u64; 2]> {
+    ON_GPU.get().and_then(|tell| tell())
 }

@@ -100,6 +100,20 @@ extern "C" {
     /// of their own. `xtask/src/split` has the stubs that stand for them call it too, by this name.
     #[wasm_bindgen(js_name = lorakeetGpuPart)]
     fn gpu_part();
+
+    /// `web/gpu-buffers.js`
+    type GpuBuffers;
+    /// Of the page's worker; in others nobody counts.
+    #[wasm_bindgen(thread_local_v2, js_name = lorakeetGpuBuffers)]
+    static GPU_BUFFERS: Option<GpuBuffers>;
+    #[wasm_bindgen(method, getter)]
+    fn bytes(this: &GpuBuffers) -> f64;
+    #[wasm_bindgen(method, js_name = takePeak)]
+    fn take_peak(this: &GpuBuffers) -> f64;
+}
+
+fn gpu_buffers() -> Option<[u64; 2]> {
+    GPU_BUFFERS.with(|it| it.as_ref().map(|it| [it.bytes() as u64, it.take_peak() as u64]))
 }
 
 /// Opens a device, and says whether it is a GPU.
@@ -116,6 +130,7 @@ pub(crate) async fn open_device(backend: &str) -> JsResult<(Device, bool)> {
                 )
             })?;
             gpu::set_native_halves(device.supports_dtype(DType::F16));
+            memory::ask_for_gpu(gpu_buffers);
             Ok((device, true))
         }
         other => {
