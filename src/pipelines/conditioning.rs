@@ -14,7 +14,8 @@ pub(super) struct Texts {
     positive: Timeline,
 }
 
-/// The same, encoded.
+/// The same, encoded. Cloning shares the embeddings.
+#[derive(Clone)]
 pub(super) struct Conditioning {
     /// Of each of a prompt's texts, `[1, tokens, width]`.
     negative: Vec<Tensor<3>>,
@@ -42,6 +43,14 @@ impl Texts {
         let positive = read(&settings.prompt);
         let negative = guided.then(|| read(&settings.negative_prompt));
         (Self { negative, positive }, notes)
+    }
+
+    /// Whether the others are the same texts, be it for other calls: then they are encoded alike.
+    pub(super) fn are_those_of(&self, other: &Self) -> bool {
+        let texts =
+            |it: &Timeline| it.entries.iter().map(|(_, text)| text.clone()).collect::<Vec<_>>();
+        let of = |it: &Self| (it.negative.as_ref().map(texts), texts(&it.positive));
+        of(self) == of(other)
     }
 
     /// Whether there is a negative prompt, and so two predictions.

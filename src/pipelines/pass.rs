@@ -156,9 +156,18 @@ impl Pass {
         self.sampler.sample()
     }
 
-    /// Encodes its prompts.
-    pub fn encode_texts(&mut self, model: &StableDiffusion, settings: &Settings) -> Result<()> {
-        self.conditioning = Some(Conditioning::new(model, settings, &self.texts)?);
+    /// Encodes its prompts, or takes over those of the pass `before`, where they are the same.
+    pub fn encode_texts(
+        &mut self,
+        model: &StableDiffusion,
+        settings: &Settings,
+        before: Option<&Self>,
+    ) -> Result<()> {
+        let same = before.filter(|before| before.texts.are_those_of(&self.texts));
+        self.conditioning = match same.and_then(|before| before.conditioning.clone()) {
+            Some(known) => Some(known),
+            None => Some(Conditioning::new(model, settings, &self.texts)?),
+        };
         Ok(())
     }
 

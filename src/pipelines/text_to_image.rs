@@ -146,8 +146,9 @@ impl TextToImage {
         let mut picture = None;
         match phase {
             Phase::Text => {
-                for pass in &mut self.passes {
-                    pass.encode_texts(&self.model, &self.settings)?;
+                for at in 0..self.passes.len() {
+                    let (before, rest) = self.passes.split_at_mut(at);
+                    rest[0].encode_texts(&self.model, &self.settings, before.last())?;
                 }
                 self.begin_pass()?;
             }
