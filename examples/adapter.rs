@@ -359,13 +359,27 @@ fn open_all<'a>(
     arguments.files.iter().map(one).collect()
 }
 
-fn weighted(opened: &[(Opened, [f32; 2], &str)]) -> Vec<(String, [f32; 2])> {
-    opened.iter().map(|(opened, strengths, _)| (opened.file.name.clone(), *strengths)).collect()
+/// As the library wants them.
+fn given<'a>(opened: &'a [(Opened, [f32; 2], &str)]) -> Vec<Weighted<'a>> {
+    let each = |(opened, strengths, _): &'a (Opened, [f32; 2], &str)| Weighted {
+        name: &opened.file.name,
+        modules: &opened.file.modules,
+        strengths: *strengths,
+    };
+    opened.iter().map(each).collect()
+}
+
+/// Of a new file, named after it.
+fn origin(out: &Path, half: bool) -> Origin {
+    let title = out.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    Origin { title, half, ..Origin::default() }
 }
 
 fn made_of(opened: &[(Opened, [f32; 2], &str)]) -> String {
-    let each = |(name, [unet, text]): (String, [f32; 2])| format!("{name} at {unet} and {text}");
-    weighted(opened).into_iter().map(each).collect::<Vec<_>>().join(", ")
+    let each = |(opened, [unet, text], _): &(Opened, [f32; 2], &str)| {
+        format!("{} at {unet} and {text}", opened.file.name)
+    };
+    opened.iter().map(each).collect::<Vec<_>>().join(", ")
 }
 
 fn merge(arguments: &Arguments, screen: &Screen) -> Result<()> {
@@ -374,14 +388,7 @@ fn merge(arguments: &Arguments, screen: &Screen) -> Result<()> {
     let checkpoint = arguments.checkpoint()?;
     let layers = layers(checkpoint.as_ref(), strengths(first).0)?;
     let opened = open_all(arguments, &layers, screen)?;
-    let adapters: Vec<Weighted> = opened
-        .iter()
-        .map(|(opened, strengths, _)| Weighted {
-            name: &opened.file.name,
-            modules: &opened.file.modules,
-            strengths: *strengths,
-        })
-        .collect();
+    let adapters = given(&opened);
     let bases = checkpoint.as_ref().map(|model| move |site: &Site| tools::bake::base(model, site));
     let bases = bases.as_ref().map(|bases| bases as &tools::merge::Bases<'_>);
     let merged = tools::merge(&adapters, &layers, arguments.goal(), bases)?;
@@ -394,11 +401,7 @@ fn merge(arguments: &Arguments, screen: &Screen) -> Result<()> {
             merged.whole
         ));
     }
-    let origin = Origin {
-        title: out.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
-        half: opened.iter().all(|(opened, ..)| opened.origin.half),
-        ..Origin::default()
-    };
+    let origin = origin(&out, opened.iter().all(|(opened, ..)| opened.origin.half));
     write(arguments, &out, (&origin, &merged.modules, &layers), &made_of(&opened), screen)
 }
 
@@ -419,11 +422,8 @@ fn extract(arguments: &Arguments, screen: &Screen) -> Result<()> {
     tell_resized(&found.resized, screen);
     screen.say(&format!("{} layers are the same in both\n", found.same));
     screen.say("The autoencoders aren't compared: no adapter has a place for them\n");
-    let origin = Origin {
-        title: out.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
-        half: tuned.unet.tensors.values().all(|stored| stored.info.dtype == Dtype::F16),
-        ..Origin::default()
-    };
+    let half = tuned.unet.tensors.values().all(|stored| stored.info.dtype == Dtype::F16);
+    let origin = origin(&out, half);
     let made = format!("what {} has that {} hasn't", tuned.name, base.name);
     write(arguments, &out, (&origin, &found.modules, &Layers::of(&base)), &made, screen)
 }
@@ -435,14 +435,7 @@ fn bake(arguments: &Arguments, screen: &Screen) -> Result<()> {
     let checkpoint = Checkpoint::open_path(model)?;
     let layers = Layers::of(&checkpoint);
     let opened = open_all(arguments, &layers, screen)?;
-    let adapters: Vec<Weighted> = opened
-        .iter()
-        .map(|(opened, strengths, _)| Weighted {
-            name: &opened.file.name,
-            modules: &opened.file.modules,
-            strengths: *strengths,
-        })
-        .collect();
+    let adapters = given(&opened);
     let mut changed = 0;
     if is_folder {
         let inside = |from: &Path| {

@@ -7,8 +7,6 @@
 // So this file remembers every buffer, looks now and then which of them the module still refers to, and
 // destroys the others once no open encoder can name them.
 
-/** @typedef {GPUDevice["createBuffer"]} CreateBuffer */
-
 /** It looks again after so many bytes of new buffers, a part of all at most, or after so many milliseconds. */
 const BYTES = 2 ** 25;
 const PART = 1 / 16;

@@ -86,9 +86,9 @@ export class PictureJobs {
   }
 
   /** @param {Texts} written @param {string} seed @returns {Texts} */
-  texts({ prompt, negativePrompt }, seed) {
-    const { lists } = this.#host.wildcards;
-    return { prompt: draw(prompt, seed, lists).text.trim(), negativePrompt: draw(negativePrompt, seed, lists, NEGATIVE).text.trim() };
+  texts(written, seed) {
+    const [prompt, negativePrompt] = this.told(written, seed).texts;
+    return { prompt, negativePrompt };
   }
 
   /** What is to be told of the prompts: what a seed draws, and what isn't found. @param {Texts} written @param {string} seed */
