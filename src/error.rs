@@ -39,7 +39,17 @@ pub enum Error {
         /// What to do about it, as a full sentence.
         remedy: String,
     },
-    /// The device (GPU, driver, memory) failed.
+    /// What was asked for is more than the memory there is for it.
+    #[error("{name}: {problem}. {remedy}")]
+    Memory {
+        /// What needs it: the model's weights, a picture's size, a run's batch.
+        name: String,
+        /// What it takes, and what there is.
+        problem: String,
+        /// What would fit, as a full sentence.
+        remedy: String,
+    },
+    /// The device (GPU, driver) failed.
     #[error("{problem}. {remedy}")]
     Device {
         /// What happened.
@@ -72,6 +82,7 @@ impl Error {
             Self::File { .. } => "file",
             Self::Key { .. } => "key",
             Self::Setting { .. } => "setting",
+            Self::Memory { .. } => "memory",
             Self::Device { .. } => "device",
         }
     }
@@ -104,6 +115,15 @@ impl Error {
         remedy: impl Into<String>,
     ) -> Self {
         Self::Setting { name: name.into(), problem: problem.into(), remedy: remedy.into() }
+    }
+
+    /// There isn't the memory for it.
+    pub fn memory(
+        name: impl Into<String>,
+        problem: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self::Memory { name: name.into(), problem: problem.into(), remedy: remedy.into() }
     }
 
     /// The device failed.

@@ -119,9 +119,9 @@ proptest! {
             let x = x.clone().autodiff().require_grad();
             let (weight, bias) = (weight.clone(), bias.clone());
             let y = if at_once {
-                kernels::conv2d_enlarged(x.clone(), weight, None, bias)
+                kernels::conv2d_enlarged(x.clone(), weight, bias)
             } else {
-                kernels::conv2d(enlarge(x.clone()), weight, None, bias, 1, (1, 1))
+                kernels::conv2d(enlarge(x.clone()), weight, bias, 1, (1, 1))
             };
             let gradients = (y.clone() * y.clone()).sum().backward();
             (y.inner(), x.grad(&gradients).unwrap())
@@ -159,12 +159,12 @@ proptest! {
         let (narrow, in_blocks) = stored(shape, &device);
         let x = draw([n, 32, h, w], &device);
         let bias = Some(draw([32], &device));
-        let all = both_ways(vec![x.clone()], |x| kernels::conv2d(x[0].clone(), narrow.clone(), None, bias.clone(), stride, padding));
+        let all = both_ways(vec![x.clone()], |x| kernels::conv2d(x[0].clone(), narrow.clone(), bias.clone(), stride, padding));
         prop_assert!(all < 1e-5, "{all}");
         let convolve = |x: Tensor<4>| kernels::conv2d_blocks(x, &in_blocks, bias.clone(), stride, padding, enlarged);
         let all = both_ways(vec![x.clone()], |x| convolve(x[0].clone()));
         prop_assert!(all < 1e-5, "{all}");
-        let wide = |x, weight| kernels::conv2d(x, weight, None, bias.clone(), stride, padding);
+        let wide = |x, weight| kernels::conv2d(x, weight, bias.clone(), stride, padding);
         let off = distance(wide(x.clone(), narrow.clone()), wide(x.clone(), narrow.cast(DType::F32)));
         prop_assert!(off < 1e-5, "{off}");
         let weight = in_blocks.widened().reshape(shape);

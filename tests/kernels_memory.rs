@@ -9,7 +9,7 @@ mod counting;
 use std::sync::{Mutex, MutexGuard};
 
 use burn::tensor::{DType, Device, Tensor};
-use lorakeet::kernels::{self, Blocks, Choice, PackedHalves};
+use lorakeet::kernels::{self, Blocks, Choice, PackedWeight};
 use lorakeet::layers::attention;
 
 /// One test at a time: the count is the whole process's.
@@ -59,13 +59,13 @@ fn stored_weights_are_never_whole_in_f32() {
     let values: Vec<f32> = (0..count).map(|i| (i as f32).sin()).collect();
     let numbers = || Tensor::<1>::from_floats(&values[..], &device);
     let blocks = Blocks::new(&values, &shape, &device);
-    let halves = PackedHalves::new(numbers().reshape(shape).cast(DType::F16));
+    let halves = PackedWeight::new(numbers().reshape(shape).cast(DType::F16));
     let flat = Blocks::new(&values, &[9 * CHANNELS, CHANNELS], &device);
     let narrow: Tensor<2> = numbers().reshape([9 * CHANNELS, CHANNELS]).cast(DType::F16);
     let picture = Tensor::<4>::zeros([1, CHANNELS, 4, 4], &device);
     let rows = Tensor::<2>::zeros([4, CHANNELS], &device);
     let layers = [
-        beside(|x| kernels::conv2d_halves(x, &halves, None, 1, (1, 1)), picture.clone()),
+        beside(|x| kernels::conv2d_packed(x, &halves, None, 1, (1, 1)), picture.clone()),
         beside(|x| kernels::conv2d_blocks(x, &blocks, None, 1, (1, 1), false), picture),
         beside(|x| kernels::linear(x, narrow.clone(), None), rows.clone()),
         beside(|x| kernels::linear_blocks(x, &flat, None), rows),

@@ -8,7 +8,7 @@
 // destroys the others once no open encoder can name them.
 
 /** It looks again after so many bytes of new buffers, a part of all at most, or after so many milliseconds. */
-const BYTES = 2 ** 25;
+const BYTES = 2 ** 24;
 const PART = 1 / 16;
 const PAUSE = 200;
 

@@ -43,7 +43,7 @@ export class PlanController {
   #presets = null;
   /** The settings that are not those of a run. */
   #settings = null;
-  #estimate = { serial: 0, timer: 0, good: false, problem: false, words: "" };
+  #estimate = { serial: 0, timer: 0, good: false, problem: "", words: "" };
   #inspect = { serial: 0, timer: 0 };
   #promptTouched = false;
 
@@ -100,7 +100,7 @@ export class PlanController {
   /** Whether a run can start, as far as pictures and settings go. */
   get isGood() { return this.#set.counts.train > 0 && this.#estimate.good; }
 
-  /** What a run comes to, or what is wrong with a setting. @returns {{words: string, problem: boolean}} */
+  /** What a run comes to, or what is in the way. @returns {{words: string, problem: string}} */
   get estimate() { return this.#estimate; }
 
   /** Whether pictures would go with the tab. */
@@ -351,6 +351,7 @@ export class PlanController {
     if (!this.#isOpen) return;
     let good = false;
     let words = "";
+    let kind = "setting";
     let notes = [];
     if (counts.train > 0 && settings.valid) {
       const serial = ++this.#estimate.serial;
@@ -366,11 +367,12 @@ export class PlanController {
       } catch (error) {
         if (serial !== this.#estimate.serial || this.#host.passing(error)) return;
         words = error.message;
+        kind = error.kind ?? kind;
       }
     } else if (!settings.valid) {
       words = settings.report();
     }
-    Object.assign(this.#estimate, { words, good, problem: Boolean(words) && !good });
+    Object.assign(this.#estimate, { words, good, problem: words && !good ? kind : "" });
     document.querySelector("#train-notes").replaceChildren(...notes.map((note) => Object.assign(document.createElement("li"), { textContent: note })));
     this.#host.refresh();
   }

@@ -4,7 +4,7 @@ use burn::tensor::module;
 use burn::tensor::ops::{AttentionModuleOptions, ConvOptions};
 use burn::tensor::{DType, Device, Tensor, TensorData, activation};
 use half::f16;
-use lorakeet::kernels::{self, Blocks, PackedHalves};
+use lorakeet::kernels::{self, Blocks, PackedWeight};
 
 use super::host::now;
 use super::table::{Table, quantile, ratio, time};
@@ -64,7 +64,7 @@ fn adapted(name: &'static str, [m, n, k, rank]: [usize; 4], device: &Device) -> 
 fn conv(name: &'static str, [n, channels, side]: [usize; 3], device: &Device) -> Case {
     let (weight, bias) = (draw([channels, channels, 3, 3], device), draw([channels], device));
     let (w, b) = (weight.clone(), bias.clone());
-    let packed = kernels::PackedWeight::default();
+    let packed = kernels::keep_packed(device, weight.dtype()).then(|| PackedWeight::new(w.clone()));
     let square = move |x: Values| x.reshape([n, channels, side, side]);
     let flat = move |y: Tensor<4>| y.reshape([n, channels, side * side]);
     Case {
@@ -73,7 +73,10 @@ fn conv(name: &'static str, [n, channels, side]: [usize; 3], device: &Device) ->
         input: [n, channels, side * side],
         kernel: Box::new(move |x| {
             let (w, b) = (w.clone(), Some(b.clone()));
-            flat(kernels::conv2d(square(x), w, Some(&packed), b, 1, (1, 1)))
+            flat(match &packed {
+                Some(packed) => kernels::conv2d_packed(square(x), packed, b, 1, (1, 1)),
+                None => kernels::conv2d(square(x), w, b, 1, (1, 1)),
+            })
         }),
         burn: Box::new(move |x| {
             let options = ConvOptions::new([1, 1], [1, 1], [1, 1], 1);
@@ -103,7 +106,7 @@ fn stored_cases(device: &Device) -> Vec<Case> {
     let blocks = Blocks::new(&numbers(n * k), &[n, k], device);
     let narrow = [sides[1], sides[1], 3, 3];
     let square_blocks = Blocks::new(&numbers(narrow.iter().product()), &narrow, device);
-    let packed = PackedHalves::new(halves([sides[1], sides[1], 3, 3], device));
+    let packed = PackedWeight::new(halves([sides[1], sides[1], 3, 3], device));
     let [_, channels, side] = sides;
     let square = [1, channels, side, side];
     let base = |name| linear(name, [m, n, k], device);
@@ -115,7 +118,7 @@ fn stored_cases(device: &Device) -> Vec<Case> {
             kernels::linear_blocks(x, &blocks, None)
         }),
         stored(conv("", sides, device), "3x3 320 to 320, 32x32, halves", move |x| {
-            let y = kernels::conv2d_halves(x.reshape(square), &packed, None, 1, (1, 1));
+            let y = kernels::conv2d_packed(x.reshape(square), &packed, None, 1, (1, 1));
             y.reshape([1, channels, side * side])
         }),
         stored(conv("", sides, device), "3x3 320 to 320, 32x32, 8-bit", move |x| {
@@ -136,9 +139,7 @@ fn adapter(name: &'static str, [n, channels, side, rank]: [usize; 4], device: &D
         name,
         operations: 18.0 * (n * channels * rank * side * side) as f64,
         input: [rank, channels, 9],
-        kernel: Box::new(move |w| {
-            flat(kernels::conv2d(x.clone(), weight(w), None, None, 1, (1, 1)))
-        }),
+        kernel: Box::new(move |w| flat(kernels::conv2d(x.clone(), weight(w), None, 1, (1, 1)))),
         burn: Box::new(move |w| {
             let options = ConvOptions::new([1, 1], [1, 1], [1, 1], 1);
             flat(module::conv2d(y.clone(), weight(w), None, options))

@@ -6,7 +6,7 @@
 //!   SIMD can do. Native builds have wider vectors and burn's threads, and keep burn's.
 //! - [`gpu`]: for WebGPU.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::Cell;
 
 use burn::backend::{Dispatch, DispatchDevice, DispatchTensor};
 use burn::tensor::{DType, Device, Tensor};
@@ -29,8 +29,8 @@ use cpu::{attention as attend, conv};
 use ops::{Bias, Kernels, Packed};
 pub use own::{OwnBuffers, own_buffers};
 pub use stored::{
-    Blocks, PackedHalves, conv2d_blocks, conv2d_enlarged_halves, conv2d_halves, linear_blocks,
-    read_blocks, read_halves, serve_constant, widen,
+    Blocks, PackedWeight, conv2d_blocks, conv2d_enlarged_packed, conv2d_packed, keep_packed,
+    linear_blocks, read_blocks, read_halves, serve_constant, widen,
 };
 pub use tape::{Kept, keep, recall};
 
@@ -202,40 +202,17 @@ pub fn linear_adapted<const D: usize>(
     Tensor::<2>::from_dispatch(y).reshape(dims)
 }
 
-/// A layer's constant weight in the order in which a GPU reads it in a forward pass, made when first
-/// needed. It takes the weight's own memory once more.
-#[derive(Debug, Default)]
-pub struct PackedWeight {
-    forward: OnceCell<Tensor<4>>,
-}
-
-impl PackedWeight {
-    fn of(&self, weight: &Tensor<4>) -> Packed<Dispatch> {
-        let pack = || {
-            let packed = Dispatch::kernel_conv2d_pack(weight.clone().into_dispatch());
-            Tensor::from_dispatch(packed)
-        };
-        Packed::Kept(self.forward.get_or_init(pack).clone().into_dispatch())
-    }
-}
-
 /// `x [n, in, h, w]`, `weight [out, in, kh, kw]`, `bias [out] -> [n, out, h', w']`. The bias has no
-/// gradient. `packed` may hold what belongs to this very weight. A weight in halves, which has no
-/// gradient, is for where [`read_halves`] says so.
+/// gradient. A weight in halves, which has no gradient, is for where [`read_halves`] says so.
 pub fn conv2d(
     x: Tensor<4>,
     weight: Tensor<4>,
-    packed: Option<&PackedWeight>,
     bias: Option<Tensor<1>>,
     stride: usize,
     padding: (usize, usize),
 ) -> Tensor<4> {
     let shape = conv_shape(&x, weight.dims(), stride, padding);
-    let packed = match packed {
-        Some(packed) if !on_cpu(&x) && shape.kernel == [3, 3] => packed.of(&weight),
-        _ => Packed::Absent,
-    };
-    convolve(x, weight, packed, bias, shape)
+    convolve(x, weight, Packed::Absent, bias, shape)
 }
 
 fn convolve(
@@ -260,18 +237,9 @@ fn convolve(
 
 /// As [`conv2d`] with a weight of size 3 x 3, stride 1 and padding 1, of `x [n, in, h, w]` enlarged to
 /// twice its height and width (nearest): `[n, out, 2 h, 2 w]`. The weight has no gradient.
-pub fn conv2d_enlarged(
-    x: Tensor<4>,
-    weight: Tensor<4>,
-    packed: Option<&PackedWeight>,
-    bias: Option<Tensor<1>>,
-) -> Tensor<4> {
-    let packed = match packed {
-        Some(packed) if !on_cpu(&x) => packed.of(&weight),
-        _ => Packed::Absent,
-    };
+pub fn conv2d_enlarged(x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>) -> Tensor<4> {
     let output = weight.dims()[0];
-    enlarged(x, weight, packed, bias, output)
+    enlarged(x, weight, Packed::Absent, bias, output)
 }
 
 fn enlarged(

@@ -31,17 +31,26 @@ pub fn widen<const D: usize>(weight: Tensor<D>) -> Tensor<D> {
     weight.cast(DType::F32)
 }
 
-/// The weight of a convolution of size 3 x 3 in halves, in the order in which a GPU reads it in a forward
-/// pass, and in that alone.
+/// Whether a weight `[out, in, 3, 3]` of this type is best kept as [`PackedWeight`] on this device.
+pub fn keep_packed(device: &Device, dtype: DType) -> bool {
+    match dtype {
+        DType::F16 => read_halves(device),
+        DType::F32 => !is_cpu(device) && run_on(device) && super::allowed(Operation::Conv2d),
+        _ => false,
+    }
+}
+
+/// The weight of a convolution of size 3 x 3 in f32 or in halves, in the order in which a GPU reads it in
+/// a forward pass, and in that alone: both orders would double the weights' memory.
 #[derive(Debug)]
-pub struct PackedHalves {
+pub struct PackedWeight {
     /// Channels that go out, and that come in.
     size: [usize; 2],
     forward: Tensor<4>,
 }
 
-impl PackedHalves {
-    /// Of `weight [out, in, 3, 3]` in halves.
+impl PackedWeight {
+    /// Of `weight [out, in, 3, 3]`.
     pub fn new(weight: Tensor<4>) -> Self {
         let [output, input, ..] = weight.dims();
         let forward = Dispatch::kernel_conv2d_pack(weight.into_dispatch());
@@ -54,15 +63,20 @@ impl PackedHalves {
         Tensor::from_dispatch(Dispatch::kernel_conv2d_unpack(packed, self.size))
     }
 
+    /// Numbers as stored.
+    pub fn dtype(&self) -> DType {
+        self.forward.dtype()
+    }
+
     fn packed(&self) -> Packed<Dispatch> {
         Packed::Kept(self.forward.clone().into_dispatch())
     }
 }
 
-/// As [`conv2d`](super::conv2d), with a weight in halves of size 3 x 3 that has no gradient.
-pub fn conv2d_halves(
+/// As [`conv2d`](super::conv2d), with a packed weight of size 3 x 3 that has no gradient.
+pub fn conv2d_packed(
     x: Tensor<4>,
-    weight: &PackedHalves,
+    weight: &PackedWeight,
     bias: Option<Tensor<1>>,
     stride: usize,
     padding: (usize, usize),
@@ -72,10 +86,10 @@ pub fn conv2d_halves(
     super::convolve(x, weight.forward.clone(), weight.packed(), bias, shape)
 }
 
-/// As [`conv2d_enlarged`](super::conv2d_enlarged), with a weight in halves.
-pub fn conv2d_enlarged_halves(
+/// As [`conv2d_enlarged`](super::conv2d_enlarged), with a packed weight.
+pub fn conv2d_enlarged_packed(
     x: Tensor<4>,
-    weight: &PackedHalves,
+    weight: &PackedWeight,
     bias: Option<Tensor<1>>,
 ) -> Tensor<4> {
     enlarged(x, weight.forward.clone(), weight.packed(), bias, weight.size[0])
@@ -83,7 +97,7 @@ pub fn conv2d_enlarged_halves(
 
 /// A weight `[out, in]` or `[out, in, kh, kw]` in 8-bit blocks: a little more than a quarter of f32's
 /// memory. A block is 32 numbers of a row `[in * kh * kw]`, but of a convolution of size 3 x 3 on a GPU
-/// 32 channels that go out, as [`PackedHalves`] has them.
+/// 32 channels that go out, as [`PackedWeight`] has them.
 #[derive(Debug)]
 pub struct Blocks {
     shape: Vec<usize>,

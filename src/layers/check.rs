@@ -5,7 +5,7 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 
 use super::functional::{LowRank, conv2d, linear};
 use super::{Conv2dConfig, GroupNorm, LayerNorm, Weight, attention, geglu, silu};
-use crate::kernels::{self, Choice, Operation, PackedWeight, gpu};
+use crate::kernels::{self, Choice, Operation, gpu};
 
 /// The largest difference that is rounding, over the largest value.
 const TOLERANCE: f32 = 1e-4;
@@ -96,7 +96,7 @@ fn small(operation: Operation, device: &Device) -> Tensor<1> {
         }
         Operation::Conv2d => {
             let (weight, bias) = (numbers([9, 8, 3, 3], device), numbers([9], device));
-            conv2d(square(), weight, Some(bias), Conv2dConfig::SAME, None).flatten(0, 3)
+            conv2d(square(), weight, Some(bias), Conv2dConfig::SAME).flatten(0, 3)
         }
         Operation::Attention => attention(rows(21), rows(13), rows(13), 2, false).flatten(0, 2),
         Operation::GroupNorm => {
@@ -111,12 +111,12 @@ fn small(operation: Operation, device: &Device) -> Tensor<1> {
         Operation::Geglu => geglu(rows(21)).flatten(0, 2),
         Operation::Enlarged => {
             let weight = Weight::new(numbers([9, 8, 3, 3], device));
-            weight.conv2d_enlarged(square(), None, &PackedWeight::default()).flatten(0, 3)
+            weight.conv2d_enlarged(square(), None).flatten(0, 3)
         }
         Operation::Halves => {
             let rows = halves([19, 16], device).linear(rows(21), None, None).flatten(0, 2);
-            let (weight, none) = (halves([9, 8, 3, 3], device).packed(), PackedWeight::default());
-            let square = weight.conv2d(square(), None, Conv2dConfig::SAME, &none).flatten(0, 3);
+            let weight = halves([9, 8, 3, 3], device).packed();
+            let square = weight.conv2d(square(), None, Conv2dConfig::SAME).flatten(0, 3);
             Tensor::cat(vec![rows, square], 0)
         }
     }
@@ -141,14 +141,13 @@ fn large(operation: Operation, device: &Device) -> Vec<Tensor<1>> {
         Operation::Conv2d => {
             let (weight, bias) = (numbers([66, 32, 3, 3], device), Some(numbers([66], device)));
             let convolve = |config, side| {
-                conv2d(image(side), weight.clone(), bias.clone(), config, None).flatten(0, 3)
+                conv2d(image(side), weight.clone(), bias.clone(), config).flatten(0, 3)
             };
             let point = Weight::new(numbers([66, 32, 1, 1], device));
-            let none = PackedWeight::default();
             vec![
                 convolve(Conv2dConfig::SAME, 9),
                 convolve(Conv2dConfig::HALVE, 17),
-                point.conv2d(image(9), None, Conv2dConfig::POINT, &none).flatten(0, 3),
+                point.conv2d(image(9), None, Conv2dConfig::POINT).flatten(0, 3),
             ]
         }
         Operation::Attention => {
@@ -162,7 +161,7 @@ fn large(operation: Operation, device: &Device) -> Vec<Tensor<1>> {
         }
         Operation::Enlarged => {
             let weight = Weight::new(numbers([66, 32, 3, 3], device));
-            vec![weight.conv2d_enlarged(image(5), None, &PackedWeight::default()).flatten(0, 3)]
+            vec![weight.conv2d_enlarged(image(5), None).flatten(0, 3)]
         }
         Operation::GroupNorm
         | Operation::LayerNorm

@@ -5,7 +5,7 @@ use burn::tensor::Tensor;
 use burn::tensor::module;
 use burn::tensor::ops::ConvOptions;
 
-use crate::kernels::{self, Operation, PackedWeight};
+use crate::kernels::{self, Operation};
 
 /// What an adapter of low rank adds to a linear layer: `factor * hidden up^T`.
 pub(super) struct LowRank<const D: usize> {
@@ -84,10 +84,9 @@ pub(super) fn conv2d(
     weight: Tensor<4>,
     bias: Option<Tensor<1>>,
     config: Conv2dConfig,
-    packed: Option<&PackedWeight>,
 ) -> Tensor<4> {
     if kernels::serve(Operation::Conv2d, &x) {
-        return kernels::conv2d(x, weight, packed, bias, config.stride, config.padding);
+        return kernels::conv2d(x, weight, bias, config.stride, config.padding);
     }
     module::conv2d(x, weight, bias, config.options())
 }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use burn::tensor::{DType, Tensor};
 
 use super::functional::{Conv2dConfig, LowRank, conv2d, enlarge, linear};
-use crate::kernels::{self, Blocks, Operation, PackedHalves, PackedWeight};
+use crate::kernels::{self, Blocks, Operation, PackedWeight};
 
 /// A weight `[out, ..]` on the device. Cloning shares it.
 #[derive(Debug, Clone)]
@@ -22,8 +22,8 @@ pub struct Weight<const D: usize> {
 enum Kept<const D: usize> {
     /// As it is, in f32 or in halves.
     Whole(Tensor<D>),
-    /// Halves in a device's own order, of a convolution of size 3 x 3.
-    Packed(Rc<PackedHalves>),
+    /// f32 or halves in a device's own order, of a convolution of size 3 x 3.
+    Packed(Rc<PackedWeight>),
     /// 8-bit blocks.
     Blocks(Rc<Blocks>),
 }
@@ -48,8 +48,8 @@ impl<const D: usize> Weight<D> {
     pub(super) fn bytes(&self) -> u64 {
         let numbers = self.shape.iter().map(|&length| length as u64).product::<u64>();
         match &self.kept {
-            Kept::Whole(weight) if weight.dtype() != DType::F16 => 4 * numbers,
-            Kept::Whole(_) | Kept::Packed(_) => 2 * numbers,
+            Kept::Whole(weight) => bytes_of(weight.dtype()) * numbers,
+            Kept::Packed(weight) => bytes_of(weight.dtype()) * numbers,
             Kept::Blocks(_) => Blocks::bytes(numbers),
         }
     }
@@ -73,6 +73,11 @@ impl<const D: usize> Weight<D> {
         };
         Weight { shape, kept }
     }
+}
+
+/// Bytes of a number.
+fn bytes_of(dtype: DType) -> u64 {
+    if dtype == DType::F16 { 2 } else { 4 }
 }
 
 /// Whether this device's operations take a weight in halves as it is.
@@ -110,61 +115,53 @@ impl Weight<2> {
 }
 
 impl Weight<4> {
-    /// Halves of size 3 x 3 in the order that the device's kernel reads, if it has one.
+    /// A weight of size 3 x 3 in the order that the device's kernel reads, if it has one.
     pub(super) fn packed(self) -> Self {
         let shape = self.shape;
         match &self.kept {
             Kept::Whole(weight)
                 if shape[2..] == [3, 3]
-                    && weight.dtype() == DType::F16
-                    && kernels::read_halves(&weight.device()) =>
+                    && kernels::keep_packed(&weight.device(), weight.dtype()) =>
             {
-                let packed = PackedHalves::new(weight.clone());
+                let packed = PackedWeight::new(weight.clone());
                 Self { shape, kept: Kept::Packed(Rc::new(packed)) }
             }
             _ => self,
         }
     }
 
-    /// As [`conv2d`]. `packed` belongs to this weight.
+    /// As [`conv2d`].
     pub(super) fn conv2d(
         &self,
         x: Tensor<4>,
         bias: Option<Tensor<1>>,
         config: Conv2dConfig,
-        packed: &PackedWeight,
     ) -> Tensor<4> {
         let Conv2dConfig { stride, padding, .. } = config;
         let constant = kernels::serve_constant(Operation::Conv2d, &x);
         match &self.kept {
             Kept::Packed(weight) if constant => {
-                kernels::conv2d_halves(x, weight, bias, stride, padding)
+                kernels::conv2d_packed(x, weight, bias, stride, padding)
             }
             Kept::Blocks(weight) if constant => {
                 kernels::conv2d_blocks(x, weight, bias, stride, padding, false)
             }
             Kept::Whole(weight) if constant && read_as_halves(weight) => {
-                kernels::conv2d(x, weight.clone(), None, bias, stride, padding)
+                kernels::conv2d(x, weight.clone(), bias, stride, padding)
             }
-            Kept::Whole(_) => conv2d(x, self.widened(), bias, config, Some(packed)),
-            Kept::Packed(_) | Kept::Blocks(_) => conv2d(x, self.widened(), bias, config, None),
+            _ => conv2d(x, self.widened(), bias, config),
         }
     }
 
     /// As [`enlarge`] and then [`conv2d`] that keeps height and width, of size 3 x 3.
-    pub(super) fn conv2d_enlarged(
-        &self,
-        x: Tensor<4>,
-        bias: Option<Tensor<1>>,
-        packed: &PackedWeight,
-    ) -> Tensor<4> {
+    pub(super) fn conv2d_enlarged(&self, x: Tensor<4>, bias: Option<Tensor<1>>) -> Tensor<4> {
         if !kernels::serve(Operation::Enlarged, &x) {
-            return self.conv2d(enlarge(x), bias, Conv2dConfig::SAME, packed);
+            return self.conv2d(enlarge(x), bias, Conv2dConfig::SAME);
         }
         match &self.kept {
-            Kept::Packed(weight) => kernels::conv2d_enlarged_halves(x, weight, bias),
+            Kept::Packed(weight) => kernels::conv2d_enlarged_packed(x, weight, bias),
             Kept::Blocks(weight) => kernels::conv2d_blocks(x, weight, bias, 1, (1, 1), true),
-            Kept::Whole(_) => kernels::conv2d_enlarged(x, self.widened(), Some(packed), bias),
+            Kept::Whole(_) => kernels::conv2d_enlarged(x, self.widened(), bias),
         }
     }
 }

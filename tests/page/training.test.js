@@ -126,9 +126,14 @@ const trainer = (state, more = {}) => ({
 });
 
 test("the bar says where a run is, and each state has the buttons that mean something in it", () => {
-  const before = { model: true, loading: false, pictures: 0, summary: "", estimate: { words: "", problem: false } };
+  const before = { model: true, loading: false, pictures: 0, summary: "", estimate: { words: "", problem: "" } };
   assert.equal(barOf(trainer("none"), before).status, "Add pictures to begin");
   assert.equal(barOf(trainer("none"), { ...before, model: false, loading: true }).status, "Waiting for the model…");
+  const wrong = (problem) => barOf(trainer("none"), { ...before, pictures: 2, estimate: { words: "Use less", problem } });
+  assert.deepEqual([wrong("setting"), wrong("memory")].map(({ status, problem }) => [status, problem]), [
+    ["A setting is not right", true],
+    ["There is not enough memory for this run", true],
+  ]);
   assert.equal(barOf(trainer("running"), before).status, "Training: step 3 of 10");
   assert.equal(barOf(trainer("running", { pausing: true }), before).announced, "Pausing");
   assert.equal(barOf(trainer("error"), before).detail, "Kept up to step 2.");

@@ -122,7 +122,7 @@ pub fn conv2d(draw: &mut Draw, device: &Device, square: Square) -> Case {
     let f = move |x: &[Tensor<1>]| {
         let weight = x[1].clone().reshape([output, input, kernel, kernel]);
         let x = x[0].clone().reshape([n, input, h, w]);
-        kernels::conv2d(x, weight, None, bias.clone(), stride, padding).flatten(0, 3)
+        kernels::conv2d(x, weight, bias.clone(), stride, padding).flatten(0, 3)
     };
     (format!("conv2d {square}"), leaves, Box::new(f))
 }

@@ -3,7 +3,7 @@
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use half::f16;
-use lorakeet::kernels::{self, Blocks, Operation, PackedHalves, PackedWeight, gpu};
+use lorakeet::kernels::{self, Blocks, Operation, PackedWeight, gpu};
 use lorakeet::layers::{Storage, checks, enlarge};
 use wasm_bindgen_test::{console_log, wasm_bindgen_test};
 
@@ -45,24 +45,26 @@ pub fn linear_blocks(draw: &mut Draw, device: &Device, [m, n, k]: [usize; 3]) ->
     (format!("linear in blocks {m} {n} {k}"), leaves, Box::new(f))
 }
 
-/// A convolution with weights in halves.
-pub fn conv2d_halves(draw: &mut Draw, device: &Device, square: Square) -> Case {
+/// A convolution with weights in halves, or in f32, packed where the device reads them so.
+pub fn conv2d_packed(draw: &mut Draw, device: &Device, square: Square) -> Case {
     let Square { sizes: [n, input, output, h, w], kernel, stride, padding } = square;
     let leaves = vec![draw.tensor([n * input * h * w], device)];
     let bias = (draw.below(2) == 0).then(|| draw.tensor([output], device));
+    let wide = draw.below(3) == 0;
     let weight = halves(draw, [output, input, kernel, kernel], device);
-    let packed =
-        (kernel == 3 && kernels::read_halves(device)).then(|| PackedHalves::new(weight.clone()));
+    let weight = if wide { kernels::widen(weight) } else { weight };
+    let packed = (kernel == 3 && kernels::keep_packed(device, weight.dtype()))
+        .then(|| PackedWeight::new(weight.clone()));
     let weight = readable(weight);
     let f = move |x: &[Tensor<1>]| {
         let (x, bias) = (x[0].clone().reshape([n, input, h, w]), bias.clone());
         let y = match &packed {
-            Some(packed) => kernels::conv2d_halves(x, packed, bias, stride, padding),
-            None => kernels::conv2d(x, weight.clone(), None, bias, stride, padding),
+            Some(packed) => kernels::conv2d_packed(x, packed, bias, stride, padding),
+            None => kernels::conv2d(x, weight.clone(), bias, stride, padding),
         };
         y.flatten(0, 3)
     };
-    (format!("conv2d in halves {square}"), leaves, Box::new(f))
+    (format!("conv2d {} {square}", if wide { "packed" } else { "in halves" }), leaves, Box::new(f))
 }
 
 fn cases(draw: &mut Draw, device: &Device) -> Vec<Case> {
@@ -79,7 +81,7 @@ fn cases(draw: &mut Draw, device: &Device) -> Vec<Case> {
         let (channels, pixels) = if i < 100 { (1, 3) } else { (64, 8) };
         let channels = [1 + draw.below(9), channels + draw.below(9)];
         let square = Square::draw(draw, channels, pixels, i);
-        cases.push(conv2d_halves(draw, device, square));
+        cases.push(conv2d_packed(draw, device, square));
     }
     cases.extend((0..60).map(|i| convolution_in_blocks(draw, i, device)));
     cases
@@ -132,17 +134,19 @@ pub fn enlarging(
     let leaves = vec![draw.tensor([n * input * h * w], device)];
     let bias = (draw.below(2) == 0).then(|| draw.tensor([output], device));
     let weight = halves(draw, [output, input, 3, 3], device);
+    let wide = kernels::widen(weight.clone());
+    let kept = if stored { weight } else { wide.clone() };
     let packed =
-        (stored && kernels::read_halves(device)).then(|| PackedHalves::new(weight.clone()));
-    let (weight, kept) = (kernels::widen(weight), PackedWeight::default());
+        kernels::keep_packed(device, kept.dtype()).then(|| PackedWeight::new(kept.clone()));
+    let weight = wide;
     let f = move |x: &[Tensor<1>]| {
         let (x, bias) = (x[0].clone().reshape([n, input, h, w]), bias.clone());
         let y = match &packed {
-            Some(packed) => kernels::conv2d_enlarged_halves(x, packed, bias),
+            Some(packed) => kernels::conv2d_enlarged_packed(x, packed, bias),
             None if kernels::serve(Operation::Enlarged, &x) => {
-                kernels::conv2d_enlarged(x, weight.clone(), Some(&kept), bias)
+                kernels::conv2d_enlarged(x, weight.clone(), bias)
             }
-            None => kernels::conv2d(enlarge(x), weight.clone(), None, bias, 1, (1, 1)),
+            None => kernels::conv2d(enlarge(x), weight.clone(), bias, 1, (1, 1)),
         };
         y.flatten(0, 3)
     };
@@ -215,7 +219,9 @@ async fn webgpu_widens_every_number() {
         let weight: Tensor<4> =
             Tensor::from_data(TensorData::new(numbers, dims), (&device, DType::F16));
         assert_eq!(values(kernels::widen(weight.clone())).await, expected);
-        assert_eq!(values(PackedHalves::new(weight).widened()).await, expected);
+        assert_eq!(values(PackedWeight::new(weight.clone()).widened()).await, expected);
+        let weight = kernels::widen(weight);
+        assert_eq!(values(PackedWeight::new(weight).widened()).await, expected);
         let numbers = draw.numbers(32 * output * input);
         let size = [output, 32 * input];
         let [here, there] = [super::cpu(), device.clone()]

@@ -66,13 +66,13 @@ async fn everything(device: &Device) -> Vec<Vec<f32>> {
         let weight = tensor([48, 32, 3, 3], device);
         note(tensor([2 * 32 * 33 * 31], device), &|x| {
             let x = x.reshape([2, 32, 33, 31]);
-            kernels::conv2d(x, weight.clone(), None, None, stride, (1, 1)).flatten(0, 3)
+            kernels::conv2d(x, weight.clone(), None, stride, (1, 1)).flatten(0, 3)
         })
         .await;
         let input = tensor([2, 32, 33, 31], device);
         note(tensor([48 * 32 * 9], device), &|w| {
             let weight = w.reshape([48, 32, 3, 3]);
-            kernels::conv2d(input.clone(), weight, None, None, stride, (1, 1)).flatten(0, 3)
+            kernels::conv2d(input.clone(), weight, None, stride, (1, 1)).flatten(0, 3)
         })
         .await;
     }

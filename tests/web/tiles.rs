@@ -9,7 +9,7 @@ use wasm_bindgen_test::{console_log, wasm_bindgen_test};
 use super::kernels::{
     Case, Draw, Square, attention, compare, conv2d, linear, linear_adapted, linear_onto,
 };
-use super::stored::{conv2d_blocks, conv2d_halves, enlarging, linear_blocks, linear_halves};
+use super::stored::{conv2d_blocks, conv2d_packed, enlarging, linear_blocks, linear_halves};
 use super::webgpu;
 
 /// Rows, columns and terms of products: one tile, a little more, a little less than two. Gradients take
@@ -67,11 +67,11 @@ fn convolutions(draw: &mut Draw, device: &Device) -> Vec<Case> {
     for (sizes, stride, padding) in SQUARES {
         let square = Square { sizes, kernel: 3, stride, padding };
         cases.push(conv2d(draw, device, square));
-        cases.push(conv2d_halves(draw, device, square));
+        cases.push(conv2d_packed(draw, device, square));
         let [n, input, output, h, w] = sizes;
         let point = Square { sizes, kernel: 1, stride: 1, padding: (0, 0) };
         cases.push(conv2d(draw, device, point));
-        cases.push(conv2d_halves(draw, device, point));
+        cases.push(conv2d_packed(draw, device, point));
         // Blocks are 32 of the numbers that lie next to each other.
         let [input, output] = [input, output].map(|channels| channels.next_multiple_of(32));
         let sizes = [n, input, output, h, w];

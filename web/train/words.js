@@ -17,7 +17,7 @@ import { measuringSeconds, stateBytes } from "./time.js";
  * @property {boolean} loading
  * @property {number} pictures      to train on
  * @property {string} summary       of them
- * @property {{words: string, problem: boolean}} estimate
+ * @property {{words: string, problem: string}} estimate   problem: the kind of error in the way; empty: none is
  */
 
 /**
@@ -61,9 +61,10 @@ export function barOf(trainer, before, aside = "") {
 
 /** @param {Before} before @returns {Bar} */
 function barBefore({ model, loading, pictures, summary, estimate }) {
-  const ready = estimate.problem ? "A setting is not right" : `Ready to train on ${summary}`;
+  const wrong = estimate.problem === "memory" ? "There is not enough memory for this run" : "A setting is not right";
+  const ready = estimate.problem ? wrong : `Ready to train on ${summary}`;
   const status = !model ? (loading ? "Waiting for the model…" : "Load a model first") : pictures === 0 ? "Add pictures to begin" : ready;
-  return { status, detail: pictures > 0 ? estimate.words : "", problem: estimate.problem, progress: 0 };
+  return { status, detail: pictures > 0 ? estimate.words : "", problem: Boolean(estimate.problem), progress: 0 };
 }
 
 function runningDetail({ log, secondsLeft }, aside) {

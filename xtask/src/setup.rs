@@ -84,6 +84,10 @@ fn cargo_tool(package: &str, program: &str, wanted: &str, locked: bool) -> Resul
     install.env("CARGO_TARGET_DIR", &build);
     // Wherever the person's own toolchain file or flags point, this is a plain program for here.
     install.env_remove("RUSTFLAGS").env_remove("CARGO_BUILD_TARGET");
+    // Some ask for the slowest build there is, which takes minutes and wins seconds.
+    for (setting, value) in [("LTO", "off"), ("CODEGEN_UNITS", "16"), ("OPT_LEVEL", "1")] {
+        install.env(format!("CARGO_PROFILE_RELEASE_{setting}"), value);
+    }
     run(install)?;
     let _ = std::fs::remove_dir_all(build);
     if has_version(&installed, wanted) {

@@ -91,12 +91,13 @@ pub fn pack(weight: &CubeTensor, gradient: bool) -> CubeTensor {
     packed
 }
 
-/// Halves `[in, 3, 3, out]`, packed for the forward pass, in the order of the gradient; 8-bit blocks in
-/// that order likewise, but as f32.
+/// `[in, 3, 3, out]` in f32 or halves, packed for the forward pass, in the order of the gradient; 8-bit
+/// blocks in that order likewise, but as f32.
 pub fn turn(packed: &CubeTensor, [out, input]: [usize; 2]) -> CubeTensor {
     let padded = input.next_multiple_of(4);
     let (kernel, dtype) = match stored(packed) {
         Stored::Blocks => (Pack::TurnBlocks, DType::F32),
+        Stored::F32 => (Pack::TurnF32, DType::F32),
         _ => (Pack::Turn, DType::F16),
     };
     let turned = output_of(packed, [out, 3, 3, padded], dtype);
@@ -105,12 +106,16 @@ pub fn turn(packed: &CubeTensor, [out, input]: [usize; 2]) -> CubeTensor {
     turned
 }
 
-/// Halves or 8-bit blocks `[in, 3, 3, out]`, packed for the forward pass, as `[out, in, 3, 3]` in f32.
+/// f32, halves or 8-bit blocks `[in, 3, 3, out]`, packed for the forward pass, as `[out, in, 3, 3]` in f32.
 pub fn unpack(packed: &CubeTensor, [out, input]: [usize; 2]) -> CubeTensor {
     let weight = output(packed, [out, input, 3, 3]);
     let sizes = [input, out, out.next_multiple_of(4)].map(|size| size as u32);
-    let blocks = stored(packed) == Stored::Blocks;
-    let kernel = Unpack { stored: if blocks { Stored::Blocks } else { Stored::Halves } };
+    let stored = match stored(packed) {
+        // One number at a time: f16 would win nothing.
+        Stored::Native => Stored::Halves,
+        other => other,
+    };
+    let kernel = Unpack { stored };
     launch(kernel, &[packed], &[&weight], &sizes, kernel.grid(sizes[0] * sizes[1]));
     weight
 }

@@ -14,7 +14,7 @@ use super::convolve::{
     convolve, has_kernel, is_point, pack, point, turn, unpack, weight_gradient, widen,
 };
 use super::flash;
-use super::launch::output;
+use super::launch::{output, submit_by_bytes};
 use super::matmul::{self, Form};
 use super::norm::Operation;
 use super::product::{Batch, Sum, is_narrow, linear, multiply, narrow, product};
@@ -164,6 +164,7 @@ impl Kernels for Cube {
         let mode = if own { MemoryAllocationMode::Dedicated } else { MemoryAllocationMode::Auto };
         // SAFETY: one thread has the device, and what is opened is closed ([`super::super::OwnBuffers`]).
         unsafe { x.client.allocation_mode(mode) };
+        submit_by_bytes(own);
         x
     }
 
@@ -191,10 +192,8 @@ impl Kernels for Cube {
             return Self::conv2d_x_backward(x, whole(weight), g, conv_options(shape));
         }
         let packed = match packed {
-            Packed::Kept(halves) if halves.dtype == DType::F16 => {
-                turn(&halves, [shape.output, shape.input])
-            }
-            _ => pack(&into_contiguous(weight), true),
+            Packed::Kept(packed) => turn(&packed, [shape.output, shape.input]),
+            Packed::Absent => pack(&into_contiguous(weight), true),
         };
         convolve(Mode::Gradient, &g, &packed, None, shape)
     }

@@ -1,10 +1,11 @@
 //! From generated WGSL to a dispatch on burn's device.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fmt::Debug;
 use std::hash::Hash;
 
+use burn::backend::TensorMetadata;
 use burn::backend::wgpu::{CubeDim, CubeTensor, KernelSource, SourceKernel, SourceTemplate};
 use burn::tensor::{DType, Shape};
 use cubecl::CubeCount;
@@ -52,6 +53,34 @@ thread_local! {
     static SIZES: RefCell<HashMap<Vec<u32>, Handle>> = RefCell::new(HashMap::new());
 }
 
+/// Bytes of results after which work is handed to the GPU, while tensors have buffers of their own.
+const UNSUBMITTED: usize = 1 << 24;
+
+thread_local! {
+    /// Bytes of results since work was last handed over; none: that is left to cubecl, which counts
+    /// tasks.
+    static WAITING: Cell<Option<usize>> = const { Cell::new(None) };
+}
+
+/// From now on work is handed to the GPU after so many bytes of results, or as cubecl does it. A buffer
+/// that is given back lives on until what reads it is submitted, so these bytes are what a pass takes
+/// beside the tensors that it holds.
+pub fn submit_by_bytes(on: bool) {
+    WAITING.set(on.then_some(0));
+}
+
+fn submit_in_time(outputs: &[&CubeTensor]) {
+    let Some(before) = WAITING.get() else { return };
+    let bytes = |y: &&CubeTensor| y.shape().num_elements() * y.dtype.size();
+    let waiting = before + outputs.iter().map(bytes).sum::<usize>();
+    let due = waiting >= UNSUBMITTED;
+    WAITING.set(Some(if due { 0 } else { waiting }));
+    if let (true, Some(output)) = (due, outputs.first()) {
+        // An error comes again where a result is read, and is answered for there.
+        drop(output.client.flush());
+    }
+}
+
 /// Where in its memory a handle's bytes lie.
 fn place(handle: &Handle) -> std::ops::Range<u64> {
     let start = handle.offset_start.unwrap_or(0);
@@ -94,13 +123,14 @@ pub fn launch<P: Program>(
             .or_insert_with(|| client.create_from_slice(bytemuck::cast_slice(sizes)))
             .clone()
     });
-    let outputs = outputs.iter().map(|output| output.handle.clone());
-    let tensors = apart(inputs).into_iter().chain(outputs).map(Handle::binding);
+    let results = outputs.iter().map(|output| output.handle.clone());
+    let tensors = apart(inputs).into_iter().chain(results).map(Handle::binding);
     let buffers = tensors.chain([info.binding()]).collect();
     let [x, y, z] = program.workgroup();
     let kernel = SourceKernel::new(Wgsl(program), CubeDim::new_3d(x, y, z));
     let count = CubeCount::Static(grid[0], grid[1], grid[2]);
     client.launch(Box::new(kernel), count, KernelArguments::new().with_buffers(buffers));
+    submit_in_time(outputs);
 }
 
 /// As [`launch`], in as many dispatches as so much work takes, in multiplications and additions. To

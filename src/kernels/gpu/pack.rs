@@ -17,6 +17,9 @@ pub enum Pack {
     /// Halves for the gradient from halves that are packed for the forward pass, `[B, 9, AP]`.
     /// Bindings: `w`, `y`, `info = [A, B, BP, AP]`.
     Turn,
+    /// f32 for the gradient from f32 that is packed for the forward pass. Bindings and `info` are
+    /// [`Turn`](Self::Turn)'s.
+    TurnF32,
     /// f32 for the gradient from 8-bit blocks that are packed for the forward pass. Bindings and
     /// `info` are [`Turn`](Self::Turn)'s.
     TurnBlocks,
@@ -35,19 +38,19 @@ impl Pack {
 
     /// Columns that an invocation writes: whole words.
     fn columns(&self) -> u32 {
-        if matches!(self, Self::F32 | Self::TurnBlocks) { 1 } else { 2 }
+        if matches!(self, Self::Halves | Self::Turn) { 2 } else { 1 }
     }
 
     /// Whether what is read is packed already, for the forward pass.
     fn turns(&self) -> bool {
-        matches!(self, Self::Turn | Self::TurnBlocks)
+        matches!(self, Self::Turn | Self::TurnF32 | Self::TurnBlocks)
     }
 
     /// The source.
     pub fn wgsl(&self) -> String {
         let columns = self.columns();
         let (from, to) = match self {
-            Self::F32 => (Stored::F32, F32),
+            Self::F32 | Self::TurnF32 => (Stored::F32, F32),
             Self::TurnBlocks => (Stored::Blocks, F32),
             Self::Halves | Self::Turn => (Stored::Halves, U32),
         };
@@ -92,7 +95,7 @@ impl Pack {
     }
 }
 
-/// The weights `[B, A, 3, 3]` in f32 from halves or 8-bit blocks that are packed for the forward pass,
+/// The weights `[B, A, 3, 3]` in f32 from f32, halves or 8-bit blocks that are packed for the forward pass,
 /// `[A, 9, BP]`.
 ///
 /// - Bindings: `w`, `y`, `info = [A, B, BP]`.
@@ -136,14 +139,14 @@ mod tests {
 
     #[test]
     fn packing_is_sound_and_covers_the_weights() {
-        for (kernel, columns) in
-            [(Pack::F32, 1), (Pack::Halves, 2), (Pack::Turn, 2), (Pack::TurnBlocks, 1)]
-        {
+        let one = [Pack::F32, Pack::TurnF32, Pack::TurnBlocks].map(|kernel| (kernel, 1));
+        let two = [Pack::Halves, Pack::Turn].map(|kernel| (kernel, 2));
+        for (kernel, columns) in one.into_iter().chain(two) {
             let wgsl = kernel.wgsl();
             assert_eq!(check::source(&wgsl, kernel.workgroup()), ["w", "y", "info"]);
             check::covers(kernel.grid(320, 324), [64 * columns, 1, 1], [320 * 324, 1, 1]);
         }
-        for stored in [Stored::Halves, Stored::Blocks] {
+        for stored in [Stored::F32, Stored::Halves, Stored::Blocks] {
             let kernel = Unpack { stored };
             assert_eq!(check::source(&kernel.wgsl(), kernel.workgroup()), ["w", "y", "info"]);
             check::covers(kernel.grid(320 * 321), [64, 1, 1], [320 * 321, 1, 1]);

@@ -172,7 +172,7 @@ fn refusal(sizes: &Sizes, offer: &Offer, narrow: bool) -> Error {
         Some(&way) => format!("Load it with its weights {}", kept(way)),
         None => "Use a smaller model, or a device with more memory".into(),
     };
-    Error::setting(
+    Error::memory(
         "memory",
         format!("this model's weights take {all}, and there is room for {}", gigabytes(free)),
         remedy,

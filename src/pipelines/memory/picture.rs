@@ -232,7 +232,7 @@ pub fn check_picture(
         remedies.push("use a smaller model, or a device with more memory".into());
     }
     let remedy = capitalised(&remedies.join(", or "));
-    Err(Error::setting("size", format!("{width}x{height} {takes}"), remedy))
+    Err(Error::memory("size", format!("{width}x{height} {takes}"), remedy))
 }
 
 /// As WebGPU's own messages count.

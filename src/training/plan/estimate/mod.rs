@@ -111,7 +111,7 @@ impl Unet<'_> {
         } else {
             return Ok(checkpointed);
         };
-        Err(Error::setting(name, problem, advice::advice(self, config, offer, bytes)))
+        Err(Error::memory(name, problem, advice::advice(self, config, offer, bytes)))
     }
 }
 
