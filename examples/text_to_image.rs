@@ -12,6 +12,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
 
+use lorakeet::adapters::Spread;
 use lorakeet::error::{Error, Result};
 use lorakeet::image::{Rgba, not_finite, to_rgba};
 use lorakeet::noise::Rng;
@@ -165,9 +166,14 @@ fn add<'a>(model: &StableDiffusion, argument: &'a str, screen: &Screen) -> Resul
     Ok((file, id))
 }
 
-/// Sets the strengths that a prompt's tags give to adapters, by their files' names; the prompt without
-/// those tags. What names no file here stays, and is told of with the picture.
-fn tagged(model: &StableDiffusion, named: &[(String, u64)], prompt: &str) -> Result<String> {
+/// Sets the strengths that a prompt's tags give to adapters, by their files' names, in a picture of so many
+/// steps; the prompt without those tags. What names no file here stays, and is told of with the picture.
+fn tagged(
+    model: &StableDiffusion,
+    named: &[(String, u64)],
+    prompt: &str,
+    steps: usize,
+) -> Result<String> {
     let mut asked = Vec::new();
     let prompt = without_networks(prompt, |network| {
         let is_it = |(name, _): &&(String, u64)| name.eq_ignore_ascii_case(&network.name);
@@ -177,6 +183,8 @@ fn tagged(model: &StableDiffusion, named: &[(String, u64)], prompt: &str) -> Res
     });
     for (id, network) in asked {
         model.set_adapter(id, true, network.unet as f32, network.text_encoder as f32)?;
+        let [start, stop] = network.steps.each_ref().map(Option::as_deref);
+        model.spread_adapter(id, Spread::of_tag(network.blocks.as_deref(), start, stop, steps)?)?;
     }
     Ok(prompt)
 }
@@ -194,7 +202,8 @@ fn run(arguments: &Arguments) -> Result<()> {
         let stem = Path::new(file).file_stem().unwrap_or_default();
         named.push((stem.to_string_lossy().into_owned(), id));
     }
-    let prompt = tagged(&model, &named, &arguments.prompt)?;
+    let steps = arguments.steps.unwrap_or(20);
+    let prompt = tagged(&model, &named, &arguments.prompt, steps)?;
 
     let native = model.native_size();
     let (start, pictures) = arguments.start.read()?.unzip();
@@ -204,7 +213,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         negative_prompt: arguments.negative.clone(),
         emphasis: arguments.emphasis,
         clip_skip: arguments.clip_skip.unwrap_or(1),
-        steps: arguments.steps.unwrap_or(20),
+        steps,
         guidance: arguments.guidance.unwrap_or(7.5),
         seed: arguments.seed,
         rng: arguments.rng,

@@ -4,8 +4,10 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 
+use super::spread::{self, Spread};
 use super::{AdapterFile, AdapterModule, CoverageReport, HostTensor, Part};
 use crate::error::{Error, Result};
+use crate::keys::ldm::UNetLayout;
 use crate::layers::{Branch, Factors, Site, Strength};
 
 /// An adapter that is attached.
@@ -19,7 +21,17 @@ pub struct Attached {
     pub report: CoverageReport,
     enabled: bool,
     wanted: [f32; 2],
-    strengths: [Strength; 2],
+    spread: Spread,
+    places: Vec<Place>,
+}
+
+/// A part of a model in which an adapter has one strength.
+#[derive(Debug)]
+struct Place {
+    part: Part,
+    /// The UNet's block, or `BASE`; none: in no block.
+    block: Option<String>,
+    strength: Strength,
 }
 
 impl Attached {
@@ -31,6 +43,33 @@ impl Attached {
     /// The strength it has for one part when it is switched on.
     pub fn strength(&self, part: Part) -> f32 {
         self.wanted[index(part)]
+    }
+
+    /// How its strength is spread over blocks and steps.
+    pub fn spread(&self) -> &Spread {
+        &self.spread
+    }
+
+    /// The blocks that it has modules in, as [`Spread::blocks`] names them, in order.
+    pub fn blocks(&self) -> Vec<&str> {
+        let mut blocks: Vec<_> =
+            self.places.iter().filter_map(|place| place.block.as_deref()).collect();
+        // BASE, IN, M, OUT: the order of the alphabet is that of the model.
+        blocks.sort_unstable();
+        blocks
+    }
+
+    /// Puts the strengths in force where this part of a picture's steps is done.
+    fn apply(&self, muted: bool, done: Option<f32>) {
+        for place in &self.places {
+            let along = match (place.part, done) {
+                (Part::UNet, Some(done)) => self.spread.at(done),
+                _ => 1.0,
+            };
+            let block = self.spread.of_block(place.block.as_deref());
+            let on = self.enabled && !muted;
+            place.strength.set(if on { self.strength(place.part) * block * along } else { 0.0 });
+        }
     }
 }
 
@@ -46,6 +85,9 @@ fn index(part: Part) -> usize {
 pub struct AdapterSet {
     adapters: Vec<Attached>,
     next: u64,
+    muted: bool,
+    /// The part of a picture's steps that is done, while one is drawn.
+    done: Option<f32>,
 }
 
 impl AdapterSet {
@@ -62,7 +104,8 @@ impl AdapterSet {
         self.adapters.iter()
     }
 
-    /// Uploads an adapter's factors and attaches them to their layers, at strength 1.
+    /// Uploads an adapter's factors and attaches them to their layers, at strength 1. `layout` tells the
+    /// UNet's blocks.
     ///
     /// # Errors
     /// When a factor has another shape than its layer needs; nothing is attached then.
@@ -71,10 +114,11 @@ impl AdapterSet {
         file: AdapterFile,
         unet: &[Site],
         text_encoder: &[Site],
+        layout: Option<&UNetLayout>,
         device: &Device,
     ) -> Result<u64> {
         let id = self.next;
-        let strengths = [Strength::new(1.0), Strength::new(1.0)];
+        let mut places: Vec<Place> = Vec::new();
         let mut branches = Vec::with_capacity(file.modules.len());
         for module in &file.modules {
             let sites = match module.part {
@@ -90,7 +134,11 @@ impl AdapterSet {
                 )
             })?;
             let factors = upload(&file.name, module, site, device)?;
-            let strength = strengths[index(module.part)].clone();
+            let block = match module.part {
+                Part::UNet => layout.and_then(|layout| spread::block(&module.path, layout)),
+                Part::TextEncoder => Some(spread::BASE.into()),
+            };
+            let strength = strength_at(&mut places, module.part, block);
             let scale = module.scale;
             let branch = Branch { adapter: id, strength, scale, factors, dropout: None };
             branches.push((site, branch));
@@ -105,7 +153,8 @@ impl AdapterSet {
             report: file.report,
             enabled: true,
             wanted: [1.0; 2],
-            strengths,
+            spread: Spread::default(),
+            places,
         });
         Ok(id)
     }
@@ -124,22 +173,44 @@ impl AdapterSet {
                 ));
             }
         }
-        let adapter =
-            self.adapters.iter_mut().find(|adapter| adapter.id == id).ok_or_else(|| unknown(id))?;
+        let (muted, done) = (self.muted, self.done);
+        let adapter = self.find(id)?;
         adapter.enabled = enabled;
         adapter.wanted = [unet, text_encoder];
-        for (strength, wanted) in adapter.strengths.iter().zip(adapter.wanted) {
-            strength.set(if enabled { wanted } else { 0.0 });
-        }
+        adapter.apply(muted, done);
         Ok(())
+    }
+
+    /// Spreads an adapter's strength over blocks and steps.
+    ///
+    /// # Errors
+    /// When there is no such adapter or a factor is out of range; nothing changes then.
+    pub fn spread(&mut self, id: u64, spread: Spread) -> Result<()> {
+        spread.check()?;
+        let (muted, done) = (self.muted, self.done);
+        let adapter = self.find(id)?;
+        adapter.spread = spread;
+        adapter.apply(muted, done);
+        Ok(())
+    }
+
+    /// Says how far a picture is, 0 to 1 of its steps; none: none is drawn. Strengths follow their curves.
+    pub fn at(&mut self, done: Option<f32>) {
+        self.done = done;
+        for adapter in self.adapters.iter().filter(|adapter| !adapter.spread.curve.is_empty()) {
+            adapter.apply(self.muted, done);
+        }
+    }
+
+    fn find(&mut self, id: u64) -> Result<&mut Attached> {
+        self.adapters.iter_mut().find(|adapter| adapter.id == id).ok_or_else(|| unknown(id))
     }
 
     /// Takes every adapter out of the arithmetic without forgetting its strengths, or puts all back.
     pub fn mute(&mut self, mute: bool) {
+        self.muted = mute;
         for adapter in &self.adapters {
-            for (strength, wanted) in adapter.strengths.iter().zip(adapter.wanted) {
-                strength.set(if adapter.enabled && !mute { wanted } else { 0.0 });
-            }
+            adapter.apply(mute, self.done);
         }
     }
 
@@ -156,6 +227,17 @@ impl AdapterSet {
         }
         Ok(())
     }
+}
+
+/// The strength of a place, which is made where it is the first of its kind.
+fn strength_at(places: &mut Vec<Place>, part: Part, block: Option<String>) -> Strength {
+    let known = places.iter().find(|place| place.part == part && place.block == block);
+    if let Some(place) = known {
+        return place.strength.clone();
+    }
+    let strength = Strength::new(1.0);
+    places.push(Place { part, block, strength: strength.clone() });
+    strength
 }
 
 fn unknown(id: u64) -> Error {

@@ -1,7 +1,7 @@
 //! Adapters and embeddings on a model: added, switched, taken off.
 
 use super::StableDiffusion;
-use crate::adapters::{AdapterFile, AdapterModule, CoverageReport, Part, file};
+use crate::adapters::{AdapterFile, AdapterModule, CoverageReport, Part, Spread, file};
 use crate::error::{Error, Result};
 use crate::keys::ldm::UNetLayout;
 use crate::prompt::{Emphasis, TokenCount, Words};
@@ -37,7 +37,7 @@ impl StableDiffusion {
                 "“{word}” is an ordinary word: wherever a prompt has it, these vectors take its place."
             ));
         }
-        let attached = adapters.attach(adapter, unet, text, &self.device);
+        let attached = adapters.attach(adapter, unet, text, self.layout.as_ref(), &self.device);
         if attached.is_err() {
             lexicon.remove(id);
         }
@@ -70,6 +70,14 @@ impl StableDiffusion {
         self.adapters.borrow_mut().set(id, enabled, unet, text_encoder)?;
         self.lexicon.borrow_mut().set(id, enabled);
         Ok(())
+    }
+
+    /// Spreads an adapter's strength over the model's blocks and a picture's steps.
+    ///
+    /// # Errors
+    /// When there is no such adapter or a factor is out of range.
+    pub fn spread_adapter(&self, id: u64, spread: Spread) -> Result<()> {
+        self.adapters.borrow_mut().spread(id, spread)
     }
 
     /// Takes an adapter off.

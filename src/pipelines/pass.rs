@@ -204,6 +204,9 @@ impl Pass {
         let pass = match &mut self.unet {
             Some(pass) => pass,
             none => {
+                let [done, steps] = [self.call, self.schedule.calls.len()]
+                    .map(|calls| self.schedule.steps_within(calls) as f32);
+                model.adapters.borrow_mut().at(Some(done / steps));
                 let mut input = self.sampler.sample().mul_scalar(call.input_scale);
                 if let Some(beside) = &self.beside {
                     input = Tensor::cat(vec![input, beside.clone()], 1);
@@ -239,6 +242,7 @@ impl Pass {
             self.sampler.keep(blend, self.schedule.calls.get(self.call));
         }
         if self.is_through() {
+            model.adapters.borrow_mut().at(None);
             self.sampler = Sampler::new(self.sampler.sample());
         }
         call.ends_step.then_some(x0)

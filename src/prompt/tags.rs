@@ -21,12 +21,17 @@ pub struct Network {
     pub text_encoder: f64,
     /// Strength for the UNet.
     pub unet: f64,
+    /// Factors of blocks, as sd-webui-lora-block-weight writes them: a list or a preset's name.
+    pub blocks: Option<String>,
+    /// The first step that it acts in, and the first in which it no longer does, from 1.
+    pub steps: [Option<String>; 2],
 }
 
 impl Tag {
     /// The adapter that it asks for: `None` where it is no adapter's tag, or a strength is no number.
     ///
-    /// The first strength is the text encoder's, and both without a second; `te=` and `unet=` name them.
+    /// The first strength is the text encoder's, and both without a second; `te=` and `unet=` name them,
+    /// `lbw=`, `start=`, `stop=` and `step=3-8` spread them over blocks and steps.
     pub fn network(&self) -> Option<Network> {
         if !["lora", "lyco"].contains(&self.kind.as_str()) {
             return None;
@@ -46,7 +51,12 @@ impl Tag {
             Some(text) => number(text)?,
             None => text_encoder,
         };
-        Some(Network { name: name.clone(), text_encoder, unet })
+        let owned = |key| named(key).map(String::from);
+        let mut steps = [owned("start"), owned("stop")];
+        if let Some((start, stop)) = named("step").and_then(|steps| steps.split_once('-')) {
+            steps = [start, stop].map(|step| Some(step.to_string()));
+        }
+        Some(Network { name: name.clone(), text_encoder, unet, blocks: owned("lbw"), steps })
     }
 }
 

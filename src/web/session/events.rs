@@ -202,6 +202,8 @@ pub(super) struct Size {
 pub(super) struct Added<'a> {
     pub(super) id: u64,
     pub(super) report: &'a CoverageReport,
+    /// The model's blocks that it acts in, by the names of `Spread::blocks`.
+    pub(super) blocks: Vec<&'a str>,
 }
 
 /// A picture, for a canvas.

@@ -11,6 +11,7 @@ use super::events::{self, Added, Loaded, Size, Weights};
 use super::mode::{Mode, Model};
 use super::values::{parse, sources, to_js};
 use super::{Engine, JsResult};
+use crate::adapters::Spread;
 use crate::error::Error;
 use crate::kernels::run_on;
 use crate::layers::{Progress, Storage};
@@ -145,9 +146,9 @@ impl Engine {
             model.add_adapter(&source, config.as_deref())?
         };
         let adapters = model.adapters();
-        let report = adapters.iter().find(|adapter| adapter.id == id).map(|found| &found.report);
-        let report = report.ok_or_else(|| Failure::new("the adapter vanished"))?;
-        to_js(&Added { id, report })
+        let added = adapters.iter().find(|adapter| adapter.id == id);
+        let added = added.ok_or_else(|| Failure::new("the adapter vanished"))?;
+        to_js(&Added { id, report: &added.report, blocks: added.blocks() })
     }
 
     /// Sets an adapter's switch and strengths.
@@ -164,6 +165,16 @@ impl Engine {
     ) -> JsResult<()> {
         let model = &self.mode.model()?.diffusion;
         Ok(model.set_adapter(id as u64, enabled, unet, text_encoder)?)
+    }
+
+    /// Spreads an adapter's strength over the model's blocks and a picture's steps: `{blocks, curve}`.
+    ///
+    /// # Errors
+    /// When there is no such adapter or a factor is out of range.
+    #[wasm_bindgen(js_name = spreadAdapter)]
+    pub fn spread_adapter(&mut self, id: f64, spread: &JsValue) -> JsResult<()> {
+        let spread: Spread = parse("spread", spread)?;
+        Ok(self.mode.model()?.diffusion.spread_adapter(id as u64, spread)?)
     }
 
     /// Takes an adapter off.
