@@ -450,7 +450,8 @@ fn a_set_checks_dense_factors_again() {
                 }
                 tensor
             });
-            let error = layer.set.attach(lying, &layer.sites, &[], None, &Device::flex()).unwrap_err();
+            let error =
+                layer.set.attach(lying, &layer.sites, &[], None, &Device::flex()).unwrap_err();
             assert!(error.to_string().contains("don't fit the layer's"), "{name} {at}: {error}");
             assert!(layer.sites[0].slot.branches().is_empty());
         }

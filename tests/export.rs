@@ -714,7 +714,7 @@ fn write_files_for_diffusers() {
             report,
         };
         let parts = [Part::UNet, Part::TextEncoder].map(|part| model.sites(part));
-        let id = set.attach(file, parts[0], parts[1], &device).unwrap();
+        let id = set.attach(file, parts[0], parts[1], None, &device).unwrap();
         let latent = given.tensor::<4>("latent", &device);
         let embedding = given.tensor::<3>("embedding", &device);
         let timestep = f64::from(given.values("timestep")[0]);

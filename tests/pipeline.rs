@@ -8,6 +8,7 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
+use lorakeet::adapters::{Part, Spread};
 use lorakeet::image::to_rgba;
 use lorakeet::noise::TorchGenerator;
 use lorakeet::pipelines::{Limits, Phase, Settings, StableDiffusion, TextToImage};
@@ -116,6 +117,41 @@ fn the_picture_is_diffusers_picture() {
         .flat_map(|(a, b)| (0..3).map(|i| a[i].abs_diff(b[i])))
         .max();
     assert!(most <= Some(1), "{most:?}");
+}
+
+/// A curve that falls to 0 in the middle is a slider that is moved there then.
+#[test]
+fn a_strength_is_spread_over_steps() {
+    let model = Rc::new(demo_model());
+    attach(&model, &[("ink", 1.0)]);
+    let id = model.adapters().iter().next().unwrap().id;
+    let draw = |moved: bool| {
+        let settings = Settings { width: 64, height: 64, steps: 4, ..settings(0, "euler") };
+        let mut work = TextToImage::new(model.clone(), settings, None).unwrap();
+        loop {
+            let step = work.advance().unwrap();
+            if moved && step.step == 2 {
+                model.set_adapter(id, true, 0.0, 1.0).unwrap();
+            }
+            if step.picture.is_some() {
+                model.set_adapter(id, true, 1.0, 1.0).unwrap();
+                break values(work.latents());
+            }
+        }
+    };
+    let (whole, moved) = (draw(false), draw(true));
+    let curve = Spread { curve: vec![[0.5, 1.0], [0.5, 0.0]], ..Spread::default() };
+    model.spread_adapter(id, curve).unwrap();
+    let ours = draw(false);
+    assert_eq!(ours, moved);
+    assert_ne!(ours, whole);
+    // No curve is in force once the picture is there.
+    assert!(
+        model
+            .sites(Part::UNet)
+            .iter()
+            .all(|site| { site.slot.branches().iter().all(|branch| branch.strength.get() == 1.0) })
+    );
 }
 
 #[test]
