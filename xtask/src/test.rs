@@ -275,7 +275,9 @@ pub fn ci() -> Result<()> {
     } else {
         say("the page's compiler comes without clippy: skipped for wasm");
     }
+    // Before the page's scripts are tested, which do without a browser where there is none.
+    let browser = browser::find_or_install()?;
     run(&Options::parse(&[])?)?;
     let found = others::find(false)?;
-    other_browsers(&found, root().join("dist"), &browser::find_or_install()?)
+    other_browsers(&found, root().join("dist"), &browser)
 }
