@@ -11,7 +11,7 @@ import { CRASH } from "./protocol.js";
  * @property {string} [handle]
  * @property {FileSystemHandle} [place]   where it lies
  * @property {string} [entry]      of the library
- * @property {?{unet: number, textEncoder: number}} [strength]   1 if it isn't said
+ * @property {?import("./spread.js").Powers} [strength]   1 if it isn't said
  * @property {boolean} [off]       comes switched off
  * @property {string} [content]    tells it from others, where its bytes don't (a date is among them)
  * @property {boolean} [beside]    goes beside another one of its name, and doesn't replace it
@@ -90,7 +90,7 @@ export class AdapterStack {
 
   /**
    * @param {{name: string, url: string}} adapter
-   * @param {{strength?: {unet: number, textEncoder: number}, off?: boolean}} [at]
+   * @param {{strength?: import("./spread.js").Powers, off?: boolean}} [at]
    * @returns {Promise<boolean>} whether it was added
    */
   async addDemo({ name, url }, { strength, off } = {}) {

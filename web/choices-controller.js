@@ -1,9 +1,12 @@
-// Wires choices in prompts: the lists that are dropped, and the line under the prompt that says what the seed draws.
+// Wires choices in prompts: the lists that are dropped, and the line under the prompt that says what the seed draws, and
+// what of its tags can't be read.
 
 import { counted } from "./format.js";
 import { Library } from "./library/library.js";
 import { whyNotKept } from "./library/why-not.js";
 import { LIST_KIND, linesOf, nameOfList } from "./prompt/lists.js";
+import { saidBy } from "./prompt/spread-words.js";
+import { readTags } from "./prompt/tags.js";
 import { captionOf } from "./train/captions.js";
 
 /** How long the words rest before they are read. */
@@ -84,7 +87,7 @@ export class ChoicesController {
 
   /** What the seed draws, and what isn't found. */
   #tell() {
-    const { prompt, negativePrompt, seed } = this.#form.read();
+    const { prompt, negativePrompt, seed, steps } = this.#form.read();
     // before the lists are read, none is missing
     if (this.#wildcards.coming !== null || !/^\d+$/.test(seed)) return;
     const { texts: [words, negative], unknown, endless, open } = this.#jobs.told({ prompt, negativePrompt }, seed);
@@ -95,6 +98,7 @@ export class ChoicesController {
       ...unknown.map((name) => `There is no list “${name}”: drop ${name.split("/").at(-1)}.txt on the page, with a choice on each line.`),
       ...endless.map((name) => `The list “${name}” draws from itself without an end.`),
       open && "A { isn’t closed, so it begins no choice.",
+      ...readTags(words).flatMap((tag) => saidBy(tag, steps).wrong.map(({ problem, remedy }) => `${tag.name}, ${problem}. ${remedy}.`)),
     ];
     const told = drawn && `Seed ${seed} draws: ${drawn.length > MOST_TOLD ? `${drawn.slice(0, MOST_TOLD)}…` : drawn}`;
     this.#form.showChoices([told, ...wrong].filter(Boolean).join(" · "), wrong.some(Boolean));

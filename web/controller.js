@@ -72,9 +72,7 @@ export class Controller {
     this.#engine = engine;
     this.#ui = ui;
     this.#tags = new PromptTags(ui.form, ui.adapters, {
-      addKept: ({ name, unet, textEncoder }) => {
-        return this.#addNamed(name, { strength: { unet, textEncoder }, off: unet === 0 && textEncoder === 0 });
-      },
+      addKept: (name, strength) => this.#addNamed(name, { strength, off: strength.unet === 0 && strength.textEncoder === 0 }),
       outside: (prompt) => this.#jobs.outside(prompt),
       strengthMoved: () => this.#strengthMoved(),
     });
@@ -292,7 +290,7 @@ export class Controller {
   /**
    * An adapter that a prompt or a picture asks for by its name: a demo adapter, or one of the library.
    * @param {string} name
-   * @param {{strength?: {unet: number, textEncoder: number}, off?: boolean}} at
+   * @param {{strength?: import("./spread.js").Powers, off?: boolean}} at
    */
   async #addNamed(name, at) {
     const demo = this.#model?.isDemo && DEMO_ADAPTERS.find((adapter) => isNamed(name, adapter.name));

@@ -160,9 +160,9 @@ export class Engine extends EventTarget {
    * @returns {Promise<import("./protocol.js").CoverageReport>}
    */
   async addAdapter(handle, name, blob, config = null) {
-    const { id, report } = await this.#request(Action.addAdapter, { name, blob, config });
+    const { id, report, blocks } = await this.#request(Action.addAdapter, { name, blob, config });
     this.#adapters.set(handle, { name, blob, config, id });
-    return report;
+    return { ...report, blocks };
   }
 
   async removeAdapter(handle) {
@@ -183,8 +183,8 @@ export class Engine extends EventTarget {
     const gone = active.find(({ handle }) => !this.#adapters.has(handle));
     if (gone) throw new Error(`${gone.name}: it is not on the model any more. Add it again`);
     const adapters = [...this.#adapters].map(([handle, { id }]) => {
-      const { unet, textEncoder } = strengths.get(handle) ?? { unet: 0, textEncoder: 0 };
-      return { id, enabled: strengths.has(handle), unet, textEncoder };
+      const { unet = 0, textEncoder = 0, spread = null } = strengths.get(handle) ?? {};
+      return { id, enabled: strengths.has(handle), unet, textEncoder, spread };
     });
     return this.#request(Action.generate, { settings, adapters, pictures }, { onProgress, signal });
   }
@@ -323,9 +323,9 @@ export class Engine extends EventTarget {
     const outcome = [];
     for (const [handle, held] of this.#adapters) {
       try {
-        const { id, report } = await this.#request(Action.addAdapter, { name: held.name, blob: held.blob, config: held.config });
+        const { id, report, blocks } = await this.#request(Action.addAdapter, { name: held.name, blob: held.blob, config: held.config });
         held.id = id;
-        outcome.push({ handle, report });
+        outcome.push({ handle, report: { ...report, blocks } });
       } catch (error) {
         onlyCrash(error);
         outcome.push({ handle, error });

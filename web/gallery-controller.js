@@ -9,6 +9,7 @@ import { onceMore } from "./once-more.js";
 import { withoutTexts } from "./picture-info/png.js";
 import { readPicture } from "./picture-info/read.js";
 import { fileNameOf, pngOf } from "./picture-texts.js";
+import { powersOf } from "./pictures.js";
 import { saveAs } from "./save.js";
 
 const NOT_KEPT = "The picture was not kept in the gallery";
@@ -176,7 +177,7 @@ export class GalleryController {
 /** Of what it shows and how it was made, whatever is known of hashes by now. @param {import("./pictures.js").Picture} picture */
 function digestOf({ image, job: { settings, adapters } }) {
   const sum = new Sha256();
-  const made = JSON.stringify([settings, adapters.map(({ name, unet, textEncoder }) => [name, unet, textEncoder])]);
+  const made = JSON.stringify([settings, adapters.map((adapter) => [adapter.name, ...powersOf(adapter)])]);
   sum.update(new TextEncoder().encode(made));
   sum.update(new Uint8Array(image.data.buffer));
   return sum.hex().slice(0, 16);

@@ -142,7 +142,7 @@ export class LibraryController {
   /**
    * Adds the adapter that was used last of those whose name will do.
    * @param {(name: string) => boolean} isIt
-   * @param {{strength?: {unet: number, textEncoder: number}, off?: boolean}} at
+   * @param {{strength?: import("./spread.js").Powers, off?: boolean}} at
    * @returns {Promise<boolean>}
    */
   async useAdapter(isIt, at) {
@@ -197,7 +197,9 @@ export class LibraryController {
   strengthsMoved(active) {
     clearTimeout(this.#rest);
     this.#rest = setTimeout(() => {
-      for (const { handle, unet, textEncoder } of active) this.#keepStrength(handle, { unet, textEncoder });
+      for (const { handle, unet, textEncoder, spread } of active) {
+        this.#keepStrength(handle, { unet, textEncoder, ...spread && { spread } });
+      }
     }, REST_MS);
   }
 

@@ -71,7 +71,7 @@ export class PictureJobs {
     const { tags, wildcards } = this.#host;
     if (!Object.values(job.written).some((text) => hasChoices(text, wildcards.lists))) return job;
     const texts = this.texts(job.written, job.settings.seed);
-    const strengths = tags.drawnStrengths(texts.prompt, job.written.prompt).filter(({ handle }) => !isSet(handle));
+    const strengths = tags.drawnStrengths(texts.prompt, job.written.prompt, job.settings.steps).filter(({ handle }) => !isSet(handle));
     const settings = { ...job.settings, ...texts, prompt: tags.plain(texts.prompt).trim() };
     return withDrawn({ ...job, hasChoices: true, settings }, strengths);
   }

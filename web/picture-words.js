@@ -1,9 +1,12 @@
 // What is said of a picture: under it, and to whoever doesn't see it. Pure.
 
+import { wordsOf } from "./spread.js";
+
 /** @param {import("./pictures.js").Strength} strength */
-function strengthText({ name, unet, textEncoder, onePart, words }) {
+function strengthText({ name, unet, textEncoder, onePart, words, spread }) {
   if (words) return name;
-  return unet === textEncoder || onePart ? `${name} ${unet || textEncoder}` : `${name} ${unet} / ${textEncoder}`;
+  const numbers = unet === textEncoder || onePart ? `${name} ${unet || textEncoder}` : `${name} ${unet} / ${textEncoder}`;
+  return spread ? `${numbers} (${wordsOf(spread)})` : numbers;
 }
 
 /** @param {import("./pictures.js").Job} job */

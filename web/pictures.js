@@ -12,15 +12,15 @@ import { Recent } from "./recent.js";
  * @property {boolean} hasChoices   whether the seed has drawn from what is written
  * @property {Strength[]} adapters  those that act
  *
- * @typedef {object} Strength
+ * @typedef {object} Named
  * @property {string} handle
  * @property {string} name
- * @property {number} unet
- * @property {number} textEncoder
  * @property {boolean} onePart   the adapter sits on one of the two alone
  * @property {string[]} [words]  it is an embedding's, which is on or off: those that it is found by in a prompt
  * @property {boolean} [drawn]   a choice of the prompt asks for it, and its card is off
  * @property {number} [step]     of a run that it was made by, where it has no card
+ *
+ * @typedef {Named & import("./spread.js").Powers} Strength   its spread is what acts of the card's: `acting` in spread.js
  *
  * @typedef {object} Picture
  * @property {string} fingerprint
@@ -42,8 +42,13 @@ export function fingerprint({ model, settings, adapters }) {
     variation: variationStrength > 0 ? [String(variationSeed), variationStrength] : null,
     start: settings.start ?? null,
     hires: settings.hires ?? null,
-    adapters: adapters.map(({ handle, unet, textEncoder }) => [handle, unet, textEncoder]),
+    adapters: adapters.map((adapter) => [adapter.handle, ...powersOf(adapter)]),
   });
+}
+
+/** What of an adapter's strength tells pictures apart. @param {import("./spread.js").Powers} powers @returns {any[]} */
+export function powersOf({ unet, textEncoder, spread }) {
+  return [unet, textEncoder, ...spread ? [spread.blocks, spread.curve] : []];
 }
 
 export function baseJob(job) {

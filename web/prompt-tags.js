@@ -1,15 +1,20 @@
 // Binds the tags of a prompt to the adapters' cards, both ways: a tag that is typed switches its adapter on, and a
 // slider that moves writes its tag anew. Adapters without a tag go by their cards alone. A tag in a choice is no card's: it
-// acts on the pictures that draw it, where the card is off.
+// acts on the pictures that draw it, where the card is off. How a strength is spread over blocks and steps goes both ways
+// too; a tag that never said it leaves that to the card.
 
+import { isSameIn, saidBy, wordsFor } from "./prompt/spread-words.js";
 import { bothParts, isNamed, readTags, replaceTag, sumsOf, withoutTags, writeTag } from "./prompt/tags.js";
+import { isSame } from "./spread.js";
 
 /**
  * @typedef {import("./ui/adapter-card.js").AdapterCard} AdapterCard
- * @typedef {{name: string, textEncoder: number, unet: number}} Asked
+ * @typedef {import("./prompt/tags.js").Asked} Asked
+ * @typedef {import("./spread.js").Spread} Spread
+ * @typedef {{blocks: boolean, steps: boolean}} Saying   what a tag says beside strengths
  * @typedef {object} Page   what it asks of the page
- * @property {(tag: Asked) => Promise<boolean>} addKept   adds an adapter that is kept, or comes with the page, at the tag's
- *   strengths; false: there is none
+ * @property {(name: string, strength: {textEncoder: number, unet: number, spread?: Spread}) => Promise<boolean>} addKept
+ *   adds an adapter that is kept, or comes with the page; false: there is none
  * @property {(prompt: string) => string} outside   the prompt, its choices blanked
  * @property {() => void} strengthMoved
  */
@@ -18,8 +23,8 @@ export class PromptTags {
   #list;
   /** @type {Page} */
   #page;
-  /** Names that the prompt had tags of when it was last read. @type {Set<string>} */
-  #tagged = new Set();
+  /** What the prompt had tags of when it was last read, by name. @type {Map<string, Saying>} */
+  #tagged = new Map();
   /** @type {?Promise<void>} */
   #coming = null;
 
@@ -40,33 +45,41 @@ export class PromptTags {
    */
   read() {
     const tags = sumsOf(this.#tags);
-    const gone = [...this.#tagged].filter((name) => !tags.some((tag) => isNamed(tag.name, name)));
-    const fresh = tags.filter(({ name }) => !this.#card(name) && !this.#tagged.has(name.toLowerCase()));
+    const before = this.#tagged;
+    const gone = [...before].filter(([name]) => !tags.some((tag) => isNamed(tag.name, name)));
+    const fresh = tags.filter(({ name }) => !this.#card(name) && !before.has(key(name)));
     this.#remember(tags);
-    const moved = [...tags.map((tag) => this.#set(this.#card(tag.name), tag)), ...gone.map((name) => this.#set(this.#card(name), null))];
+    const moved = [
+      ...tags.map((tag) => this.#set(this.#card(tag.name), tag, before.get(key(tag.name)))),
+      ...gone.map(([name, said]) => this.#set(this.#card(name), null, said)),
+    ];
     if (moved.includes(true)) this.#page.strengthMoved();
     if (fresh.length > 0) this.#coming = this.#add(fresh).finally(() => { this.#coming = null; });
     return this.#coming;
   }
 
   async #add(tags) {
-    for (const tag of tags) if (await this.#page.addKept(tag)) this.read();
+    for (const tag of tags) {
+      const { name, textEncoder, unet } = tag;
+      const { blocks, curve } = saidBy(tag, this.#steps);
+      if (await this.#page.addKept(name, { textEncoder, unet, spread: { blocks: blocks ?? {}, curve: curve ?? [] } })) this.read();
+    }
   }
 
   /** Adds the adapters that choices have drawn, switched off. @param {string[]} prompts @returns {?Promise<void>} null: they are here */
   fetchDrawn(prompts) {
     const missing = sumsOf(prompts.flatMap(readTags)).filter(({ name }) => !this.#card(name));
     if (missing.length === 0) return null;
-    const add = async () => { for (const { name } of missing) await this.#page.addKept({ name, textEncoder: 0, unet: 0 }); };
+    const add = async () => { for (const { name } of missing) await this.#page.addKept(name, { textEncoder: 0, unet: 0 }); };
     return add();
   }
 
   /**
    * What the choices of a prompt have drawn of adapters whose cards are off.
-   * @param {string} drawn @param {string} template
+   * @param {string} drawn @param {string} template @param {number} steps   of the picture
    * @returns {import("./pictures.js").Strength[]}
    */
-  drawnStrengths(drawn, template) {
+  drawnStrengths(drawn, template, steps) {
     const fixed = readTags(this.#page.outside(template)).map(({ written }) => written);
     const tags = readTags(drawn).filter(({ written }) => {
       const at = fixed.indexOf(written);
@@ -75,10 +88,12 @@ export class PromptTags {
     });
     return sumsOf(tags).flatMap((tag) => {
       const card = this.#card(tag.name);
-      const strength = card && !card.acts && card.asked(tag);
+      const strength = card && !card.acts && card.asked({ ...tag, spread: spreadOf(card, saidBy(tag, steps)) });
       return strength && (strength.unet !== 0 || strength.textEncoder !== 0) ? [{ ...strength, drawn: true }] : [];
     });
   }
+
+  get #steps() { return this.#form.read().steps; }
 
   /** Those that are in no choice. */
   get #tags() {
@@ -95,11 +110,14 @@ export class PromptTags {
     let prompt = this.#form.prompt;
     const tags = this.#tags;
     const sums = sumsOf(tags);
+    const steps = this.#steps;
     for (const tag of tags.toReversed()) {
       const isIts = ({ name }) => isNamed(name, tag.name);
       const card = this.#card(tag.name);
-      if (!card || agrees(card, /** @type {Asked} */ (sums.find(isIts)))) continue;
-      prompt = replaceTag(prompt, tag, tags.find(isIts) === tag ? writeTag({ name: tag.name, ...strengthOf(card) }) : "");
+      if (!card || saysAll(card, /** @type {Asked} */ (sums.find(isIts)), steps)) continue;
+      const written = tags.find(isIts) === tag ? writtenFor(card, tag.name, steps) : "";
+      prompt = replaceTag(prompt, tag, written);
+      for (const one of readTags(written)) if (this.#tagged.has(key(one.name))) this.#tagged.set(key(one.name), saying(one));
     }
     if (prompt !== this.#form.prompt) this.#form.write({ prompt });
   }
@@ -120,18 +138,23 @@ export class PromptTags {
 
   /** @param {Asked[]} tags */
   #remember(tags) {
-    this.#tagged = new Set(tags.map(({ name }) => name.toLowerCase()));
+    this.#tagged = new Map(sumsOf(tags).map((tag) => [key(tag.name), saying(tag)]));
   }
 
   /**
    * @param {AdapterCard|undefined} card
    * @param {?Asked} tag   null: off
+   * @param {Saying} [before]   what its tag said before: what it no longer says is as if nobody had said it
    * @returns {boolean} whether it moved
    */
-  #set(card, tag) {
-    if (!card || (tag ? agrees(card, tag) : !card.acts)) return false;
-    const off = !tag || (tag.unet === 0 && tag.textEncoder === 0);
-    card.restore(off ? undefined : tag);
+  #set(card, tag, before = { blocks: false, steps: false }) {
+    if (!card) return false;
+    const now = saying(tag ?? {});
+    const anew = { blocks: before.blocks && !now.blocks, steps: before.steps && !now.steps };
+    const spread = spreadOf(card, saidBy(tag ?? {}, this.#steps), anew);
+    if ((tag ? agrees(card, tag) : !card.acts) && isSpread(card, spread, this.#steps)) return false;
+    const { unet, textEncoder } = tag ?? { unet: 0, textEncoder: 0 };
+    card.restore(unet === 0 && textEncoder === 0 ? undefined : { unet, textEncoder }, spread);
     return true;
   }
 
@@ -139,6 +162,40 @@ export class PromptTags {
   #card(name) {
     return this.#list.find((card) => card.name === name) ?? this.#list.find((card) => isNamed(name, card.name));
   }
+}
+
+const key = (name) => name.trim().toLowerCase();
+
+/** @param {Partial<Asked>} tag @returns {Saying} */
+function saying({ lbw, start, stop }) {
+  return { blocks: lbw !== undefined, steps: start !== undefined || stop !== undefined };
+}
+
+/**
+ * How a card's strength is to be spread.
+ * @param {AdapterCard} card @param {import("./prompt/spread-words.js").Said} said @param {Saying} [anew]   what begins anew
+ * @returns {Spread}
+ */
+function spreadOf({ spread }, { blocks, curve }, anew = { blocks: false, steps: false }) {
+  return { blocks: blocks ?? (anew.blocks ? {} : spread.blocks), curve: curve ?? (anew.steps ? [] : spread.curve) };
+}
+
+/** Whether that is how it is spread. @param {AdapterCard} card @param {Spread} spread @param {number} steps */
+function isSpread(card, spread, steps) {
+  const [is, wanted] = [card.spread, spread].map((one) => card.actingOf(one) ?? { blocks: {}, curve: [] });
+  return isSame(is.blocks, wanted.blocks) && isSameIn(is.curve, wanted.curve, steps);
+}
+
+/** @param {AdapterCard} card @param {string} name   as the tag has it @param {number} steps */
+function writtenFor(card, name, steps) {
+  return writeTag({ name, ...strengthOf(card), spread: card.actingOf(card.spread) }, steps, true);
+}
+
+/** Whether a tag says all of a card that a tag can say. @param {AdapterCard} card @param {Asked} tag @param {number} steps */
+function saysAll(card, tag, steps) {
+  const { blocks, curve } = saidBy(tag, steps);
+  const words = (spread) => wordsFor(card.actingOf(spread), steps);
+  return agrees(card, tag) && words({ blocks: blocks ?? {}, curve: curve ?? [] }) === words(card.spread);
 }
 
 /** What a tag of this card would say. @param {AdapterCard} card */

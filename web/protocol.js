@@ -99,6 +99,7 @@
  * @property {[string, string][]} unused   key and reason
  * @property {string[]} notes
  * @property {?Advice} advice             the settings to draw with, where it is made for few steps
+ * @property {string[]} [blocks]          the model's blocks that it acts in, as spread.js names them; the page's engine adds them
  *
  * @typedef {object} Advice
  * @property {string} name                 what the adapter is
@@ -157,7 +158,7 @@
  * @typedef {{tokens: number, room: number, most: number}} TokenCount   of a prompt: room in the chunks that it takes; what it may
  *   have at most
  *
- * @typedef {{id: number, enabled: boolean, unet: number, textEncoder: number}} AdapterStrength
+ * @typedef {{id: number, enabled: boolean, unet: number, textEncoder: number, spread: ?import("./spread.js").Spread}} AdapterStrength
  *
  * @typedef {object} TrainConfig           the fields of src/training/config.rs; train/fields.js explains them
  * @typedef {{name: string, caption: string, role: "train"|"heldOut"|"class"} & Pixels} TrainPicture
@@ -242,7 +243,7 @@ export const Action = Object.freeze({
    * progress { done, total, what }
    */
   loadModel: "loadModel",
-  /** { name, blob, config } -> { id, report: CoverageReport } */
+  /** { name, blob, config } -> { id, report: CoverageReport, blocks: string[] } */
   addAdapter: "addAdapter",
   /** { adapter: id } */
   removeAdapter: "removeAdapter",

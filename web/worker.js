@@ -27,6 +27,8 @@ const aborted = new Set();
 const fetching = new Map();
 /** Requests that the next gap in the work is for. */
 const asides = new Set();
+/** How the engine's adapters are spread over blocks and steps, those that are: as JSON, by their ids. @type {Map<number, string>} */
+const spreads = new Map();
 /** @type {Promise<unknown>} */
 let queue = Promise.resolve();
 
@@ -58,18 +60,23 @@ const actions = {
 
   [Action.loadModel]({ files, options }, report) {
     const tick = throttle(report);
+    spreads.clear(); // the adapters go with the model that they are on, and their ids begin anew
     return engine.loadModel(files, options, (done, total, what) => tick({ done, total, what }));
   },
 
   [Action.addAdapter]: ({ name, blob, config }) => engine.addAdapter(name, blob, config ?? null),
 
-  [Action.removeAdapter]: ({ adapter }) => engine.removeAdapter(adapter),
+  [Action.removeAdapter]({ adapter }) {
+    spreads.delete(adapter);
+    return engine.removeAdapter(adapter);
+  },
 
   [Action.countTokens]: ({ texts, steps, emphasis }) => texts.map((text) => engine.countTokens(text, steps, emphasis)),
 
   [Action.generate]({ id, settings, adapters, pictures }, report) {
-    for (const { id: adapter, enabled, unet, textEncoder } of adapters) {
+    for (const { id: adapter, enabled, unet, textEncoder, spread } of adapters) {
       engine.setAdapter(adapter, enabled, unet, textEncoder);
+      spreadAs(adapter, spread);
     }
     engine.start(settings, pictures ?? undefined);
     return drawn(id, throttle(report));
@@ -77,6 +84,15 @@ const actions = {
 
   ...trainActions({ engine: () => engine, drawn, own, gap, throttle, isAborted: (id) => aborted.has(id) }),
 };
+
+/** @param {number} adapter @param {?import("./spread.js").Spread} spread   null: the same everywhere */
+function spreadAs(adapter, spread) {
+  const before = spreads.get(adapter);
+  if (before === (spread ? JSON.stringify(spread) : undefined)) return;
+  engine.spreadAdapter(adapter, spread ?? {});
+  if (spread) spreads.set(adapter, JSON.stringify(spread));
+  else spreads.delete(adapter);
+}
 
 /** `?threads=2` of the page's address; else as many as are worth having. */
 function threadsAsked(query) {

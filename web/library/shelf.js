@@ -20,7 +20,7 @@ import { Sha256 } from "./sha256.js";
  * @property {?string} config             an adapter's adapter_config.json
  * @property {string[]} triggers
  * @property {?string} base               what an adapter was trained on
- * @property {?{unet: number, textEncoder: number}} strength   of an adapter, the last
+ * @property {?import("../spread.js").Powers} strength   of an adapter, the last
  * @property {Source} [source]            of "download"
  * @property {?string} [note]             why a download stands still
  *

@@ -7,6 +7,8 @@ import { emphasisOf, fromA1111 } from "./names.js";
 import { startOf } from "./start.js";
 import { tagName, tagsOf, withoutTags } from "./tags.js";
 
+/** A1111's own, where a text says none. */
+const STEPS = 20;
 /** Keys that have a place here; all others are told as they stand. */
 const USED = new Set([
   "Steps", "Sampler", "Schedule type", "CFG scale", "Seed", "Size-1", "Size-2", "Model hash", "Model", "Clip skip", "RNG", "Variation seed", "Variation seed strength", "Lora hashes",
@@ -24,7 +26,9 @@ export function fromInfotext({ prompt, negativePrompt, settings, resources }) {
   const of = (key) => settings.get(key);
   const sampler = of("Sampler");
   const emphasis = of("Emphasis");
-  const adapters = tagsOf(prompt).map((tag) => ({ ...tag, hash: hashOf(tag.name, of("Lora hashes"), resources.Hashes) }));
+  const steps = numberOr(of("Steps"));
+  const tags = tagsOf(prompt, steps ?? STEPS);
+  const adapters = tags.map(({ unread, ...tag }) => ({ ...tag, hash: hashOf(tag.name, of("Lora hashes"), resources.Hashes) }));
   const embeddings = listed(of("TI hashes")).map(([name, hash]) => ({ name, hash, unet: 0, textEncoder: 1, words: true }));
   const { start, used } = startOf(settings);
   const { hires, used: usedByHires } = hiresOf(settings);
@@ -37,7 +41,7 @@ export function fromInfotext({ prompt, negativePrompt, settings, resources }) {
     rng: of("Seed") ? (of("RNG") === "CPU" ? "cpu" : "nv") : null,
     variationSeed: seedOr(of("Variation seed")),
     variationStrength: numberOr(of("Variation seed strength")) ?? 0,
-    steps: numberOr(of("Steps")),
+    steps,
     guidance: numberOr(of("CFG scale")),
     clipSkip: numberOr(of("Clip skip")) ?? 1,
     emphasis: emphasis ? emphasisOf(emphasis) : "original",
@@ -50,7 +54,10 @@ export function fromInfotext({ prompt, negativePrompt, settings, resources }) {
     adapters: [...adapters, ...embeddings],
     model: modelOf(of("Model"), of("Model hash") ?? resources.Hashes?.model),
     rest: joinedSizes(rest),
-    notes: of("Seed") && !of("RNG") ? ["it names no source of its noise, which is taken for an NVIDIA card’s"] : [],
+    notes: [
+      ...tags.flatMap(({ name, unread }) => unread.map((problem) => `${problem}, so ${name} acts everywhere the same`)),
+      ...of("Seed") && !of("RNG") ? ["it names no source of its noise, which is taken for an NVIDIA card’s"] : [],
+    ],
   });
 }
 

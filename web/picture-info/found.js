@@ -35,6 +35,7 @@
  * @property {?string} hash
  * @property {number} unet
  * @property {number} textEncoder
+ * @property {import("../spread.js").Spread} [spread]   over blocks and steps
  * @property {string} [tag]      as it stands in the prompt
  * @property {boolean} [words]   an embedding, whose word stands in a prompt
  * @property {boolean} [drawn]   a choice of the template asked for it

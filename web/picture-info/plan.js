@@ -5,6 +5,7 @@ import { promptWithout } from "./a1111.js";
 import { nearest } from "./names.js";
 import { tagName } from "./tags.js";
 import { added, withoutTags } from "../prompt/tags.js";
+import { wordsOf as spreadText } from "../spread.js";
 
 /** What an adapter's strength can be on the page. */
 const STRONGEST = 10;
@@ -26,7 +27,7 @@ const MOST_TOLD = 8;
  *
  * @typedef {object} Plan
  * @property {Partial<import("../protocol.js").Settings>} settings
- * @property {?{handle: string, unet: number, textEncoder: number}[]} strengths   all others go off; null: they stay as they are
+ * @property {?({handle: string} & import("../spread.js").Powers)[]} strengths   all others go off; null: they stay as they are
  * @property {?import("../protocol.js").Start} [start]   null: from noise alone; not there: it stays as it is
  * @property {string[]} restored   in words
  * @property {string[]} lacking    in words
@@ -148,16 +149,22 @@ function takeHires(plan, { steps, width, height, hires }, page) {
 function takeAdapters(plan, found, adapters, draws) {
   if (!saysMuch(found)) return;
   const clamp = (strength) => Math.min(STRONGEST, Math.max(-STRONGEST, strength));
+  /** @type {Map<string, import("../spread.js").Powers>} */
   const sums = new Map();
-  for (const { wish, card } of adapters) sums.set(card.handle, added(sums.get(card.handle) ?? { unet: 0, textEncoder: 0 }, wish));
+  for (const { wish, card } of adapters) {
+    const before = sums.get(card.handle);
+    const spread = wish.spread ?? before?.spread;
+    sums.set(card.handle, { ...added(before ?? { unet: 0, textEncoder: 0 }, wish), ...spread && { spread } });
+  }
   const isDrawn = (handle) => draws && adapters.some(({ card, wish }) => card.handle === handle && wish.drawn);
   const set = [...sums].filter(([handle]) => !isDrawn(handle));
-  plan.strengths = set.map(([handle, { unet, textEncoder }]) => ({ handle, unet: clamp(unet), textEncoder: clamp(textEncoder) }));
+  plan.strengths = set.map(([handle, powers]) => ({ handle, ...powers, unet: clamp(powers.unet), textEncoder: clamp(powers.textEncoder) }));
   for (const { wish, card, isOther } of adapters) {
     const { unet: ofUnet, textEncoder: ofText } = wish;
-    plan.restored.push(wish.words ? card.name : `${card.name} ${ofUnet === ofText || !ofUnet || !ofText ? ofUnet || ofText : `${ofUnet} / ${ofText}`}`);
+    const numbers = ofUnet === ofText || !ofUnet || !ofText ? ofUnet || ofText : `${ofUnet} / ${ofText}`;
+    plan.restored.push(wish.words ? card.name : `${card.name} ${numbers}${wish.spread ? ` (${spreadText(wish.spread)})` : ""}`);
     if (isOther) plan.lacking.push(`${wish.words ? "embedding" : "adapter"} ${wish.name} with the hash ${wish.hash} (the one here has ${card.hash})`);
-    const { unet, textEncoder } = sums.get(card.handle);
+    const { unet, textEncoder } = /** @type {import("../spread.js").Powers} */ (sums.get(card.handle));
     if (clamp(unet) !== unet || clamp(textEncoder) !== textEncoder) plan.lacking.push(`strength ${unet} of ${card.name} (the most is ${STRONGEST})`);
   }
   for (const wish of missingOf(found, adapters)) plan.lacking.push(`${wish.words ? "embedding" : "adapter"} ${wish.name}${wish.hash ? ` (${wish.hash})` : ""}`);

@@ -9,6 +9,7 @@ import { EMPHASES, labelsOf } from "./names.js";
 import { ownStart, startKeys } from "./start.js";
 import { tagFor, tagName, tagsOf, withoutTags } from "./tags.js";
 import { embeddingsIn } from "../prompt/embeddings.js";
+import { checked } from "../spread.js";
 import { VERSION } from "../version.js";
 
 /** The keyword of the text in a PNG. */
@@ -30,7 +31,7 @@ export function writeRecord({ settings, adapters, template = null, model }) {
   const variation = settings.variationStrength;
   const { negativePrompt, emphasis, clipSkip, steps, guidance, seed, scheduler, schedule: levels, width, height } = settings;
   const { sampler, schedule } = labelsOf(scheduler, levels);
-  const prompt = taggedPrompt(settings.prompt, adapters);
+  const prompt = taggedPrompt(settings.prompt, adapters, steps);
   const isUsed = usedIn([prompt, negativePrompt].map(withoutComments), adapters);
   const listOf = (some) => some.filter(({ hash }) => hash).map(({ name, hash }) => `${tagName(name)}: ${hash}`).join(", ") || null;
   const [denoising, ...more] = settings.start ? startKeys(settings.start) : [...hiresKeys(settings.hires)];
@@ -70,8 +71,8 @@ function ownFields({ emphasis, scheduler, schedule, spacing, eta, start }, adapt
 }
 
 /** @param {import("../pictures.js").Strength} adapter */
-function listed({ name, unet, textEncoder, drawn }) {
-  return [name, unet, textEncoder, ...drawn ? [DRAWN] : []];
+function listed({ name, unet, textEncoder, drawn, spread }) {
+  return [name, unet, textEncoder, ...drawn ? [DRAWN] : [], ...spread ? [spread] : []];
 }
 
 /**
@@ -86,13 +87,13 @@ function usedIn(prompts, adapters) {
 }
 
 /** Without comments, with a tag for each adapter: in its place where there is one, else at the end. */
-function taggedPrompt(prompt, adapters) {
+function taggedPrompt(prompt, adapters, steps) {
   let text = withoutComments(prompt);
-  const written = tagsOf(text);
+  const written = tagsOf(text, steps);
   const added = [];
   for (const adapter of adapters) {
     if (adapter.words) continue; // an embedding's word stands in the prompt
-    const tag = tagFor(adapter);
+    const tag = tagFor(adapter, steps);
     const there = written.find(({ name }) => name === tagName(adapter.name));
     if (there) text = text.replace(there.tag, () => tag);
     else added.push(tag);
@@ -118,11 +119,15 @@ export function readRecord(text) {
   if (!own) return null;
   const plain = fromInfotext(info);
   const named = Array.isArray(own.adapters) ? own.adapters.filter((one) => Array.isArray(one) && typeof one[0] === "string") : [];
-  const adapters = named.map(([name, unet, textEncoder, drawn]) => ({
-    name, unet: numberOr(unet) ?? 1, textEncoder: numberOr(textEncoder) ?? 1,
-    hash: hashOf(name, info.settings.get("Lora hashes")) ?? hashOf(name, info.settings.get("TI hashes")),
-    ...drawn === DRAWN && { drawn: true },
-  }));
+  const adapters = named.map(([name, unet, textEncoder, ...more]) => {
+    const spread = checked(more.find((one) => typeof one === "object"));
+    return {
+      name, unet: numberOr(unet) ?? 1, textEncoder: numberOr(textEncoder) ?? 1,
+      hash: hashOf(name, info.settings.get("Lora hashes")) ?? hashOf(name, info.settings.get("TI hashes")),
+      ...more.includes(DRAWN) && { drawn: true },
+      ...spread && { spread },
+    };
+  });
   const added = plain.adapters.filter(({ name, tag }) => tag && adapters.some((one) => tagName(one.name) === name)).map(({ tag }) => tag);
   const texts = (name) => (typeof own[name] === "string" ? own[name] : null);
   return {

@@ -1,17 +1,26 @@
 // Tags of adapters in a prompt: <lora:name:te:unet>, as A1111 reads them (extra_networks_lora.py). src/prompt/tags.rs
 // reads them alike, for the command line and for what the page leaves in a prompt.
 
+import { numberOf } from "../spread.js";
+import { wordsFor } from "./spread-words.js";
+
 /**
- * @typedef {object} AdapterTag
+ * @typedef {object} Asked
  * @property {string} name
  * @property {number} textEncoder   strength for the text encoder
  * @property {number} unet          strength for the UNet
+ * @property {string} [lbw]         factors of blocks (spread-words.js reads these three)
+ * @property {string} [start]       the first step that it acts in
+ * @property {string} [stop]        the first in which it no longer does
+ *
+ * @typedef {object} Place
  * @property {number} at            where it begins in the prompt
  * @property {string} written       as it stands there
+ *
+ * @typedef {Asked & Place} AdapterTag
  */
 
 const TAG = /<([\p{L}\p{N}_]+):([^>]+)>/gu;
-const NUMBER = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
 const KINDS = ["lora", "lyco"];
 
 /** Those whose strengths are numbers, in order; none of a comment. @param {string} prompt @returns {AdapterTag[]} */
@@ -28,30 +37,40 @@ export function readTags(prompt) {
 }
 
 /**
- * The first strength is the text encoder's, and both without a second; `te=` and `unet=` name them.
- * @param {string[]} parts
+ * The first strength is the text encoder's, and both without a second; `te=` and `unet=` name them. `step=3-8` is
+ * `start=3:stop=8`, and counts before them.
+ * @param {string[]} parts @returns {?Asked}
  */
 function strengths([name, ...parts]) {
   const named = (key) => parts.findLast((part) => part.startsWith(`${key}=`))?.slice(key.length + 1);
   const [first, second] = parts.filter((part) => !part.includes("="));
-  const textEncoder = number(named("te") ?? first ?? "1");
-  const unet = number(named("unet") ?? second ?? String(textEncoder));
-  return textEncoder === null || unet === null ? null : { name, textEncoder, unet };
+  const textEncoder = numberOf(named("te") ?? first ?? "1");
+  const unet = numberOf(named("unet") ?? second ?? String(textEncoder));
+  if (textEncoder === null || unet === null) return null;
+  const [, from, to] = /^([^-]*)-(.*)$/s.exec(named("step") ?? "") ?? [null, named("start"), named("stop")];
+  return { name, textEncoder, unet, ...given({ lbw: named("lbw"), start: from, stop: to }) };
+}
+
+/** @param {Record<string, string|undefined>} words */
+function given(words) {
+  return Object.fromEntries(Object.entries(words).filter(([, word]) => word !== undefined));
 }
 
 /**
  * One for each adapter, in the order in which they are named first: the strengths of all its tags added. (A1111 puts an
  * adapter on once for each of its tags, but all at the strength of the last one, since it keeps one object for the file:
- * the same where they are equal.)
- * @param {{name: string, textEncoder: number, unet: number}[]} tags
- * @returns {{name: string, textEncoder: number, unet: number}[]}
+ * the same where they are equal.) How it is spread the last one says.
+ * @param {Asked[]} tags
+ * @returns {Asked[]}
  */
 export function sumsOf(tags) {
+  /** @type {Asked[]} */
   const sums = [];
-  for (const { name, textEncoder, unet } of tags) {
+  for (const { name, textEncoder, unet, lbw, start, stop } of tags) {
+    const words = given({ lbw, start, stop });
     const sum = sums.find((one) => isNamed(one.name, name));
-    if (sum) Object.assign(sum, added(sum, { textEncoder, unet }));
-    else sums.push({ name, textEncoder, unet });
+    if (sum) Object.assign(sum, added(sum, { textEncoder, unet }), words);
+    else sums.push({ name, textEncoder, unet, ...words });
   }
   return sums;
 }
@@ -65,19 +84,15 @@ export function added(one, other) {
   return { textEncoder: sum(one.textEncoder, other.textEncoder), unet: sum(one.unet, other.unet) };
 }
 
-/** @param {string} text */
-function number(text) {
-  const value = NUMBER.test(text.trim()) ? Number(text) : Number.NaN;
-  return Number.isFinite(value) ? value : null;
-}
-
 /**
  * With one number where two would be the same, or where the adapter sits on one of the two parts alone.
- * @param {{name: string, textEncoder: number, unet: number, onePart?: boolean}} tag
+ * @param {{name: string, textEncoder: number, unet: number, onePart?: boolean, spread?: ?import("../spread.js").Spread}} tag
+ * @param {number} [steps]   of the picture, which steps are counted in
+ * @param {boolean} [byName] lists of blocks that have a name by that
  */
-export function writeTag({ name, onePart = false, ...strengths }) {
+export function writeTag({ name, onePart = false, spread, ...strengths }, steps = 0, byName = false) {
   const { unet, textEncoder } = onePart ? bothParts(strengths) : strengths;
-  return `<lora:${name}:${textEncoder}${unet === textEncoder ? "" : `:${unet}`}>`;
+  return `<lora:${name}:${textEncoder}${unet === textEncoder ? "" : `:${unet}`}${wordsFor(spread, steps, byName)}>`;
 }
 
 /**

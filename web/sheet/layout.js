@@ -1,5 +1,7 @@
 // Where everything stands on a sheet: labels, gauges, pictures, and the line below that says what they have in common. Pure.
 
+import { wordsOf } from "../spread.js";
+
 const LINES = 3;
 
 /**
@@ -99,7 +101,7 @@ export function layoutOf({ x, y }, cell, foot, measure) {
 export function footOf({ job }, changed, nameOf) {
   const { prompt, negativePrompt, steps, guidance, scheduler, schedule, seed, width, height, clipSkip, hires } = job.settings;
   const isFixed = (id) => !changed.some((one) => one === id || one.startsWith(`${id} `));
-  const adapters = job.adapters.map(({ name, unet, textEncoder }) => `${name} ${unet || textEncoder}`).join(", ");
+  const adapters = job.adapters.map(({ name, unet, textEncoder, spread }) => `${name} ${unet || textEncoder}${spread ? ` (${wordsOf(spread)})` : ""}`).join(", ");
   return [
     prompt || "no prompt",
     negativePrompt && `not: ${negativePrompt}`,

@@ -1,17 +1,24 @@
 // One adapter: switch, name, strength, and folded away the two strengths apart and the coverage report.
 
 import { size } from "../format.js";
+import { acting } from "../spread.js";
+import { SpreadFold } from "./spread-fold.js";
 import { triggerChips } from "./trigger-chips.js";
 
 /** Of what can be typed; the sliders go to 2. */
 const LIMIT = 10;
 const UNUSED_SHOWN = 200;
+/** @type {import("../spread.js").Spread} */
+const EVEN = { blocks: {}, curve: [] };
 
 /** Events: "strength", "released" (a slider, after its last "strength"), "remove" {handle}, "trigger" {word}, "advice" {settings}. */
 export class AdapterCard extends EventTarget {
   #report;
   #unet = 1;
   #textEncoder = 1;
+  /** As it is wished, also for blocks that the adapter doesn't act in on this model. */
+  #spread = EVEN;
+  #fold;
 
   /** @param {{handle: string, name: string, size: number, report: import("../protocol.js").CoverageReport}} adapter */
   constructor({ handle, name, size: bytes, report }) {
@@ -56,6 +63,14 @@ export class AdapterCard extends EventTarget {
     textEncoder.addEventListener("dblclick", () => this.#set(this.#unet, 1));
     // By pointer only: a key that repeats is a slider that still moves.
     for (const slider of [range, unet, textEncoder]) slider.addEventListener("pointerup", () => this.#emit("released"));
+    this.#fold = new SpreadFold(this.#find(".spread"), name, {
+      changed: (spread) => {
+        this.#spread = spread;
+        this.#write();
+        this.#changed();
+      },
+      released: () => this.#emit("released"),
+    });
 
     this.setReport(report);
     this.#write();
@@ -84,19 +99,26 @@ export class AdapterCard extends EventTarget {
   /** Its strength if the slider stood there. @param {number} value */
   at(value) { return this.#strengthOf(value, value); }
 
-  /** Its strength as a tag asks for it: where it sits on one part alone, that part's. @param {{unet: number, textEncoder: number}} tag */
-  asked({ unet, textEncoder }) {
+  /** Its strength as a tag asks for it: where it sits on one part alone, that part's. @param {import("../spread.js").Powers} tag */
+  asked({ unet, textEncoder, spread }) {
     if (this.isWords && unet === 0 && textEncoder === 0) return null;
-    return this.#strengthOf(unet, textEncoder);
+    return this.#strengthOf(unet, textEncoder, spread);
   }
 
+  /** How its strength is spread over blocks and steps. */
+  get spread() { return this.#spread; }
+
+  /** What of a spread acts in this adapter; null: none. @param {import("../spread.js").Spread} spread */
+  actingOf(spread) { return acting(spread, this.#report.blocks ?? []); }
+
   /** @returns {import("../pictures.js").Strength} */
-  #strengthOf(unet, textEncoder) {
+  #strengthOf(unet, textEncoder, spread = this.#spread) {
     const { unet_modules, text_encoder_modules, embeddings } = this.#report;
     if (this.isWords) {
       const names = embeddings.map((embedding) => embedding.name);
       return { handle: this.handle, name: this.name, unet: 0, textEncoder: 1, onePart: true, words: names };
     }
+    const acts = this.actingOf(spread);
     // a strength on nothing is 0, so that it makes no difference to a fingerprint
     return {
       handle: this.handle,
@@ -104,13 +126,18 @@ export class AdapterCard extends EventTarget {
       unet: unet_modules > 0 ? unet : 0,
       textEncoder: text_encoder_modules > 0 ? textEncoder : 0,
       onePart: unet_modules === 0 || text_encoder_modules === 0,
+      ...acts && { spread: acts },
     };
   }
 
-  /** @param {{unet: number, textEncoder: number}|undefined} strength  undefined: off */
-  restore(strength) {
+  /**
+   * @param {import("../spread.js").Powers|undefined} strength  undefined: off
+   * @param {import("../spread.js").Spread} [spread]   of one that is off it stays, if it isn't said
+   */
+  restore(strength, spread = strength ? strength.spread ?? EVEN : this.#spread) {
     const enabled = this.#find(".enabled");
     enabled.checked = Boolean(strength);
+    this.#spread = spread;
     if (strength) {
       const { unet_modules, text_encoder_modules } = this.#report;
       this.#unet = unet_modules > 0 ? strength.unet : strength.textEncoder;
@@ -126,11 +153,12 @@ export class AdapterCard extends EventTarget {
 
   /** The switch and the strengths as they are, also of one that is off. */
   get state() {
-    return { enabled: this.#find(".enabled").checked, unet: this.#unet, textEncoder: this.#textEncoder };
+    return { enabled: this.#find(".enabled").checked, unet: this.#unet, textEncoder: this.#textEncoder, spread: this.#spread };
   }
 
   /** @param {AdapterCard["state"]} state */
-  putBack({ enabled, unet, textEncoder }) {
+  putBack({ enabled, unet, textEncoder, spread }) {
+    this.#spread = spread;
     this.#find(".enabled").checked = enabled;
     this.#unet = unet;
     this.#textEncoder = textEncoder;
@@ -139,6 +167,7 @@ export class AdapterCard extends EventTarget {
 
   setReport(report) {
     this.#report = report;
+    this.#fold.show(this.#spread, report.blocks ?? []);
     const unused = report.unused ?? [];
     const coverage = this.#find(".coverage");
     coverage.textContent = report.summary;
@@ -203,7 +232,8 @@ export class AdapterCard extends EventTarget {
 
   /** Shows the strengths everywhere but in the field that is being typed in. */
   #write(typedIn = null) {
-    const { unet_modules } = this.#report;
+    const { unet_modules, blocks = [] } = this.#report;
+    this.#fold.show(this.#spread, blocks);
     this.element.classList.toggle("off", !this.#find(".enabled").checked);
     const main = unet_modules > 0 ? this.#unet : this.#textEncoder;
     for (const input of this.#find(".strength").querySelectorAll("input")) {

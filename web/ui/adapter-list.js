@@ -62,7 +62,7 @@ export class AdapterList extends EventTarget {
     this.#refresh();
   }
 
-  /** @param {{unet: number, textEncoder: number}} strength */
+  /** @param {import("../spread.js").Powers|undefined} strength */
   setStrength(handle, strength) {
     this.#cards.get(handle)?.restore(strength);
   }

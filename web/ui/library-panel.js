@@ -2,6 +2,7 @@
 
 import { about, counted, megabytes, size } from "../format.js";
 import { LIST_KIND } from "../prompt/lists.js";
+import { wordsOf } from "../spread.js";
 import { triggerChips } from "./trigger-chips.js";
 
 const WHEN = new Intl.DateTimeFormat("en", { dateStyle: "medium" });
@@ -172,6 +173,7 @@ export class LibraryPanel extends EventTarget {
       ["Since", WHEN.format(new Date(entry.added))],
       ["Trained on", base],
       ["Strength", strength && (strength.unet === strength.textEncoder ? strength.unet : `UNet ${strength.unet}, text encoder ${strength.textEncoder}`)],
+      ["Blocks and steps", strength?.spread && wordsOf(strength.spread)],
       ["From", source?.page],
       ["Licence", source?.licence],
       ["Files", files.length > 1 ? String(files.length) : null],

@@ -35,6 +35,9 @@ function failure({ message, kind, short = false }) {
   return Object.assign(short ? new RangeError(message) : new Error(message), { kind });
 }
 
+/** What a LoRA on the attention of SD 1 acts in. */
+const BLOCKS = [...[1, 2, 4, 5, 7, 8].map((number) => `IN0${number}`), "M00", ...[3, 4, 5, 6, 7, 8, 9, 10, 11].map((number) => `OUT${String(number).padStart(2, "0")}`)];
+
 const pathsOf = (files) => files.map(({ path }) => path);
 
 /** Which of the demo's emoji, or whatever file it is: numbers that tell one from the other. */
@@ -80,6 +83,7 @@ function whatCame({ picture: { width, height, rgba }, mask }) {
 export class Engine {
   #files = [];
   #adapters = new Map();
+  #spreads = new Map();
   #lastId = -1;
   /** @type {?Drawing} */
   #drawing = null;
@@ -117,6 +121,7 @@ export class Engine {
     const report = say("loadModel", { files: paths, options });
     this.#files = paths;
     this.#adapters.clear();
+    this.#spreads.clear();
     this.#run = null;
     const demo = paths.includes(DEMO);
     return {
@@ -139,11 +144,11 @@ export class Engine {
   }
 
   addAdapter(name, blob, config) {
-    const { report } = say("addAdapter", { name, size: blob.size, config });
+    const { report, blocks = BLOCKS } = say("addAdapter", { name, size: blob.size, config });
     const id = ++this.#lastId;
     this.#adapters.set(id, 1);
     return {
-      id,
+      id, blocks,
       report: {
         kind: "LoRA", naming: "kohya", summary: "192 of 192 modules: UNet 192, text encoder 0; rank 8, alpha 8", modules_used: 192, modules_in_file: 192,
         unet_modules: 192, text_encoder_modules: 0, base_model: null, trigger_words: [],
@@ -155,6 +160,20 @@ export class Engine {
   setAdapter(id, enabled, unet, textEncoder) {
     if (!this.#adapters.has(id)) throw new Error(`adapter ${id}: there is none of this number. Add it first`);
     this.#adapters.set(id, enabled ? unet + textEncoder : 0);
+  }
+
+  spreadAdapter(id, spread) {
+    if (!this.#adapters.has(id)) throw new Error(`adapter ${id}: there is none of this number. Add it first`);
+    say("spread", { id, spread });
+    this.#spreads.set(id, spread);
+  }
+
+  /** What a picture is drawn with: the strengths of all, each by the mean of its blocks' factors. */
+  get #strength() {
+    return [...this.#adapters].reduce((sum, [id, one]) => {
+      const factors = Object.values(this.#spreads.get(id)?.blocks ?? {});
+      return sum + one * (factors.length > 0 ? factors.reduce((all, factor) => all + factor, 0) / factors.length : 1);
+    }, 0);
   }
 
   removeAdapter(id) {
@@ -171,7 +190,7 @@ export class Engine {
 
   /** @param {any} settings @param {import("../../../web/protocol.js").StartPixels} [pictures] */
   start(settings, pictures) {
-    const strength = [...this.#adapters.values()].reduce((sum, one) => sum + one, 0);
+    const strength = this.#strength;
     say("start", { settings, strength, pictures: pictures && whatCame(pictures) });
     this.#drawing = { settings, at: 0, strength, pictures };
   }

@@ -2,6 +2,7 @@
 // (base.json has the compiler look here for web/../lorakeet.js.)
 
 import type * as protocol from "../../../web/protocol.js";
+import type { Spread } from "../../../web/spread.js";
 
 type Progress = { phase: string, step: number, steps: number, fraction: number, preview?: protocol.Pixels };
 type Picture = protocol.Pixels & { seconds: number, notes: string[] };
@@ -22,8 +23,9 @@ export class Engine {
 
   judgeModel(files: protocol.ModelFile[], options: protocol.ModelOptions): protocol.Judged;
   loadModel(files: protocol.ModelFile[], options: protocol.ModelOptions, progress: (done: number, total: number, what: string) => void): protocol.ModelReport;
-  addAdapter(name: string, blob: Blob, config: string | null): { id: number, report: protocol.CoverageReport };
+  addAdapter(name: string, blob: Blob, config: string | null): { id: number, report: protocol.CoverageReport, blocks: string[] };
   setAdapter(id: number, enabled: boolean, unet: number, textEncoder: number): void;
+  spreadAdapter(id: number, spread: Partial<Spread>): void;
   removeAdapter(id: number): void;
 
   countTokens(prompt: string, steps: number, emphasis: string): protocol.TokenCount;
