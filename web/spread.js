@@ -177,7 +177,7 @@ function blocksText(blocks) {
     return [unet.length > 0 && `${unet.join(" and ")} blocks`, on.includes("text encoder") && "text encoder"].filter(Boolean).join(", ");
   }
   const preset = presetOf(blocks);
-  return preset ? `blocks ${preset}` : `${changed.length} of ${factors.length} blocks changed`;
+  return preset ? `${preset} blocks` : `${changed.length} of ${factors.length} blocks changed`;
 }
 
 /** @param {Spread["curve"]} curve */

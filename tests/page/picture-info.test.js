@@ -329,6 +329,32 @@ test("a tag that stands in the prompt gets the strength that acted, in its place
   assert.equal(readRecord(text).prompt, record.settings.prompt);
 });
 
+test("a strength that is spread is told to A1111 as far as its tags can say it, and to us exactly", () => {
+  const record = (spread, prompt = "a cat") => ({ settings: { ...SETTINGS, prompt }, adapters: [{ ...adapter("ink", 0.8), spread }, adapter("soft")], model: MODEL });
+  const names = ["BASE", "IN01", "IN02", "M00", "OUT03"];
+  const outs = Object.fromEntries(names.map((name) => [name, Number(name === "OUT03")]));
+  const inside = { blocks: outs, curve: [[0.1, 0], [0.1, 1], [0.6, 1], [0.6, 0]] };
+  const text = writeRecord(record(inside));
+  assert.equal(text.split("\n")[0], "a cat <lora:ink:0.8:lbw=0,0,0,1,1,1,1,0,1,1,1,1,1,1,1,1,1:start=3:stop=13> <lora:soft:1>");
+  const [read] = readA1111(text).adapters;
+  assert.deepEqual([read.spread.curve, names.map((name) => read.spread.blocks[name])], [inside.curve, [0, 0, 0, 0, 1]]);
+  // of a block that lists of 17 don't name
+  const wide = writeRecord(record({ blocks: { IN00: 0.5, M00: 1 }, curve: [] })).split("\n")[0];
+  assert.equal(wide, `a cat <lora:ink:0.8:lbw=1,0.5${",1".repeat(24)}> <lora:soft:1>`);
+  const fading = { blocks: {}, curve: [[0.25, 0], [1, 1]] };
+  assert.equal(writeRecord(record(fading)).split("\n")[0], "a cat <lora:ink:0.8> <lora:soft:1>");
+  for (const spread of [inside, fading, { blocks: { IN00: 1 / 3, M00: 1 }, curve: [[0, 1], [1 / 7, 0.2], [1, -3]] }]) {
+    for (const prompt of ["a cat", "<lora:ink:0.2:lbw=XYZ:start=0> a cat"]) {
+      const found = readRecord(writeRecord(record(spread, prompt)));
+      assert.deepEqual([found.prompt, found.adapters.map((one) => one.spread), found.notes], [prompt, [spread, undefined], []]);
+    }
+  }
+  const changed = readRecord(writeRecord(record(inside)).replaceAll("0.6,", "7,"));
+  assert.equal(changed.adapters[0].spread, undefined);
+  const unread = readA1111("a <lora:ink:1:lbw=MINE:start=3>\nSteps: 20, Sampler: Euler, CFG scale: 7, Seed: 5, RNG: CPU");
+  assert.deepEqual([unread.adapters[0].spread, unread.notes], [{ blocks: {}, curve: [[0.1, 0], [0.1, 1]] }, ["lbw: “MINE” is no list of blocks, so ink acts everywhere the same"]]);
+});
+
 test("a picture whose prompt had choices says what was drawn, to everybody, and to us what it was drawn from", () => {
   const template = { prompt: "a {red|blue} cat, {2$$__x__} \"{<lora:ink:0.5>|}\"", negativePrompt: "{fog|rain}\nSteps: 1" };
   const record = { settings: { ...SETTINGS, prompt: "a red cat" }, adapters: [{ ...adapter("ink", 0.5), drawn: true }, adapter("soft")], template, model: MODEL };

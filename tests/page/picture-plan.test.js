@@ -61,6 +61,15 @@ test("an adapter that is named twice acts with both strengths", () => {
   assert.deepEqual(plan("<lora:ink:0.3> <lora:ink:0.4:0>", ", RNG: CPU", { adapters }).strengths, [{ handle: "1", unet: 0.3, textEncoder: 0.7 }]);
 });
 
+test("how a strength is spread is taken over, and told", () => {
+  const adapters = [{ handle: "1", name: "ink", hash: null }, { handle: "2", name: "soft", hash: null }];
+  const { strengths, restored, lacking } = plan("<lora:ink:0.3:lbw=OUTALL> <lora:ink:0.4:start=5> <lora:soft:1:lbw=MINE>", ", RNG: CPU", { adapters });
+  assert.deepEqual([strengths[0].unet, strengths[0].spread.curve, strengths[1].spread], [0.7, [[0.2, 0], [0.2, 1]], undefined]);
+  assert.deepEqual(["IN01", "OUT03"].map((name) => strengths[0].spread.blocks[name]), [0, 1]);
+  assert.deepEqual(restored.slice(-3), ["ink 0.3 (OUTALL blocks)", "ink 0.4 (steps 20–100 %)", "soft 1"]);
+  assert.deepEqual(lacking, ["lbw: “MINE” is no list of blocks, so soft acts everywhere the same"]);
+});
+
 test("a picture whose prompt had choices gives them back where they come to the same words, and else the words", () => {
   const adapters = [{ handle: "1", name: "ink", hash: null }, { handle: "2", name: "soft", hash: null }];
   const wish = found("Lorakeet", {

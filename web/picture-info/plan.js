@@ -153,7 +153,7 @@ function takeAdapters(plan, found, adapters, draws) {
   const sums = new Map();
   for (const { wish, card } of adapters) {
     const before = sums.get(card.handle);
-    const spread = wish.spread ?? before?.spread;
+    const spread = spreadOf(before?.spread, wish.spread);
     sums.set(card.handle, { ...added(before ?? { unet: 0, textEncoder: 0 }, wish), ...spread && { spread } });
   }
   const isDrawn = (handle) => draws && adapters.some(({ card, wish }) => card.handle === handle && wish.drawn);
@@ -168,6 +168,16 @@ function takeAdapters(plan, found, adapters, draws) {
     if (clamp(unet) !== unet || clamp(textEncoder) !== textEncoder) plan.lacking.push(`strength ${unet} of ${card.name} (the most is ${STRONGEST})`);
   }
   for (const wish of missingOf(found, adapters)) plan.lacking.push(`${wish.words ? "embedding" : "adapter"} ${wish.name}${wish.hash ? ` (${wish.hash})` : ""}`);
+}
+
+/**
+ * What the later one says counts.
+ * @param {import("../spread.js").Spread} [before] @param {import("../spread.js").Spread} [later]
+ */
+function spreadOf(before, later) {
+  if (!before || !later) return later ?? before;
+  const { blocks, curve } = later;
+  return { blocks: Object.keys(blocks).length > 0 ? blocks : before.blocks, curve: curve.length > 0 ? curve : before.curve };
 }
 
 const missingOf = (found, adapters) => found.adapters.filter((wish) => !adapters.some((one) => one.wish === wish));
