@@ -93,8 +93,8 @@ fn picture_adapter_slider_stop_and_save() {
     page.step("Generate draws");
     let base = page.now();
     assert_reference(&base, "ddim.base.0");
-    let compares = "return document.querySelector('#two-up').hasAttribute('data-compare')";
-    assert!(!page.is(compares), "two pictures to compare without an adapter");
+    let alone = "return document.querySelector('#two-up').single";
+    assert!(page.is(alone), "two pictures to compare without an adapter");
     page.screenshot("2-generated");
 
     drop_ink(&page);
@@ -138,18 +138,16 @@ fn picture_adapter_slider_stop_and_save() {
     page.set("#prompt", PROMPT);
     page.set(RANGE, "0.5");
     page.wait_for_strength("0.5");
-    compare_by_wiper(&page);
+    compare_by_divider(&page);
     stop(&page);
     save(&page);
     remove_adapter(&page, &base);
     page.assert_no_console_errors();
 }
 
-fn compare_by_wiper(page: &Page) {
-    let at = || page.browser.run("return wiper.getAttribute('aria-valuenow')", json!([]));
-    assert_eq!(at(), "50");
-    page.browser.type_into("#wiper", "\u{E012}\u{E012}"); // arrow to the left, twice
-    assert_eq!(at(), "46", "the wiper follows the arrow keys");
+fn compare_by_divider(page: &Page) {
+    let at = || page.browser.run("return document.querySelector('#two-up').position", json!([]));
+    assert_eq!(at(), 50);
     let place = page.browser.run(
         "const figure = document.querySelector('#two-up');
          const { left, top, width, height } = figure.getBoundingClientRect();
@@ -161,9 +159,15 @@ fn compare_by_wiper(page: &Page) {
         mouse["clickCount"] = json!(1);
         page.browser.devtools("Input.dispatchMouseEvent", mouse);
     }
-    assert_eq!(at(), "75", "the wiper follows the pointer");
-    page.step("the wiper moves by keys and pointer");
-    page.screenshot("5-wiper");
+    assert_eq!(at().as_f64().map(f64::round), Some(75.0), "the divider follows the pointer");
+    // It has the focus now.
+    for kind in ["rawKeyDown", "keyUp"].repeat(2) {
+        let key = json!({ "type": kind, "key": "ArrowLeft", "windowsVirtualKeyCode": 37 });
+        page.browser.devtools("Input.dispatchKeyEvent", key);
+    }
+    assert_eq!(at().as_f64().map(f64::round), Some(71.0), "the divider follows the arrow keys");
+    page.step("the divider moves by pointer and keys");
+    page.screenshot("5-divider");
 }
 
 fn stop(page: &Page) {
@@ -419,8 +423,7 @@ fn everything_is_in_reach_on_a_phone() {
     drop_ink_as(&page, "an adapter with a long name, version 2.1 (epoch 10, rank 8).safetensors");
     page.wait_for_strength("1");
     page.assert_fits_phone("the page with an adapter");
-    for selector in ["#prompt", "#generate", "#canvas-now", "#wiper", RANGE, "#save", "#add-files"]
-    {
+    for selector in ["#prompt", "#generate", "#two-up", RANGE, "#save", "#add-files"] {
         page.assert_in_reach(selector);
     }
     page.browser.run("document.querySelector('.card').scrollIntoView({ block: 'end' })", json!([]));

@@ -244,7 +244,8 @@ fn files_stay_readable() {
     let reasons: BTreeMap<&str, &str> =
         [("src/models/unet_2d_condition.rs", "the config's checks and the network side by side")]
             .into();
-    for (path, text) in files("src", &[".rs"]).into_iter().chain(files("web", &[".js"])) {
+    let scripts = files("web", &[".js"]).into_iter().chain(files("api", &[".js"]));
+    for (path, text) in files("src", &[".rs"]).into_iter().chain(scripts) {
         let lines = text.lines().count();
         assert!(lines <= 400 || reasons.contains_key(path.as_str()), "{path} has {lines} lines");
         assert!(lines <= 600, "{path} has {lines} lines");
@@ -347,7 +348,7 @@ fn nothing_leaves_the_tab() {
         let body = page.split_once("<body").unwrap().1;
         assert!(!body.contains("<script") && !body.contains(" style="), "nothing is inline");
     }
-    for (path, text) in files("web", &[".js"]) {
+    for (path, text) in files("web", &[".js"]).into_iter().chain(files("api", &[".js"])) {
         for sink in ["innerHTML", "outerHTML", "insertAdjacentHTML", "srcdoc", "document.write"] {
             assert!(!code(&text).contains(sink), "{path}: {sink} makes markup of a text");
         }

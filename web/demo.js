@@ -1,6 +1,11 @@
 // What ships beside the page: the demo model, its adapters, and prompts it knows.
 
+import { GUIDANCE, PLAIN, usualSettings } from "./usual-settings.js";
+
 const here = (path) => new URL(path, import.meta.url).href;
+
+/** Its pictures burn out at what others want. */
+const DEMO_GUIDANCE = 4;
 
 /** Key of the demo model in picture fingerprints. */
 export const DEMO_KEY = "demo";
@@ -48,19 +53,12 @@ export const DEMO_PROMPTS = [
 export function previewSettings(report, isDemo, { prompt, seed, resolution }) {
   const { scheduler, schedulers, native } = report;
   return {
+    ...PLAIN,
     prompt,
-    negativePrompt: "",
-    emphasis: "original",
-    clipSkip: 1,
-    rng: /** @type {const} */ ("cpu"),
-    variationSeed: "0",
-    variationStrength: 0,
     steps: 12,
-    guidance: isDemo ? 4 : 7.5,
+    guidance: isDemo ? DEMO_GUIDANCE : GUIDANCE,
     seed,
     scheduler: schedulers.some(({ id }) => id === "dpmpp_2m") ? "dpmpp_2m" : scheduler,
-    spacing: "",
-    schedule: "",
     eta: null,
     width: resolution ?? native.width,
     height: resolution ?? native.height,
@@ -73,22 +71,6 @@ export function previewSettings(report, isDemo, { prompt, seed, resolution }) {
  * @param {boolean} isDemo
  */
 export function defaultSettings(report, isDemo) {
-  return {
-    prompt: isDemo ? DEMO_PROMPTS[0] : "",
-    negativePrompt: "",
-    emphasis: "original",
-    clipSkip: 1,
-    rng: /** @type {const} */ ("cpu"),
-    variationSeed: "0",
-    variationStrength: 0,
-    steps: report.family.defaults?.steps ?? 20,
-    guidance: report.family.defaults?.guidance ?? (isDemo ? 4 : 7.5),
-    scheduler: report.scheduler,
-    spacing: "",
-    schedule: "",
-    eta: 0.3,
-    width: report.native.width,
-    height: report.native.height,
-    hires: null,
-  };
+  const usual = usualSettings(report);
+  return isDemo ? { ...usual, prompt: DEMO_PROMPTS[0], guidance: report.family.defaults?.guidance ?? DEMO_GUIDANCE } : usual;
 }

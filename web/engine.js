@@ -35,10 +35,12 @@ export class Engine extends EventTarget {
   #backend = null;
   /** Whoever set it deals with a worker that breaks. */
   #mending = false;
+  #address;
 
-  /** @param {number} [patience] seconds of silence before "silent" */
-  constructor(patience = PATIENCE) {
+  /** @param {{worker: URL, patience?: number}} how   worker.js, with a query for it; seconds of silence before "silent" */
+  constructor({ worker, patience = PATIENCE }) {
     super();
+    this.#address = worker;
     this.#vigil = new Vigil(patience, () => this.#rpc?.isOwed ?? false);
     for (const type of ["silent", "heard"]) {
       this.#vigil.addEventListener(type, ({ detail }) => this.dispatchEvent(new CustomEvent(type, { detail })));
@@ -71,6 +73,12 @@ export class Engine extends EventTarget {
   /** Gives up a worker that doesn't answer, as one that broke. */
   giveUp() {
     this.#crashed(new Error("it didn't answer"));
+  }
+
+  /** For good. */
+  close() {
+    this.#kill(abortError());
+    this.#vigil.end();
   }
 
   /** Replaces the worker by a fresh one with nothing loaded. */
@@ -174,7 +182,7 @@ export class Engine extends EventTarget {
   /**
    * Draws one picture.
    * @param {import("./protocol.js").Settings} settings
-   * @param {import("./pictures.js").Strength[]} active  every other adapter is off
+   * @param {import("./protocol.js").Strength[]} active  every other adapter is off
    * @param {import("./protocol.js").Watch} [watch]
    * @param {?import("./protocol.js").StartPixels} [pictures]  that it starts from
    */
@@ -228,7 +236,7 @@ export class Engine extends EventTarget {
 
   /**
    * Data set and state are given away.
-   * @param {?import("./train/record.js").Owed} owed
+   * @param {?import("./protocol.js").Owed} owed
    * @returns {Promise<import("./protocol.js").Estimate>}
    */
   trainResume(config, dataset, state, owed) {
@@ -255,12 +263,12 @@ export class Engine extends EventTarget {
     return (await this.#request(Action.trainLeaveOneOut, {}, { signal, onProgress, graceful: true })).found;
   }
 
-  /** @returns {Promise<{bytes: Uint8Array<ArrayBuffer>, owed: ?import("./train/record.js").Owed}>} */
+  /** @returns {Promise<{bytes: Uint8Array<ArrayBuffer>, owed: ?import("./protocol.js").Owed}>} */
   trainState() {
     return this.#request(Action.trainState, {});
   }
 
-  /** The state is given away. @param {?import("./train/record.js").Owed} owed @returns {Promise<number>} the step */
+  /** The state is given away. @param {?import("./protocol.js").Owed} owed @returns {Promise<number>} the step */
   trainRestore(state, owed) {
     return this.#request(Action.trainRestore, { state, owed }, { transfer: buffers(state) });
   }
@@ -364,10 +372,7 @@ export class Engine extends EventTarget {
   }
 
   #spawn() {
-    const url = new URL("./worker.js", import.meta.url);
-    // `?kernels=off` of the page's address is for the worker
-    url.search = location.search;
-    const worker = startWorker(url, "lorakeet");
+    const worker = startWorker(this.#address, "lorakeet");
     worker.addEventListener("message", ({ data }) => worker === this.#worker && this.#receive(data));
     worker.addEventListener("error", (event) => {
       event.preventDefault();

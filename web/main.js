@@ -67,7 +67,11 @@ const unexpected = (error) => {
 addEventListener("error", ({ error, message }) => error && unexpected(error ?? message));
 addEventListener("unhandledrejection", ({ reason }) => unexpected(reason));
 
-const controller = new Controller(new Engine(patience), new Library(), {
+const worker = new URL("./worker.js", import.meta.url);
+// `?kernels=off` of the page's address is for the worker
+worker.search = location.search;
+
+const controller = new Controller(new Engine({ worker, patience }), new Library(), {
   form: new GenerateForm(),
   switches: new PictureSwitches(),
   gallery: new GalleryPanel(),

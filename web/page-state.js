@@ -21,20 +21,3 @@ export class PageState extends EventTarget {
     this.dispatchEvent(new CustomEvent("change", { detail: status }));
   }
 }
-
-/** Work that runs one piece after another. */
-export class Turns {
-  /** @type {Promise<unknown>} */
-  #queue = Promise.resolve();
-
-  /**
-   * @template T
-   * @param {() => Promise<T>} work   runs when the work before it is through, however that ended
-   * @returns {Promise<T>}
-   */
-  take(work) {
-    const done = this.#queue.then(work);
-    this.#queue = done.catch(() => {});
-    return done;
-  }
-}

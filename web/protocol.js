@@ -159,6 +159,8 @@
  *   have at most
  *
  * @typedef {{id: number, enabled: boolean, unet: number, textEncoder: number, spread: ?import("./spread.js").Spread}} AdapterStrength
+ * @typedef {{handle: string, name: string, unet: number, textEncoder: number, spread?: ?import("./spread.js").Spread}} Strength   by the
+ *   engine's caller's name for the adapter
  *
  * @typedef {object} TrainConfig           the fields of src/training/config.rs; train/fields.js explains them
  * @typedef {{name: string, caption: string, role: "train"|"heldOut"|"class"} & Pixels} TrainPicture
@@ -207,7 +209,8 @@
  * @property {{loss: number, ratio: number}} mean
  * @property {string} words
  *
- * @typedef {import("./train/record.js").Owed} Owed
+ * @typedef {{evaluation?: boolean, preview?: boolean, unmeasured?: ?string, snapshot?: boolean, kept?: boolean}} Owed
+ *   what was due at a step and is not done
  *
  * @typedef {object} RunProgress           one of these fields
  * @property {TrainStep} [step]

@@ -7,6 +7,12 @@ import { Tries } from "./tries.js";
 const GPU_TRIES = 2;
 const WHILE_MS = 10 * 60_000;
 
+/**
+ * Whoever is told what the machine offers, and what was opened of it.
+ * @typedef {object} Told
+ * @property {(capability: import("./protocol.js").Capability) => void} show
+ * @property {(opened: import("./protocol.js").Opened) => void} opened
+ */
 export class Recovery {
   #engine;
   #line;
@@ -21,7 +27,7 @@ export class Recovery {
 
   /**
    * @param {import("./engine.js").Engine} engine
-   * @param {import("./ui/capability.js").CapabilityLine} line
+   * @param {Told} line
    * @param {(part: string) => void} keep  keeps a file beside the page for the next visit
    */
   constructor(engine, line, keep) {

@@ -16,6 +16,7 @@ export class Vigil extends EventTarget {
   #seconds = 0;
   #longest = 0;
   #told = false;
+  #timer;
 
   /**
    * @param {number} patience             seconds
@@ -25,7 +26,12 @@ export class Vigil extends EventTarget {
     super();
     this.#patience = patience;
     this.#isOwed = isOwed;
-    setInterval(() => this.#tick(), TICK_MS);
+    this.#timer = setInterval(() => this.#tick(), TICK_MS);
+  }
+
+  /** Nobody is waited for any more. */
+  end() {
+    clearInterval(this.#timer);
   }
 
   /** A sign of life. */

@@ -272,7 +272,7 @@ impl Page {
     #[track_caller]
     pub fn base(&self) -> Picture {
         assert!(
-            self.is("return document.querySelector('#two-up').hasAttribute('data-compare')"),
+            self.is("return !document.querySelector('#two-up').single"),
             "there are no two pictures to compare. {}",
             self.describe()
         );

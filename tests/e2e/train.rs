@@ -171,7 +171,7 @@ impl Page {
             &format!("the picture of step {step}"),
             "const pair = document.querySelector('#pair');
              return !pair.hasAttribute('data-busy') && !pair.hasAttribute('data-empty')
-               && document.querySelector('#pair-tag-a').textContent === `step ${arguments[0]}`",
+               && document.querySelector('#pair').rightLabel === `step ${arguments[0]}`",
             json!([step]),
         );
     }
@@ -179,7 +179,7 @@ impl Page {
     /// The picture of the chosen step on the timeline.
     #[track_caller]
     pub fn chosen(&self) -> Picture {
-        self.pixels("#pair .side-a")
+        self.pixels("#pair [slot=right]")
     }
 
     /// Waits for the preview of a step.

@@ -6,7 +6,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 const root = new URL("../../", import.meta.url);
 const lines = ["index.html", "bench.html"].flatMap((document) => {
   const text = readFileSync(new URL(document, root), "utf8");
-  return [...text.matchAll(/<([a-z0-9]+)\b[^>]*?\sid="([^"]+)"/g)]
+  return [...text.matchAll(/<([a-z0-9-]+)\b[^>]*?\sid="([^"]+)"/g)]
     .map(([, tag, id]) => `  querySelector(selectors: "#${id}"): HTMLElementTagNameMap["${tag}"];`);
 });
 if (lines.length < 100) throw new Error(`index.html and bench.html have only ${lines.length} ids: their form has changed, and elements.js must follow`);

@@ -2,8 +2,7 @@
 // are not whole.
 
 /**
- * @typedef {{evaluation?: boolean, preview?: boolean, unmeasured?: ?string, snapshot?: boolean, kept?: boolean}} Owed
- *   what was due at a step and is not done
+ * @typedef {import("../protocol.js").Owed} Owed
  *
  * @typedef {object} Snapshot
  * @property {number} step

@@ -1,6 +1,6 @@
 // The timeline: every snapshot of a run under one slider, two of them side by side, and what to do with one.
 
-import { Wiper } from "./wiper.js";
+import "./lorakeet-two-up.js";
 
 /** How long a slider rests before its picture is drawn. */
 const REST_MS = 250;
@@ -28,7 +28,6 @@ export class TrainTimeline extends EventTarget {
 
   constructor() {
     super();
-    new Wiper(this.#pair, document.querySelector("#pair-wiper"), (percent) => `${percent} % the other step`);
     for (const range of [this.#range, this.#compare]) {
       range.addEventListener("input", () => {
         this.#words();
@@ -129,8 +128,8 @@ export class TrainTimeline extends EventTarget {
   clear(hint) {
     this.#pair.toggleAttribute("data-empty", true);
     this.hint(hint);
-    this.#side("a", null, "");
-    this.#side("b", null, "");
+    this.#side("right", null, "");
+    this.#side("left", null, "");
   }
 
   hint(words) {
@@ -152,21 +151,15 @@ export class TrainTimeline extends EventTarget {
     this.#pair.toggleAttribute("data-empty", false);
     this.#pair.toggleAttribute("data-busy", false);
     this.#pair.style.setProperty("--ratio", picture.image.width / picture.image.height);
-    this.#side("a", picture.image, picture.words);
-    this.#side("b", other?.image ?? null, other?.words ?? "");
+    this.#side("right", picture.image, picture.words);
+    this.#side("left", other?.image ?? null, other?.words ?? "");
   }
 
   #side(side, image, words) {
-    const canvas = /** @type {HTMLCanvasElement} */ (this.#pair.querySelector(`.side-${side}`));
-    const tag = document.getElementById(`pair-tag-${side}`);
-    tag.hidden = !words;
-    tag.textContent = words;
+    const canvas = /** @type {HTMLCanvasElement} */ (this.#pair.querySelector(`[slot=${side}]`));
+    this.#pair.setAttribute(`${side}-label`, words);
     canvas.setAttribute("aria-label", words || "No picture yet");
-    if (side === "b") {
-      canvas.hidden = !image;
-      document.querySelector("#pair-wiper").hidden = !image;
-      this.#pair.toggleAttribute("data-compare", Boolean(image));
-    }
+    if (side === "left") this.#pair.single = !image;
     if (!image) return;
     canvas.width = image.width;
     canvas.height = image.height;

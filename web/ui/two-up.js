@@ -1,24 +1,17 @@
-// The picture: strength 0 to the left of a wiper, now to the right of it; previews while it is drawn.
+// The picture: strength 0 to the left of a divider, now to the right of it; previews while it is drawn.
 
-import { Wiper } from "./wiper.js";
+import "./lorakeet-two-up.js";
 
 export class TwoUp {
   #stage = document.querySelector("#stage");
   #figure = document.querySelector("#two-up");
   #now = document.querySelector("#canvas-now");
   #base = document.querySelector("#canvas-base");
-  #wiper = document.querySelector("#wiper");
   #hint = document.querySelector("#two-up-hint");
-  #tagBase = document.querySelector("#tag-base");
-  #tagNow = document.querySelector("#tag-now");
   /** What is drawn when no run is on: {image, words, base}. */
   #settled = null;
   /** Where previews show a part alone. @type {?{image: ImageData, crop: import("../start/crop.js").Box}} */
   #part = null;
-
-  constructor() {
-    new Wiper(this.#figure, this.#wiper, (percent) => `${percent} % strength 0`);
-  }
 
   /** An empty stage of this shape. */
   clear({ width, height }, hint) {
@@ -88,7 +81,6 @@ export class TwoUp {
     this.#shape(image.width, image.height);
     this.#now.getContext("2d").putImageData(image, 0, 0);
     this.#now.setAttribute("aria-label", words.adapters ? `${words.alt}, with ${words.adapters}` : words.alt);
-    this.#tagNow.textContent = words.adapters || "now";
     this.#hint.textContent = "";
     this.#figure.toggleAttribute("data-empty", false);
     this.#setBase(base);
@@ -106,9 +98,8 @@ export class TwoUp {
   }
 
   #setBase(base) {
-    const compare = Boolean(base);
-    for (const part of [this.#base, this.#wiper, this.#tagBase, this.#tagNow]) part.hidden = !compare;
-    this.#figure.toggleAttribute("data-compare", compare);
+    this.#figure.single = !base;
+    this.#figure.rightLabel = base ? this.#settled?.words.adapters || "now" : "";
     if (!base) return;
     this.#resize(this.#base, base.width, base.height);
     this.#base.getContext("2d").putImageData(base, 0, 0);

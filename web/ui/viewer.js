@@ -1,7 +1,7 @@
 // One picture of the gallery, large: zoom and pan, 1:1, full screen, the one before and after, or two on each other.
 
 import { wordsOf } from "./gallery-panel.js";
-import { Wiper } from "./wiper.js";
+import "./lorakeet-two-up.js";
 
 /** @typedef {import("../gallery/album.js").Shown} Shown */
 
@@ -14,11 +14,9 @@ export class Viewer extends EventTarget {
   #stage = document.querySelector("#viewer-stage");
   #view = document.querySelector("#viewer-view");
   #pair = document.querySelector("#viewer-pair");
-  #wiper = document.querySelector("#viewer-wiper");
   #star = document.querySelector("#viewer-star");
   #compare = document.querySelector("#viewer-compare");
   #back = document.querySelector("#viewer-back");
-  #tags = { a: document.querySelector("#viewer-tag-a"), b: document.querySelector("#viewer-tag-b") };
   /** @type {Shown[]} */
   #shown = [];
   #id = "";
@@ -32,7 +30,6 @@ export class Viewer extends EventTarget {
 
   constructor() {
     super();
-    new Wiper(this.#pair, this.#wiper, (percent) => `${percent} % the one to compare with`);
     const click = (selector, act) => document.querySelector(selector).addEventListener("click", act);
     click("#viewer-before", () => this.#go(-1));
     click("#viewer-after", () => this.#go(1));
@@ -103,7 +100,7 @@ export class Viewer extends EventTarget {
   async #to(id) {
     this.#id = id;
     this.#words();
-    await Promise.all([this.#draw("a", id), this.#draw("b", this.#other)]);
+    await Promise.all([this.#draw("right", id), this.#draw("left", this.#other)]);
     this.#layOut();
   }
 
@@ -119,30 +116,25 @@ export class Viewer extends EventTarget {
     document.querySelector("#viewer-before").disabled = this.#at <= 0;
     document.querySelector("#viewer-after").disabled = this.#at >= this.#shown.length - 1;
     const other = this.#of(this.#other);
-    for (const [side, one] of /** @type {const} */ ([["a", shown], ["b", other]])) {
-      const tag = this.#tags[side];
-      tag.hidden = !other;
-      tag.textContent = one ? wordsOf(one) : "";
+    for (const [side, one] of /** @type {const} */ ([["right", shown], ["left", other]])) {
+      this.#pair.setAttribute(`${side}-label`, other ? wordsOf(one) : "");
       this.#canvas(side).setAttribute("aria-label", one ? wordsOf(one) : "No picture");
     }
   }
 
   /** @param {string} side @returns {HTMLCanvasElement} */
   #canvas(side) {
-    return this.#pair.querySelector(`.side-${side}`);
+    return this.#pair.querySelector(`[slot=${side}]`);
   }
 
   async #draw(side, id) {
     const canvas = this.#canvas(side);
-    if (side === "b") {
-      for (const part of [canvas, this.#wiper]) part.hidden = !id;
-      this.#pair.toggleAttribute("data-compare", Boolean(id));
-    }
+    if (side === "left") this.#pair.single = !id;
     if (!id) return;
     const blob = await this.read(id).catch(() => null);
     const picture = blob && await createImageBitmap(blob).catch(() => null);
     // another one may have been asked for meanwhile
-    if (!picture || id !== (side === "a" ? this.#id : this.#other)) return;
+    if (!picture || id !== (side === "right" ? this.#id : this.#other)) return;
     canvas.width = picture.width;
     canvas.height = picture.height;
     canvas.getContext("2d").drawImage(picture, 0, 0);
@@ -170,7 +162,7 @@ export class Viewer extends EventTarget {
   // ---- size and place ----------------------------------------------------------------------------
 
   get #fitting() {
-    const { width, height } = this.#canvas("a");
+    const { width, height } = this.#canvas("right");
     return Math.min(this.#view.clientWidth / width, this.#view.clientHeight / height);
   }
 
@@ -192,7 +184,7 @@ export class Viewer extends EventTarget {
 
   #layOut() {
     if (!this.#dialog.open) return;
-    const { width, height } = this.#canvas("a");
+    const { width, height } = this.#canvas("right");
     const scale = this.#now;
     this.#pair.style.setProperty("--ratio", String(width / height));
     // a hair less, so that what fits has no bars
@@ -210,7 +202,7 @@ export class Viewer extends EventTarget {
   #pan() {
     this.#view.addEventListener("pointerdown", (event) => {
       const { target, pointerType, button, clientX, clientY } = event;
-      if (pointerType !== "mouse" || button !== 0 || !this.#wiper.hidden || !this.#isLarger || !(target instanceof Element)) return;
+      if (pointerType !== "mouse" || button !== 0 || !this.#pair.single || !this.#isLarger || !(target instanceof Element)) return;
       event.preventDefault();
       this.#view.setPointerCapture(event.pointerId);
       const { scrollLeft, scrollTop } = this.#view;
@@ -228,7 +220,7 @@ export class Viewer extends EventTarget {
   /** @param {KeyboardEvent} event */
   #key(event) {
     const { key, target, ctrlKey, metaKey, altKey } = event;
-    if (ctrlKey || metaKey || altKey || target === this.#wiper) return;
+    if (ctrlKey || metaKey || altKey || target === this.#pair) return;
     const moves = !this.#isLarger;
     const deeds = {
       ...moves && { ArrowLeft: () => this.#go(-1), ArrowRight: () => this.#go(1) },

@@ -8,6 +8,7 @@ mod cost;
 mod memory;
 mod offline;
 mod others;
+mod package;
 mod policy;
 mod preload;
 mod race;
@@ -58,6 +59,8 @@ USAGE: cargo xtask COMMAND [OPTIONS]
                               `sd15`, `cpu`, `webgpu`.
                               Native ones use the build of the tests; --release makes another;
                               --built races the page that lies in dist/
+  package [--built]           the engine as an npm package, of the built page: packed by npm and tried in an empty
+                              project, in Chromium; --built takes the page that lies in dist/. Nothing is published
   fuzz [-- N]                 N (a million) hostile files through the readers, natively: no panic, no hang
                               over a second, memory bounded by the file; each is a function of its number
   ci                          rustfmt and clippy, then every test
@@ -103,6 +106,7 @@ fn run(args: &[String]) -> Result<()> {
         }
         "test" => test::run(&test::Options::parse(rest)?)?,
         "bench" => bench::run(&bench::Options::parse(rest)?)?,
+        "package" => package::run(rest)?,
         "fuzz" => test::fuzz(rest)?,
         "ci" => {
             no_more(rest)?;

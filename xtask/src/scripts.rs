@@ -51,7 +51,7 @@ fn rules(node: &Path, tools: &Path) -> Result<()> {
     say("rules of the page's scripts");
     let linter = tools.join("eslint/bin/eslint.js");
     let settings = ["--config", "tests/page/eslint.config.js", "--max-warnings", "0"];
-    run(script(node, &linter, &[&settings[..], &["web", "tests/page"]].concat()))
+    run(script(node, &linter, &[&settings[..], &["web", "api", "tests/page"]].concat()))
 }
 
 /// What has no document and no engine, in Node.js.
@@ -72,7 +72,7 @@ fn states(node: &Path, chrome: &Path, shots: Option<&Path>) -> Result<()> {
 }
 
 /// The tests of a folder. Each file has a process of its own, two at once: more would wait for each other's browsers.
-fn node_test(node: &Path, folder: &str) -> Result<Command> {
+pub fn node_test(node: &Path, folder: &str) -> Result<Command> {
     let place = root().join(folder);
     let entries = std::fs::read_dir(&place).map_err(|e| format!("{}: {e}", place.display()))?;
     let mut files: Vec<PathBuf> = entries
@@ -88,7 +88,7 @@ fn node_test(node: &Path, folder: &str) -> Result<Command> {
     Ok(test)
 }
 
-fn script(node: &Path, file: &Path, args: &[&str]) -> Command {
+pub fn script(node: &Path, file: &Path, args: &[&str]) -> Command {
     let mut command = command(node);
     command.arg(file).args(args);
     command

@@ -137,7 +137,8 @@ fn find_wasm_opt(wanted: &str) -> Result<Option<PathBuf>> {
     Ok(None)
 }
 
-fn npm() -> Option<PathBuf> {
+/// npm, where it is installed.
+pub fn npm() -> Option<PathBuf> {
     if cfg!(windows) { which(&["npm.cmd"]) } else { which(&["npm"]) }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::browser::{self, Browser};
 use crate::others::{self, Others};
+use crate::package::Packer;
 use crate::setup::{self, Tools};
 use crate::shell::{Result, cargo, root, run as run_command, say, target_dir};
 use crate::{build, scripts, server};
@@ -108,6 +109,10 @@ fn page_tests(options: &Options, dist: PathBuf, browser: &Browser) -> Result<()>
         let axe = setup::axe()?.unwrap_or_default();
         let more = vec![("LORAKEET_AXE", axe.into())];
         through_the_page("e2e", dist.clone(), browser, args, more)?;
+        match Packer::find() {
+            Ok(packer) => packer.test(&packer.pack(&dist)?, browser)?,
+            Err(lacking) => say(format!("{lacking}: the npm package is neither made nor tested")),
+        }
     }
     if options.browsers {
         other_browsers(&others::find(true)?, dist.clone(), browser)?;

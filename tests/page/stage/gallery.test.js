@@ -37,7 +37,7 @@ test("pictures stay over a reload, are found, starred, deleted and brought back,
   await page.says("#viewer-star", "★ Starred");
   await page.click("#viewer-compare");
   await page.says("#viewer-words", "3 of 3: a fox");
-  await page.until("both", () => !document.querySelector("#viewer-wiper").hidden);
+  await page.until("both", () => !document.querySelector("#viewer-pair").single);
   await page.shows("viewer compares");
   const other = await page.another();
   await other.ready();

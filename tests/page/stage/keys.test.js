@@ -8,13 +8,7 @@ import { adapter, file, latch, open } from "./page.js";
 const CTRL = 2;
 
 /** @param {import("./page.js").Page} page @param {string} key @param {number} [modifiers] */
-async function press(page, key, modifiers = 0) {
-  const text = key.length === 1 && !modifiers ? key : undefined;
-  const code = { Enter: 13, Escape: 27, ArrowUp: 38, ArrowDown: 40, ArrowRight: 39 }[key] ?? key.toUpperCase().charCodeAt(0);
-  await page.devtools("Input.dispatchKeyEvent", { type: text ? "keyDown" : "rawKeyDown", key, text, modifiers, windowsVirtualKeyCode: code });
-  await page.devtools("Input.dispatchKeyEvent", { type: "keyUp", key, modifiers, windowsVirtualKeyCode: code });
-}
-
+const press = (page, key, modifiers) => page.press(key, modifiers);
 const value = (page, selector) => page.run((wanted) => document.querySelector(wanted).value, selector);
 const focused = (page) => page.run(() => document.activeElement?.id);
 const blur = (page) => page.run(() => { if (document.activeElement instanceof HTMLElement) document.activeElement.blur(); });

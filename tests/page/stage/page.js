@@ -16,6 +16,11 @@ const SHOTS = process.env.LORAKEET_SHOTS;
 const PATIENCE_MS = 60_000;
 const PHONE = 390;
 const DESK = 1280;
+/** Of the tab key: more than the page has. */
+const MOST_STOPS = 120;
+const CODES = {
+  Tab: 9, Enter: 13, Escape: 27, PageUp: 33, PageDown: 34, End: 35, Home: 36, ArrowLeft: 37, ArrowUp: 38, ArrowRight: 39, ArrowDown: 40,
+};
 
 const GPU = { vendor: "example", architecture: "one" };
 /** @type {?Chrome} */
@@ -226,6 +231,39 @@ export class Page {
       if (await this.run(() => document.documentElement.dataset.pressed !== "elsewhere").catch(() => true)) return;
     } while (Date.now() < end);
     throw new Error(`${selector} moves away under the mouse`);
+  }
+
+  /** @param {string} key as events name it @param {number} [modifiers] 1: Alt, 2: Ctrl, 8: Shift */
+  async press(key, modifiers = 0) {
+    const written = { Enter: "\r" }[key] ?? (key.length === 1 ? key : undefined);
+    const text = modifiers & 3 ? undefined : written;
+    // what the system's own keys would ask of a field
+    const commands = key === "a" && modifiers === 2 ? ["selectAll"] : [];
+    const windowsVirtualKeyCode = CODES[key] ?? key.toUpperCase().charCodeAt(0);
+    await this.devtools("Input.dispatchKeyEvent", { type: text ? "keyDown" : "rawKeyDown", key, text, modifiers, windowsVirtualKeyCode, commands });
+    await this.devtools("Input.dispatchKeyEvent", { type: "keyUp", key, modifiers, windowsVirtualKeyCode });
+  }
+
+  /** @param {string} words */
+  async type(words) {
+    for (const letter of words) await this.press(letter);
+  }
+
+  /** By the tab key alone. @param {string} selector @param {number} [modifiers] 8: backwards */
+  async tabTo(selector, modifiers = 0) {
+    const passed = [];
+    for (let i = 0; i < MOST_STOPS; i += 1) {
+      await this.press("Tab", modifiers);
+      const { isThere, name, isSeen } = await this.run((wanted) => {
+        const at = document.activeElement;
+        const inside = at.shadowRoot?.activeElement ?? at;
+        return { isThere: at.matches(wanted), name: at.id || at.className || at.tagName, isSeen: inside.matches(":focus-visible") && inside.checkVisibility() };
+      }, selector);
+      if (isThere && !isSeen) throw new Error(`${selector} has the focus, and nobody sees it`);
+      if (isThere) return;
+      passed.push(name);
+    }
+    throw new Error(`the tab key doesn't come to ${selector}: ${passed.join(", ")}`);
   }
 
   /** Types over what a field says. */

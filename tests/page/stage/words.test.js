@@ -128,10 +128,10 @@ test("an embedding is a card without a slider, whose word goes into the prompt b
   await page.click(".card .triggers button");
   assert.match(await prompt(page), /a cat, zorp/);
   await page.draw();
-  await page.until("its name without a number", () => document.querySelector("#tag-now").textContent.includes("zorp") && !/zorp \d/.test(document.querySelector("#tag-now").textContent));
+  await page.until("its name without a number", () => document.querySelector("#two-up").rightLabel.includes("zorp") && !/zorp \d/.test(document.querySelector("#two-up").rightLabel));
   await page.shows("an embedding", ".card");
   await page.click(".card .switch");
-  await page.until("the picture without it", () => !document.querySelector("#tag-now").textContent.includes("zorp"));
+  await page.until("the picture without it", () => !document.querySelector("#two-up").rightLabel.includes("zorp"));
   assert.deepEqual([...new Set(drawn)].toSorted(), [0, 1]);
   await page.close();
 });

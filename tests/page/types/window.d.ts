@@ -4,6 +4,10 @@ interface ParentNode {
   querySelector<K extends keyof HTMLElementTagNameMap>(selectors: K): HTMLElementTagNameMap[K];
 }
 
+interface HTMLElementTagNameMap {
+  "lorakeet-two-up": import("../../../web/ui/lorakeet-two-up.js").LorakeetTwoUp;
+}
+
 // The DOM makes strings of what these are given.
 
 interface Element {
