@@ -77,7 +77,7 @@ export class SheetController {
     if (!this.#host.model()) return;
     const axes = axesOf(this.#page);
     const [first] = axes;
-    this.#ui.sheet.setAxes(axes, [first.id === "seed" ? "guidance" : first.id, "seed"]);
+    this.#ui.sheet.setAxes(axes, [first.id === "seed" ? "guidance" : first.id, "seed", ""]);
     this.#ui.sheet.open();
     this.#check();
     this.#tell();
@@ -93,9 +93,9 @@ export class SheetController {
     try {
       const page = this.#page;
       const axes = axesOf(page);
-      const { x, y } = sheet.wish;
+      const { x, y, z } = sheet.wish;
       const side = ({ id, text }) => ({ axis: axes.find((axis) => axis.id === id) ?? null, text });
-      const plan = planOf(side(x), side(y), page);
+      const plan = planOf({ x: side(x), y: side(y), z: side(z) }, page);
       sheet.tell({ cost: costOf(plan, (job) => Boolean(this.#maker.cached(job)), this.#maker.last) });
       return plan;
     } catch (error) {
@@ -114,13 +114,13 @@ export class SheetController {
     if (!plan || this.#isRunning) return;
     const { sheet } = this.#ui;
     const { width, height } = this.#host.sizeOf(plan.job.settings);
-    const axes = [sheet.wish.x.id, sheet.wish.y.id];
+    const axes = Object.values(sheet.wish).map(({ id }) => id);
     const { scheduler, schedule } = this.#page.choices;
     const nameOf = (id) => [...scheduler, ...schedule].find((one) => one.id === id)?.label ?? id;
     const layout = layoutOf(plan, { width, height }, footOf(plan, axes, nameOf), sheet.sheet.measure);
     const drawn = { plan, done: new Set(), failed: new Set(), first: null };
     this.#sheet = drawn;
-    sheet.begin(layout, { width, height }, plan.cells.map((cell) => cellName(plan, cell)), `Sheet: ${[plan.x.title, plan.y.title].filter(Boolean).join(" by ")}`);
+    sheet.begin(layout, { width, height }, plan.cells.map((cell) => cellName(plan, cell)), `Sheet: ${[plan.x, plan.y, plan.z].map(({ title }) => title).filter(Boolean).join(" by ")}`);
     sheet.setSavable(false);
     try {
       await this.#lend(plan);
@@ -246,7 +246,7 @@ export class SheetController {
 }
 
 /** @param {import("./sheet/plan.js").Plan} plan @param {import("./sheet/plan.js").Cell} cell */
-function cellName({ x, y }, { column, row }) {
+function cellName({ x, y, z }, { column, row, block }) {
   const side = ({ title, values }, i) => title && `${title} ${values[i].label}`;
-  return [side(x, column), side(y, row)].filter(Boolean).join(", ");
+  return [side(x, column), side(y, row), side(z, block)].filter(Boolean).join(", ");
 }

@@ -38,13 +38,13 @@ function pageOf({ cards = [], snapshots = null } = {}) {
   const written = { prompt: "a fox<lora:fox:1>, by day", negativePrompt: "fog" };
   return { job: { model: "m", settings, written, hasChoices: false, adapters }, cards, choices, schedulers: SCHEDULERS, snapshots, drawn };
 }
+const NOTHING = ["", ""];
 /** Of sides [id, text]. */
-function plan(x, y, page = pageOf()) {
+function plan(x, y, page = pageOf(), z = NOTHING) {
   const axes = axesOf(page);
   const side = ([id, text]) => ({ axis: axes.find((axis) => axis.id === id) ?? null, text });
-  return planOf(side(x), side(y), page);
+  return planOf({ x: side(x), y: side(y), z: side(z) }, page);
 }
-const NOTHING = ["", ""];
 
 test("numbers are read as A1111 reads them, up to their end and never past it", () => {
   const cases = {
@@ -158,6 +158,20 @@ test("any two settings, and words of the prompt: the first value is what is repl
   assert.equal(same, random, "a random seed is drawn once for the sheet");
 });
 
+test("a third axis has blocks below one another, each with all of the other two", () => {
+  const made = plan(["steps", "8, 12"], ["seed", "1-2"], pageOf(), ["guidance", "2, 3, 4"]);
+  assert.deepEqual(made.z.values.map(({ label }) => label), ["2", "3", "4"]);
+  assert.deepEqual(made.cells.map(({ column, row, block }) => `${block}${row}${column}`), ["000", "001", "010", "011", "100", "101", "110", "111", "200", "201", "210", "211"]);
+  const settingsOf = ({ job: { settings: { steps, seed, guidance } } }) => [steps, seed, guidance];
+  assert.deepEqual(made.cells.slice(4, 8).map(settingsOf), [[8, "1", 3], [12, "1", 3], [8, "2", 3], [12, "2", 3]]);
+  assert.equal(new Set(made.cells.map(({ key }) => key)).size, 12);
+  assert.equal(costOf(made, () => false, { seconds: 2, job: made.job }), "12 pictures, about 12 s");
+  assert.throws(() => plan(["steps", "8"], ["seed", "1"], pageOf(), ["steps", "9"]), { message: "Across and blocks are both Steps: choose another one for one of them." });
+  assert.throws(() => plan(["steps", "8"], ["seed", "1"], pageOf(), ["guidance", "0.5"]), /Blocks, Guidance: 0\.5 is out of range/);
+  const large = { ...pageOf(), job: { ...pageOf().job, settings: { ...settings, width: 1024, height: 1024 } } };
+  assert.throws(() => plan(["seed", "1-4"], ["steps", "1-4"], large, ["guidance", "1-5"]), /4 × 4 × 5 pictures of 1024×1024 are 84 megapixels/);
+});
+
 test("what is wrong with an axis is said by its name, before anything is drawn", () => {
   const wrong = [
     [["steps", "8, 200"], NOTHING, /^Across, Steps: 200 is out of range: it goes from 1 to 150\.$/],
@@ -192,20 +206,30 @@ const measure = (text, font) => text.length * font / 2;
 test("nothing on a sheet lies over anything else, whatever its size and its labels", () => {
   const value = (label, gauge) => ({ label, gauge });
   for (const cell of [{ width: 64, height: 64 }, { width: 512, height: 768 }, { width: 1024, height: 256 }]) {
-    for (const [columns, rows] of [[1, 1], [3, 1], [1, 4], [5, 7]]) {
+    for (const [columns, rows, blocks] of [[1, 1, 1], [3, 1, 1], [1, 4, 3], [5, 7, 1], [2, 2, 4], [3, 1, 2]]) {
       const x = { title: "Strength of a-name-without-a-blank", values: Array.from({ length: columns }, (_, i) => value(`a long label number ${i}`.repeat(i + 1), i / 2)) };
       const y = { title: rows > 1 ? "Seed" : "", values: Array.from({ length: rows }, (_, i) => value(rows > 1 ? String(9 ** (i + 10)) : "")) };
-      const { width, height, font, line, cells, columns: tops, rows: sides, foot } = layoutOf({ x, y }, cell, "a fox · 20 steps ".repeat(20), measure);
-      assert.equal(cells.length, columns * rows);
+      const z = { title: blocks > 1 ? "Steps of something" : "", values: Array.from({ length: blocks }, (_, i) => value(blocks > 1 ? `block ${i} `.repeat(3 * i) : "")) };
+      const { width, height, font, line, cells, columns: tops, rows: sides, headings, foot } = layoutOf({ x, y, z }, cell, "a fox · 20 steps ".repeat(20), measure);
+      assert.equal(cells.length, columns * rows * blocks);
+      assert.equal(headings.length, blocks > 1 ? blocks : 0);
+      const inBlock = columns * rows;
+      const firstOf = (block) => cells[block * inBlock];
+      for (const [block, { lines, y: at }] of headings.entries()) {
+        assert.ok(lines.every((words) => measure(words, font) <= width));
+        const { lines: labels, y: label } = tops[block * columns];
+        assert.ok(labels.length > 0 && at + (lines.length - 0.5) * line <= label - line / 2, "a heading ends above its block's labels");
+        if (block > 0) assert.ok(cells[block * inBlock - 1].y + cell.height <= at - line / 2, "and begins below the block before");
+      }
       for (const [i, one] of cells.entries()) {
         assert.ok(Number.isInteger(one.x) && Number.isInteger(one.y), "a picture lies on whole pixels");
         assert.ok(one.x >= 0 && one.x + cell.width <= width && one.y + cell.height <= foot.y - foot.font / 2);
         const isBeside = (other) => Math.abs(one.x - other.x) >= cell.width || Math.abs(one.y - other.y) >= cell.height;
         assert.ok(cells.slice(i + 1).every(isBeside));
       }
-      for (const { lines, y: at } of tops) {
+      for (const [i, { lines, y: at }] of tops.entries()) {
         assert.ok(lines.every((words) => measure(words, font) <= cell.width));
-        assert.ok(at + (lines.length - 0.5) * line <= cells[0].y, "labels end above the pictures");
+        assert.ok(at + (lines.length - 0.5) * line <= firstOf(Math.floor(i / columns)).y, "labels end above the pictures");
       }
       for (const { lines, x: at } of sides) assert.ok(at <= cells[0].x && lines.every((words) => at - measure(words, font) >= 0));
       assert.ok(foot.y + (foot.lines.length - 0.5) * 1.3 * foot.font <= height);

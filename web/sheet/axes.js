@@ -1,4 +1,4 @@
-// What the two axes of a sheet can be: how each reads its values, what it makes of a picture's settings and how it is
+// What the axes of a sheet can be: how each reads its values, what it makes of a picture's settings and how it is
 // written beside the pictures. Pure.
 
 import { withoutTags } from "../prompt/tags.js";

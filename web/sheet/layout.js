@@ -16,9 +16,10 @@ const LINES = 3;
  * @property {number} font        pixels
  * @property {number} line        height of one
  * @property {{x: number, y: number, text: string}[]} titles
+ * @property {{x: number, y: number, lines: string[]}[]} headings   of blocks
  * @property {Label[]} columns
  * @property {Label[]} rows
- * @property {{x: number, y: number}[]} cells      row by row
+ * @property {{x: number, y: number}[]} cells      row by row, block by block
  * @property {{x: number, y: number, lines: string[], font: number}} foot
  */
 
@@ -51,14 +52,16 @@ export function wrapped(text, width, font, measure, most = LINES) {
   return [...lines.slice(0, most - 1), `${last}…`];
 }
 
+const ALONE = { title: "", values: [{ label: "" }] };
+
 /**
- * @param {{x: Titled, y: Titled}} plan
+ * @param {{x: Titled, y: Titled, z?: Titled}} plan   each value of z has a block with all of x and y, below the one before
  * @param {{width: number, height: number}} cell
  * @param {string} foot
  * @param {Measure} measure
  * @returns {Layout}
  */
-export function layoutOf({ x, y }, cell, foot, measure) {
+export function layoutOf({ x, y, z = ALONE }, cell, foot, measure) {
   const font = Math.min(40, Math.max(12, Math.round((cell.width + cell.height) / 25)));
   const line = Math.round(1.3 * font);
   const gap = Math.max(4, Math.round(font / 3));
@@ -70,24 +73,33 @@ export function layoutOf({ x, y }, cell, foot, measure) {
   const left = edge + (y.title ? Math.max(Math.ceil(widest), hasGauge(y) ? 3 * font : 0) + edge : 0);
   const titles = [x.title && `${x.title} →`, y.title && `${y.title} ↓`].filter(Boolean).join("    ");
   const tall = Math.max(...across.map((lines) => lines.length)) * line + (hasGauge(x) ? line / 2 : 0);
-  const top = edge + line + (x.title ? tall : 0) + gap;
   const width = Math.max(left + x.values.length * (cell.width + gap) - gap + edge, Math.ceil(measure(titles, font)) + 2 * edge);
-  const place = (column, row) => ({ x: left + column * (cell.width + gap), y: top + row * (cell.height + gap) });
+  const headings = z.title ? z.values.map(({ label }) => wrapped(`${z.title} ${label}`, width - 2 * edge, font, measure)) : [];
+  const headed = Math.max(0, ...headings.map((lines) => lines.length)) * line;
+  // of a block: its heading, what stands above its pictures, and they
+  const above = headed + (x.title ? tall : 0) + gap;
+  const block = Math.ceil(above + y.values.length * (cell.height + gap) + (z.title ? gap : 0));
+  const first = edge + line;
+  const blockTop = (at) => first + at * block;
+  const rowTop = (row, at) => Math.ceil(blockTop(at) + above) + row * (cell.height + gap);
+  const place = (column, row, at) => ({ x: left + column * (cell.width + gap), y: rowTop(row, at) });
+  const each = (make) => z.values.flatMap((_, at) => make(at));
   const small = Math.max(11, Math.round(0.72 * font));
   const footLines = wrapped(foot, width - 2 * edge, small, measure, 4);
-  const footTop = top + y.values.length * (cell.height + gap) + gap;
-  const middle = (row) => place(0, row).y + cell.height / 2 - (down[row].length - 1) * line / 2;
+  const footTop = blockTop(z.values.length) + gap;
+  const middle = (row, at) => place(0, row, at).y + cell.height / 2 - (down[row].length - 1) * line / 2;
   return {
     width,
     height: Math.ceil(footTop + footLines.length * 1.3 * small + edge - gap),
     font,
     line,
     titles: [{ x: edge, y: edge + line / 2, text: titles }],
-    columns: (x.title ? x.values : []).map(({ gauge }, i) => (
-      { x: place(i, 0).x + cell.width / 2, y: edge + 1.5 * line, lines: across[i], gauge }
-    )),
-    rows: (y.title ? y.values : []).map(({ gauge }, i) => ({ x: left - edge, y: middle(i), lines: down[i], gauge })),
-    cells: y.values.flatMap((_, row) => x.values.map((__, column) => place(column, row))),
+    headings: headings.map((lines, at) => ({ x: edge, y: blockTop(at) + line / 2, lines })),
+    columns: each((at) => (x.title ? x.values : []).map(({ gauge }, i) => (
+      { x: place(i, 0, at).x + cell.width / 2, y: blockTop(at) + headed + line / 2, lines: across[i], gauge }
+    ))),
+    rows: each((at) => (y.title ? y.values : []).map(({ gauge }, i) => ({ x: left - edge, y: middle(i, at), lines: down[i], gauge }))),
+    cells: each((at) => y.values.flatMap((_, row) => x.values.map((__, column) => place(column, row, at)))),
     foot: { x: edge, y: footTop + 0.65 * small, lines: footLines, font: small },
   };
 }

@@ -16,13 +16,15 @@ const NONE = Object.freeze({ label: "", put: (draft) => draft });
  * @typedef {object} Cell
  * @property {number} column
  * @property {number} row
+ * @property {number} block    of those below one another
  * @property {string} key      its picture's fingerprint
  * @property {import("../pictures.js").Job} job
  *
  * @typedef {object} Plan
  * @property {{title: string, values: import("./axes.js").Value[]}} x
  * @property {{title: string, values: import("./axes.js").Value[]}} y
- * @property {Cell[]} cells    row by row
+ * @property {{title: string, values: import("./axes.js").Value[]}} z   each value has a block of its own
+ * @property {Cell[]} cells    row by row, block by block
  * @property {import("../pictures.js").Job} job  what all have in common, as the page has it
  */
 
@@ -46,29 +48,39 @@ function named(place, work) {
   }
 }
 
+/** Sides whose axes can't stand beside each other. @param {[string, Side][]} sides */
+function checkPairs(sides) {
+  sides.forEach(([place, { axis }], i) => sides.slice(i + 1).forEach(([otherPlace, { axis: other }]) => {
+    if (!axis || !other) return;
+    if (axis.id === other.id) throw new BadValue(`${place} and ${otherPlace.toLowerCase()} are both ${axis.label}: choose another one for one of them.`);
+    if (axis.rank === 0 && other.rank === 0) throw new BadValue(`${axis.label} and ${other.label} both say which adapter is on: choose another one for one of them.`);
+  }));
+}
+
 /**
- * @param {Side} x @param {Side} y @param {import("./axes.js").Page} page
+ * @param {{x: Side, y: Side, z?: Side}} sides   across, down, and in blocks below one another
+ * @param {import("./axes.js").Page} page
  * @returns {Plan}
  * @throws {BadValue} what is wrong, by name
  */
-export function planOf(x, y, page) {
-  const [columns, rows] = [valuesOf(x, "Across"), valuesOf(y, "Down")];
+export function planOf({ x, y, z = { axis: null, text: "" } }, page) {
+  const [columns, rows, blocks] = [valuesOf(x, "Across"), valuesOf(y, "Down"), valuesOf(z, "Blocks")];
   if (!x.axis && !y.axis) throw new BadValue("Choose what changes across, or down.");
-  if (x.axis && x.axis.id === y.axis?.id) throw new BadValue(`Across and down are both ${x.axis.label}: choose another one for one of them.`);
-  if (x.axis?.rank === 0 && y.axis?.rank === 0) throw new BadValue(`${x.axis.label} and ${y.axis.label} both say which adapter is on: choose another one for one of them.`);
+  checkPairs([["Across", x], ["Down", y], ["Blocks", z]]);
   const { width, height } = sizeAfter(page.job.settings, page.job.settings.hires);
-  const pixels = columns.length * rows.length * width * height;
-  if (pixels > MOST_PIXELS) throw new BadValue(`${columns.length} × ${rows.length} pictures of ${width}×${height} are ${Math.round(pixels / 1e6)} megapixels, and a sheet holds ${MOST_PIXELS / 1e6}: take fewer values, or a smaller size.`);
+  const pixels = columns.length * rows.length * blocks.length * width * height;
+  const count = [columns, rows, ...(z.axis ? [blocks] : [])].map((values) => values.length).join(" × ");
+  if (pixels > MOST_PIXELS) throw new BadValue(`${count} pictures of ${width}×${height} are ${Math.round(pixels / 1e6)} megapixels, and a sheet holds ${MOST_PIXELS / 1e6}: take fewer values, or a smaller size.`);
   const first = { job: page.job, cards: page.cards.filter(({ isOn }) => isOn) };
-  const cells = rows.flatMap((down, row) => columns.map((across, column) => {
-    const parts = [{ side: x, value: across, place: "Across" }, { side: y, value: down, place: "Down" }];
+  const cells = blocks.flatMap((below, block) => rows.flatMap((down, row) => columns.map((across, column) => {
+    const parts = [{ side: x, value: across, place: "Across" }, { side: y, value: down, place: "Down" }, { side: z, value: below, place: "Blocks" }];
     parts.sort((a, b) => (a.side.axis?.rank ?? 0) - (b.side.axis?.rank ?? 0));
     const draft = parts.reduce((draft, { side, value, place }) => named(`${place}, ${side.axis?.label}`, () => value.put(draft)), first);
     const job = page.drawn(draft.job, (handle) => Boolean(draft.mayBeNone || draft.set?.includes(handle)));
-    return { column, row, key: fingerprint(job), job };
-  }));
+    return { column, row, block, key: fingerprint(job), job };
+  })));
   const titled = (side, values) => ({ title: side.axis?.label ?? "", values });
-  return { x: titled(x, columns), y: titled(y, rows), cells, job: page.job };
+  return { x: titled(x, columns), y: titled(y, rows), z: titled(z, blocks), cells, job: page.job };
 }
 
 /** How much work a picture is, to compare it with another. @param {import("../pictures.js").Job} job */

@@ -67,7 +67,7 @@ export class SheetCanvas {
   }
 
   #labels() {
-    const { titles, columns, rows, foot, font, line } = this.#layout;
+    const { titles, headings, columns, rows, foot, font, line } = this.#layout;
     const context = this.#context();
     const write = (text, x, y, { align = "left", size = font, weight = 400, colour = this.#colours.text } = {}) => {
       context.font = `${weight} ${size}px ${FAMILY}`;
@@ -77,6 +77,7 @@ export class SheetCanvas {
       context.fillText(text, x, y);
     };
     for (const { x, y, text } of titles) write(text, x, y, { colour: this.#colours.soft });
+    for (const { x, y, lines } of headings) lines.forEach((words, i) => write(words, x, y + i * line, { weight: 600 }));
     const all = [...columns, ...rows].map(({ gauge }) => gauge).filter((gauge) => gauge !== undefined);
     const range = { least: Math.min(0, ...all), most: Math.max(1, ...all) };
     const { width } = this.#cell;

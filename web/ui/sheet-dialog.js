@@ -1,10 +1,13 @@
-// The dialog of a sheet: its two axes, what it takes, and the sheet itself, each cell a button.
+// The dialog of a sheet: its axes, what it takes, and the sheet itself, each cell a button.
 
 import { roving } from "./roving.js";
 import { SheetCanvas } from "./sheet-canvas.js";
 
 /** Cells are not shown smaller than this; the sheet scrolls then. */
 const LEAST = 72;
+
+/** What an axis is called that isn't there. */
+const NOTHING = ["", "nothing: one row", "nothing"];
 
 /** Events: "open", "changed", "draw", "stop", "save", "restore" {index}. */
 export class SheetDialog extends EventTarget {
@@ -19,6 +22,7 @@ export class SheetDialog extends EventTarget {
   #sides = {
     x: { axis: document.querySelector("#sheet-x"), values: document.querySelector("#sheet-x-values") },
     y: { axis: document.querySelector("#sheet-y"), values: document.querySelector("#sheet-y-values") },
+    z: { axis: document.querySelector("#sheet-z"), values: document.querySelector("#sheet-z-values") },
   };
   /** What was typed for each axis. @type {Map<string, string>} */
   #typed = new Map();
@@ -59,13 +63,16 @@ export class SheetDialog extends EventTarget {
 
   get isOpen() { return this.#dialog.open; }
 
-  /** @param {{id: string, label: string, example: string}[]} axes @param {[string, string]} first   across and down, to begin with */
+  /**
+   * @param {{id: string, label: string, example: string}[]} axes
+   * @param {[string, string, string]} first   to begin with: across, down, blocks
+   */
   setAxes(axes, first) {
     this.#axes = axes;
     Object.values(this.#sides).forEach((side, i) => {
       const before = side.axis.value;
       const options = axes.map(({ id, label }) => new Option(label, id));
-      side.axis.replaceChildren(...options, ...(i === 1 ? [new Option("nothing: one row", "")] : []));
+      side.axis.replaceChildren(...options, ...(i > 0 ? [new Option(NOTHING[i], "")] : []));
       const isThere = before && axes.some(({ id }) => id === before);
       side.axis.value = isThere ? before : first[i];
       this.#fill(side);
@@ -78,10 +85,11 @@ export class SheetDialog extends EventTarget {
     values.disabled = id === "";
   }
 
-  /** @returns {{x: {id: string, text: string}, y: {id: string, text: string}}} */
+  /** @returns {Record<"x"|"y"|"z", {id: string, text: string}>} */
   get wish() {
-    const { x, y } = this.#sides;
-    return { x: { id: x.axis.value, text: x.values.value }, y: { id: y.axis.value, text: y.values.value } };
+    const of = ({ axis, values }) => ({ id: axis.value, text: values.value });
+    const { x, y, z } = this.#sides;
+    return { x: of(x), y: of(y), z: of(z) };
   }
 
   /** @param {{cost?: string, problem?: string}} told */

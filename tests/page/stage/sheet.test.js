@@ -6,8 +6,8 @@ import { adapter, file, latch, open, pause } from "./page.js";
 
 const drawn = (page) => page.run(() => [...document.querySelectorAll("#sheet-cells button")].filter((button) => !button.disabled).length);
 
-async function axes(page, x, y) {
-  for (const [side, [id, text]] of [["x", x], ["y", y]]) {
+async function axes(page, x, y, z = ["", ""]) {
+  for (const [side, [id, text]] of [["x", x], ["y", y], ["z", z]]) {
     await page.set(`#sheet-${side}`, id);
     if (id) await page.set(`#sheet-${side}-values`, text);
   }
@@ -88,6 +88,28 @@ test("an axis that is wrong is told by name, and nothing is drawn; a setting tha
   assert.equal(await page.run(() => document.querySelectorAll("#history button").length), 0, "cells are no pictures of the strip until they are chosen");
   await page.click("#sheet-open");
   assert.equal(await drawn(page), 4, "the sheet is still there");
+  await page.close();
+});
+
+test("blocks of a third setting stand below one another, and a cell of one brings all three settings back", async () => {
+  const page = await open();
+  await page.set("#prompt", "a fox");
+  await page.run(() => document.querySelector("#sheet-open").click());
+  await axes(page, ["guidance", "2, 4"], ["", ""], ["guidance", "2"]);
+  await page.says("#sheet-problem", "Across and blocks are both Guidance");
+  await axes(page, ["guidance", "2, 4"], ["seed", "7-8"], ["steps", "3, 5"]);
+  await page.says("#sheet-cost", "8 pictures");
+  await page.click("#sheet-draw");
+  await page.says("#sheet-status", "8 of 8 drawn");
+  await page.shows("sheet in blocks");
+  const places = await page.run(() => [...document.querySelectorAll("#sheet-cells button")].map((button) => Math.round(button.getBoundingClientRect().top)));
+  assert.equal(new Set(places).size, 4);
+  assert.deepEqual(places, places.toSorted((a, b) => a - b), "block after block, row after row");
+  assert.equal(await page.run(() => document.querySelector("#sheet-cells button:nth-child(6)").title), "Guidance 4, Seed 7, Steps 5");
+  await page.click("#sheet-cells button:nth-child(6)");
+  await page.until("its picture", () => document.body.dataset.state === "ready" && JSON.parse(document.body.dataset.pictureFingerprint ?? "{}").steps === 5);
+  assert.deepEqual(await page.run(() => ["guidance", "seed", "steps"].map((id) => document.querySelector(`#${id}`).value)), ["4", "7", "5"]);
+  assert.deepEqual([await page.messages(), page.errors], [[], []]);
   await page.close();
 });
 
