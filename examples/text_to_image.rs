@@ -31,6 +31,8 @@ USAGE: text_to_image --model DIR_OR_FILE --prompt TEXT [OPTIONS]
   --prompt TEXT         what to draw: (word:1.3) weighs words, BREAK begins another chunk,
                         [cat:dog:0.5] and [cat|dog] change while it is drawn, # begins a comment
   --negative TEXT       what to keep away from
+  --empty-negative NAME what an empty negative prompt is to SDXL: zeros (by default, where the model says
+                        nothing else) or encoded
   --emphasis NAME       how weights act: original, no_norm, comfy_ui, ignore, or none, where
                         brackets are text; original by default
   --clip-skip N         1 (none) to 12: with 2 the text encoder's last layer is left out
@@ -43,8 +45,8 @@ USAGE: text_to_image --model DIR_OR_FILE --prompt TEXT [OPTIONS]
                         NVIDIA's cards, as A1111 computes it)
   --variation-seed N    another seed, and how far the noise is on the way to that one's:
   --variation-strength X   0 (not at all; by default) to 1
-  --steps N             20 by default
-  --guidance X          7.5 by default; 1 means none
+  --steps N             20 by default, or what the model's family is begun with
+  --guidance X          7.5 by default (SDXL 5); 1 means none
   --scheduler NAME      ddim, euler, dpmpp_2m, dpmpp_2m_karras, unipc; with fresh noise in each step
                         euler_a, dpmpp_2m_sde, dpmpp_2m_sde_karras, dpmpp_2m_sde_heun, dpmpp_3m_sde;
                         two model calls a step: heun, dpm2, restart, dpmpp_sde, dpmpp_2s_a, dpm2_a; for
@@ -68,6 +70,7 @@ struct Arguments {
     model: Model,
     prompt: String,
     negative: String,
+    encode_empty_negative: bool,
     emphasis: Emphasis,
     clip_skip: Option<usize>,
     adapters: Vec<String>,
@@ -110,6 +113,13 @@ fn parse(arguments: &[String]) -> Result<Arguments> {
             "--quiet" => parsed.quiet = true,
             "--prompt" => parsed.prompt = given.text()?,
             "--negative" => parsed.negative = given.text()?,
+            "--empty-negative" => {
+                parsed.encode_empty_negative = match given.value()? {
+                    "zeros" => false,
+                    "encoded" => true,
+                    _ => return Err(given.bad("is neither zeros nor encoded")),
+                }
+            }
             "--emphasis" => parsed.emphasis = named(&given, "is no way to weigh words")?,
             "--clip-skip" => parsed.clip_skip = Some(given.whole()?),
             "--adapter" => parsed.adapters.push(given.text()?),
@@ -202,19 +212,20 @@ fn run(arguments: &Arguments) -> Result<()> {
         let stem = Path::new(file).file_stem().unwrap_or_default();
         named.push((stem.to_string_lossy().into_owned(), id));
     }
-    let steps = arguments.steps.unwrap_or(20);
+    let (native, usual) = (model.native_size(), model.family.defaults);
+    let steps = arguments.steps.unwrap_or(usual.map_or(20, |usual| usual.steps));
     let prompt = tagged(&model, &named, &arguments.prompt, steps)?;
 
-    let native = model.native_size();
     let (start, pictures) = arguments.start.read()?.unzip();
     let (width, height) = arguments.size.unwrap_or((native, native));
     let settings = Settings {
         prompt,
         negative_prompt: arguments.negative.clone(),
+        encode_empty_negative: arguments.encode_empty_negative,
         emphasis: arguments.emphasis,
         clip_skip: arguments.clip_skip.unwrap_or(1),
         steps,
-        guidance: arguments.guidance.unwrap_or(7.5),
+        guidance: arguments.guidance.unwrap_or(usual.map_or(7.5, |usual| usual.guidance)),
         seed: arguments.seed,
         rng: arguments.rng,
         variation_seed: arguments.variation_seed,
@@ -227,6 +238,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         height,
         start,
         hires: arguments.hires.read()?,
+        ..Settings::default()
     };
     let noise = arguments.noise.as_deref().map(read_noise).transpose()?;
     let started = std::time::Instant::now();

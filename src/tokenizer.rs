@@ -79,9 +79,7 @@ impl ClipTokenizer {
     /// The tokenizer of SD 1 and 2 (OpenAI's CLIP ViT-L/14), whose vocabulary follows from its merges:
     /// the 256 bytes, the same at a word's end, the merges in order, the two special tokens
     /// (`simple_tokenizer.py` in <https://github.com/openai/CLIP>). `pad` fills prompts up: the end
-    /// token in SD 1, `!` in SD 2.
-    ///
-    /// For single-file checkpoints, which bring no tokenizer.
+    /// token in SD 1, `!` in SD 2. For single-file checkpoints, which bring no tokenizer.
     ///
     /// # Errors
     /// As [`ClipTokenizer::new`].
@@ -135,6 +133,12 @@ impl ClipTokenizer {
             _ => MAX_LENGTH,
         };
         Ok(Self { bpe, start, end, pad, max_length })
+    }
+
+    /// Fills prompts up with this id, which isn't looked for in texts as a pad token is (`!` in SD 2's).
+    pub fn padded_with(mut self, pad: u32) -> Self {
+        self.pad = pad;
+        self
     }
 
     /// Lets it give at most this many ids: a text encoder has only so many positions, whatever the

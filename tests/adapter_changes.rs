@@ -117,7 +117,7 @@ fn outputs_equal_the_formulas_at_every_strength() {
         *kinds.entry(case.kind.clone()).or_insert(0) += 1;
 
         let mut set = AdapterSet::default();
-        let id = set.attach(file, &sites, &[], None, &Device::flex()).unwrap();
+        let id = set.attach(file, [&sites, &[], &[]], None, &Device::flex()).unwrap();
         for &strength in &fixture.strengths {
             set.set(id, true, strength, strength).unwrap();
             let ours = layer.run(x);
@@ -167,7 +167,7 @@ fn a_difference_stands_beside_another_kind() {
     assert_eq!((both.report.modules_used, both.report.modules_in_file), (1, 1));
     let run = |file: AdapterFile| {
         let mut set = AdapterSet::default();
-        let id = set.attach(file, &sites, &[], None, &Device::flex()).unwrap();
+        let id = set.attach(file, [&sites, &[], &[]], None, &Device::flex()).unwrap();
         let out = layer.run(x);
         set.detach(id, &[&sites]).unwrap();
         out

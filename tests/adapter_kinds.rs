@@ -89,7 +89,7 @@ impl Layer {
     }
 
     fn attach(&mut self, file: AdapterFile, strength: f32) -> u64 {
-        let id = self.set.attach(file, &self.sites, &[], None, &Device::flex()).unwrap();
+        let id = self.set.attach(file, [&self.sites, &[], &[]], None, &Device::flex()).unwrap();
         self.set.set(id, true, strength, strength).unwrap();
         id
     }
@@ -450,8 +450,10 @@ fn a_set_checks_dense_factors_again() {
                 }
                 tensor
             });
-            let error =
-                layer.set.attach(lying, &layer.sites, &[], None, &Device::flex()).unwrap_err();
+            let error = layer
+                .set
+                .attach(lying, [&layer.sites, &[], &[]], None, &Device::flex())
+                .unwrap_err();
             assert!(error.to_string().contains("don't fit the layer's"), "{name} {at}: {error}");
             assert!(layer.sites[0].slot.branches().is_empty());
         }

@@ -452,7 +452,7 @@ fn every_kohya_naming_reads_the_same() {
             let suffix = kohya_suffix(factor)?;
             Some(match module.part {
                 Part::UNet => format!("{unet}{}.{suffix}", ldm[&module.path]),
-                Part::TextEncoder => format!("{text}{}.{suffix}", module.path),
+                Part::TextEncoder | Part::TextEncoder2 => format!("{text}{}.{suffix}", module.path),
             })
         });
         assert_reads(&model, "ldm", &values, &lora);
@@ -543,7 +543,7 @@ fn every_diffusers_naming_reads_the_same() {
     let current = write(&modules, |module, factor| {
         let (part, lora) = match module.part {
             Part::UNet => ("unet", "lora"),
-            Part::TextEncoder => ("text_encoder", "lora_linear_layer"),
+            Part::TextEncoder | Part::TextEncoder2 => ("text_encoder", "lora_linear_layer"),
         };
         Some(format!("{part}.{}.{lora}.{}.weight", module.path, direction(factor)?))
     });
@@ -982,7 +982,7 @@ impl Layer {
             let Some(strength) = strength else { continue };
             let source = Bytes::new("layer.safetensors", tiny::file(file));
             let file = file::read(&source, None, &read_sites, None).unwrap();
-            let id = set.attach(file, &sites, &[], None, &Device::flex()).unwrap();
+            let id = set.attach(file, [&sites, &[], &[]], None, &Device::flex()).unwrap();
             set.set(id, true, strength, strength).unwrap();
         }
         match layer {
@@ -1330,7 +1330,7 @@ fn a_set_attaches_all_of_an_adapter_or_nothing() {
     let mut attach = |change: &dyn Fn(&mut AdapterModule)| {
         let mut file = good.clone();
         change(file.modules.last_mut().unwrap());
-        set.attach(file, unet, text, None, &Device::flex())
+        set.attach(file, [unet, text, &[]], None, &Device::flex())
     };
     let error = attach(&|module| module.path = "nowhere".into()).unwrap_err().to_string();
     assert!(error.contains("nowhere: names a layer that the model lacks"), "{error}");

@@ -261,7 +261,7 @@ fn the_keys_are_kohyas_for_stable_diffusion_1() {
             let path = name.strip_suffix(".weight").filter(|_| shape.len() > 1)?;
             let trained = match part {
                 Part::UNet => path.contains(".attentions."),
-                Part::TextEncoder => path.contains(".layers."),
+                Part::TextEncoder | Part::TextEncoder2 => path.contains(".layers."),
             };
             trained.then(|| lora(part, path, shape, 1, 1.0))
         })
@@ -714,7 +714,7 @@ fn write_files_for_diffusers() {
             report,
         };
         let parts = [Part::UNet, Part::TextEncoder].map(|part| model.sites(part));
-        let id = set.attach(file, parts[0], parts[1], None, &device).unwrap();
+        let id = set.attach(file, [parts[0], parts[1], &[]], None, &device).unwrap();
         let latent = given.tensor::<4>("latent", &device);
         let embedding = given.tensor::<3>("embedding", &device);
         let timestep = f64::from(given.values("timestep")[0]);

@@ -10,6 +10,7 @@ mod support;
 use burn::tensor::{Device, Tensor};
 use lorakeet::kernels::{self, Choice};
 use lorakeet::layers::Storage;
+use lorakeet::models::{Added, Context};
 use lorakeet::pipelines::StableDiffusion;
 use lorakeet::pipelines::memory::{Pixels, Sizes, unet_peak};
 use lorakeet::weights::Checkpoint;
@@ -21,6 +22,18 @@ fn counted(model: &StableDiffusion, side: usize, guided: bool) -> usize {
     let n = 1 + usize::from(guided);
     let sample = Tensor::<4>::ones([n, config.in_channels, side / 8, side / 8], &device);
     let context = Tensor::<3>::ones([n, 77, config.cross_attention_dim], &device);
+    counting::peak_of(|| model.unet.forward(sample, &[500.0], context)).1
+}
+
+/// The same of SDXL's, whose widths are tiny here.
+fn counted_deep(model: &StableDiffusion, side: usize, guided: bool) -> usize {
+    let (device, config) = (Device::flex(), model.unet.config());
+    let n = 1 + usize::from(guided);
+    let sample = Tensor::<4>::ones([n, config.in_channels, side / 8, side / 8], &device);
+    let text = Tensor::<3>::ones([n, 77, config.cross_attention_dim], &device);
+    let pooled = Tensor::<2>::ones([n, config.pooled_width().unwrap()], &device);
+    let added = Some(Added { pooled, time_ids: vec![[512.0; 6]] });
+    let context = Context { text, added };
     counting::peak_of(|| model.unet.forward(sample, &[500.0], context)).1
 }
 
@@ -43,6 +56,19 @@ fn what_is_told_is_what_it_takes() {
             if (ours || side > 256) && !(0.9..1.5).contains(&ratio) {
                 wrong.push((ours, side, guided, ratio));
             }
+        }
+    }
+    // SDXL's UNet, whose transformers have several blocks, goes piece by piece.
+    let deep = support::load(&Checkpoint::open_path(path("tests/fixtures/sdxl/folder")).unwrap());
+    kernels::choose(Choice::All);
+    for (side, guided) in [(512, false), (512, true)] {
+        let told = unet_peak(deep.unet.config(), Pixels::of(side, side, guided), true);
+        let counted = counted_deep(&deep, side, guided) as u64;
+        let ratio = told as f64 / counted as f64;
+        let [a, b] = [told, counted].map(|bytes| bytes as f64 / 1e6);
+        println!("| deep | {side} | {guided} | {a:.1} MB | {b:.1} MB | {ratio:.2} |");
+        if !(0.9..1.5).contains(&ratio) {
+            wrong.push((true, side, guided, ratio));
         }
     }
     assert_eq!(wrong, []);

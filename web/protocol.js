@@ -45,12 +45,12 @@
  *
  * @typedef {object} Family                what the model is taken for
  * @property {string} label
- * @property {"sd1"|"sd2"} base
+ * @property {"sd1"|"sd2"|"sdxl"} base
  * @property {"text_to_image"|"inpainting"} task
  * @property {"epsilon"|"v_prediction"|"sample"} prediction
  * @property {number} size                 pixels
  * @property {boolean} zeroTerminalSnr
- * @property {?("turbo"|"lcm"|"lcm_merge")} fewSteps
+ * @property {?("turbo"|"lightning"|"lcm"|"lcm_merge")} fewSteps
  * @property {boolean} compact
  * @property {?{steps: number, guidance: number}} defaults   where they differ from everybody's
  * @property {string[]} evidence
@@ -92,7 +92,8 @@
  * @property {number} modules_used
  * @property {number} modules_in_file
  * @property {number} unet_modules
- * @property {number} text_encoder_modules
+ * @property {number} text_encoder_modules   of both, where there are two
+ * @property {number} [second_encoder_modules]   of these, in the second of SDXL
  * @property {?string} base_model
  * @property {string[]} trigger_words
  * @property {{name: string, vectors: number}[]} embeddings   words that it teaches the text encoder

@@ -24,7 +24,7 @@ pub(super) fn words(index: &Index) -> String {
             format!("; the file says that it was made for {base}{known}")
         }
         None => match by_width(index) {
-            Some(name) => format!("; by its text embeddings the file was made for {name}"),
+            Some((_, name)) => format!("; by its text embeddings the file was made for {name}"),
             None => String::new(),
         },
     }
@@ -48,28 +48,31 @@ pub(super) fn family(base: &str) -> Option<&'static str> {
     marks.iter().find(|(mark, _)| base.contains(mark)).map(|(_, name)| *name)
 }
 
-/// By what the layers that read text embeddings take in.
-fn by_width(index: &Index) -> Option<&'static str> {
+/// SDXL and its relatives.
+pub(super) const XL: &str = "Stable Diffusion XL";
+
+/// By what the layers that read text embeddings take in: the key of one, and the model.
+pub(super) fn by_width(index: &Index) -> Option<(&str, &'static str)> {
     index.tensors.iter().find_map(|(key, info)| {
         let (module, role) = kinds::split(index, key)?;
         let reads = ["attn2_to_k", "attn2.to_k", "attn2_to_v", "attn2.to_v"];
         let inner = [low_rank::DOWN, loha::W1_B].contains(&role);
         let reads = reads.iter().any(|end| module.ends_with(end));
-        (inner && reads).then(|| width::model_of(*info.shape.get(1)?)).flatten()
+        let model = (inner && reads).then(|| width::model_of(*info.shape.get(1)?)).flatten()?;
+        Some((key.as_str(), model))
     })
 }
 
 /// Whether it was made for Stable Diffusion 2.
 pub(super) fn is_second(index: &Index) -> bool {
     let told = told(&index.metadata).and_then(family);
-    by_width(index).or(told) == Some("Stable Diffusion 2")
+    by_width(index).map(|(_, name)| name).or(told) == Some("Stable Diffusion 2")
 }
 
-/// What to say of an adapter of which this much fits the model.
-pub(super) fn note(index: &Index, used: usize, in_file: usize) -> Option<String> {
-    let other = told(&index.metadata)
-        .and_then(family)
-        .is_some_and(|name| !["Stable Diffusion 1", "Stable Diffusion 2"].contains(&name));
+/// What to say of an adapter of which this much fits the model, which is SDXL or 1 or 2.
+pub(super) fn note(index: &Index, used: usize, in_file: usize, xl: bool) -> Option<String> {
+    let ours: &[&str] = if xl { &[XL] } else { &["Stable Diffusion 1", "Stable Diffusion 2"] };
+    let other = told(&index.metadata).and_then(family).is_some_and(|name| !ours.contains(&name));
     (used < in_file && (other || 2 * used < in_file)).then(|| {
         format!(
             "Only {used} of its {in_file} modules fit this model{}: little of what it was trained for \

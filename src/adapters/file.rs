@@ -12,7 +12,7 @@ use super::remedies::{BROKEN, OTHER_MODEL, READABLE, UNSUPPORTED};
 use super::settings::Settings;
 use super::{CoverageReport, Embedding, base, embedding, reader, speed};
 use crate::error::{Error, Result};
-use crate::keys::adapter_names::{self, ModuleNames, Naming};
+use crate::keys::adapter_names::{self, Loaded, ModuleNames, Naming};
 use crate::keys::detect::{self, FileKind};
 use crate::keys::ldm::UNetLayout;
 use crate::weights::{Index, Source};
@@ -62,7 +62,7 @@ pub fn read(
 ) -> Result<AdapterFile> {
     let index = Index::read(source)?;
     if embedding::is_embedding(&index) {
-        let embeddings = embedding::read(&index, source, text_width(sites))?;
+        let embeddings = embedding::read(&index, source, text_widths(sites))?;
         let report = CoverageReport::of_embeddings(&embeddings);
         return Ok(AdapterFile { name: index.file, modules: Vec::new(), embeddings, report });
     }
@@ -71,7 +71,7 @@ pub fn read(
     if keys.modules.is_empty() {
         return Err(no_module_fits(&index));
     }
-    let (embeddings, misfits) = embedding::bundled(&index, source, text_width(sites));
+    let (embeddings, misfits) = embedding::bundled(&index, source, text_widths(sites));
     keys.unused.extend(misfits);
     let settings = Settings::new(&index, config);
     let modules = keys.read(&index, source, sites, &settings)?;
@@ -81,7 +81,8 @@ pub fn read(
     }
     let mut report = report(&modules, &keys);
     report.notes.extend(left_out(&keys.others, &report.unused));
-    report.notes.extend(base::note(&index, report.modules_used, report.modules_in_file));
+    let (used, in_file) = (report.modules_used, report.modules_in_file);
+    report.notes.extend(base::note(&index, used, in_file, loaded(sites).xl));
     let scaled = || modules.iter().filter(|module| module.factors.is_scaled());
     let untold = scaled().next().is_some() && scaled().all(|module| module.alpha.is_none());
     if keys.naming == Some(Naming::Peft) && untold {
@@ -94,10 +95,20 @@ pub fn read(
     Ok(AdapterFile { name: index.file, modules, embeddings, report })
 }
 
-/// Numbers in the text encoder's vectors.
-fn text_width(sites: &[Site]) -> Option<usize> {
-    let query = |site: &&Site| site.part == Part::TextEncoder && site.path.ends_with(".q_proj");
-    sites.iter().find(query).and_then(|site| site.shape.get(1).copied())
+/// Numbers in the vectors of the text encoder, and of the second one.
+fn text_widths(sites: &[Site]) -> [Option<usize>; 2] {
+    [Part::TextEncoder, Part::TextEncoder2].map(|part| {
+        let query = |site: &&Site| site.part == part && site.path.ends_with(".q_proj");
+        sites.iter().find(query).and_then(|site| site.shape.get(1).copied())
+    })
+}
+
+/// What the model with these sites is.
+fn loaded(sites: &[Site]) -> Loaded {
+    Loaded {
+        xl: sites.iter().any(|site| site.part == Part::TextEncoder2),
+        deep: sites.iter().any(|site| site.path.contains(".transformer_blocks.1.")),
+    }
 }
 
 /// A file's keys by the layers that they are for, and what is left over.
@@ -136,7 +147,7 @@ impl<'a> Keys<'a> {
                 keys.leave_out_kind(kind, key, index.is_zero(source, key)?);
                 continue;
             }
-            if embedding::bundled_name(key).is_some() {
+            if embedding::is_bundled(key, text_widths(sites)) {
                 continue;
             }
             let Some((name, role)) = kinds::split(index, key) else {
@@ -226,7 +237,8 @@ fn report(modules: &[AdapterModule], keys: &Keys) -> CoverageReport {
         modules_used: layers.len(),
         modules_in_file: keys.in_file.len(),
         unet_modules: count(Part::UNet),
-        text_encoder_modules: count(Part::TextEncoder),
+        text_encoder_modules: count(Part::TextEncoder) + count(Part::TextEncoder2),
+        second_encoder_modules: count(Part::TextEncoder2),
         ranks: [ranks().min().unwrap_or(0), ranks().max().unwrap_or(0)],
         alphas: [
             alphas().reduce(f32::min).unwrap_or_default(),
@@ -245,9 +257,10 @@ fn report(modules: &[AdapterModule], keys: &Keys) -> CoverageReport {
 fn refuse(index: &Index, sites: &[Site]) -> Result<()> {
     let file = index.file.as_str();
     let keys = || index.tensors.keys().map(String::as_str);
-    let deep = sites.iter().any(|site| site.path.contains(".transformer_blocks.1."));
-    let other_base = |key| Some((key, adapter_names::other_base(key, deep)?));
-    if let Some((key, base)) = keys().find_map(other_base) {
+    let loaded = loaded(sites);
+    let other_base = |key| Some((key, adapter_names::other_base(key, loaded)?));
+    let by_width = || base::by_width(index).filter(|(_, base)| loaded.xl && *base != base::XL);
+    if let Some((key, base)) = keys().find_map(other_base).or_else(by_width) {
         let problem = format!("belongs to an adapter for {base}, not for this model");
         return Err(Error::key(file, key, problem, OTHER_MODEL));
     }

@@ -21,7 +21,7 @@ use crate::weights::save::{Named, write};
 pub fn diffusers(export: &Export<'_>) -> Result<Vec<u8>> {
     check(export)?;
     let (mut tensors, mut header) = (Vec::new(), Map::new());
-    for (part, prefix) in [(Part::UNet, "unet"), (Part::TextEncoder, "text_encoder")] {
+    for (part, prefix) in Part::ALL.map(|part| (part, part.name())) {
         let modules = plain(export, part)?;
         if modules.is_empty() {
             continue;
@@ -45,18 +45,23 @@ pub fn peft(export: &Export<'_>) -> Result<(Vec<u8>, String)> {
     check(export)?;
     let unet = plain(export, Part::UNet)?;
     let text_encoder = plain(export, Part::TextEncoder)?;
+    let second = plain(export, Part::TextEncoder2)?;
+    let parts = [&unet, &text_encoder, &second].iter().filter(|part| !part.is_empty()).count();
+    if parts > 1 {
+        return Err(Error::setting(
+            "format",
+            "a PEFT folder holds an adapter of one model, this one is for UNet and text encoder",
+            "Save it as a kohya or diffusers file",
+        ));
+    }
     let (modules, class) = match (unet.is_empty(), text_encoder.is_empty()) {
-        (false, false) => {
-            return Err(Error::setting(
-                "format",
-                "a PEFT folder holds an adapter of one model, this one is for UNet and text encoder",
-                "Save it as a kohya or diffusers file",
-            ));
+        (true, true) => {
+            (second, ["CLIPTextModelWithProjection", "transformers.models.clip.modeling_clip"])
         }
-        (false, true) => {
-            (unet, ["UNet2DConditionModel", "diffusers.models.unets.unet_2d_condition"])
+        (false, _) => (unet, ["UNet2DConditionModel", "diffusers.models.unets.unet_2d_condition"]),
+        (true, false) => {
+            (text_encoder, ["CLIPTextModel", "transformers.models.clip.modeling_clip"])
         }
-        (true, _) => (text_encoder, ["CLIPTextModel", "transformers.models.clip.modeling_clip"]),
     };
     let mut tensors = Vec::new();
     push(&mut tensors, &modules, "base_model.model", export);

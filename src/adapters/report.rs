@@ -25,8 +25,10 @@ pub struct CoverageReport {
     pub modules_in_file: usize,
     /// Of those attached, how many sit in the UNet.
     pub unet_modules: usize,
-    /// Of those attached, how many sit in the text encoder.
+    /// Of those attached, how many sit in the text encoder, or in both.
     pub text_encoder_modules: usize,
+    /// Of these, how many sit in the second one (SDXL).
+    pub second_encoder_modules: usize,
     /// Smallest and largest rank; 0 where no module has one.
     pub ranks: [usize; 2],
     /// Smallest and largest alpha; the rank where the file says none.
@@ -95,9 +97,13 @@ impl CoverageReport {
         let range = |[low, high]: [String; 2]| {
             if low == high { low } else { format!("{low} to {high}") }
         };
+        let text = match (self.text_encoder_modules, self.second_encoder_modules) {
+            (all, 0) => format!("text encoder {all}"),
+            (all, second) => format!("text encoders {} and {second}", all - second),
+        };
         self.summary = format!(
-            "{} of {} modules: UNet {}, text encoder {}; ",
-            self.modules_used, self.modules_in_file, self.unet_modules, self.text_encoder_modules,
+            "{} of {} modules: UNet {}, {text}; ",
+            self.modules_used, self.modules_in_file, self.unet_modules,
         );
         self.summary += &match self.ranks {
             [_, 0] if self.kind == "LoKr" => "whole factors".to_string(),

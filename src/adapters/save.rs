@@ -11,6 +11,7 @@ use super::Part;
 use super::kinds::{HostFactors, HostTensor, Kind, KroneckerFactor, LoKr, dora};
 use super::module::AdapterModule;
 use crate::error::{Error, Result};
+use crate::keys::ldm::{UNetLayout, unet_module_to_ldm};
 use crate::weights::save::{Named, legacy_hash, model_hash, write};
 
 pub use super::peft::{diffusers, peft};
@@ -48,6 +49,9 @@ pub struct Metadata {
     pub title: String,
     /// `ss_base_model_version` and `modelspec.architecture`.
     pub base: BaseModel,
+    /// Of an adapter for SDXL: how its UNet's blocks are grouped. kohya's files are in sgm's names then,
+    /// which are the only ones that every tool reads.
+    pub xl: Option<UNetLayout>,
     /// Width and height of the training pictures; 0 where nobody knows.
     pub resolution: [usize; 2],
     /// ISO 8601, `modelspec.date`.
@@ -71,7 +75,7 @@ pub fn kohya(export: &Export<'_>) -> Result<Vec<u8>> {
     let mut tensors = Vec::new();
     for module in export.modules {
         let module = with_scale_in_factors(module);
-        let name = kohya_name(module.part, &module.path);
+        let name = name(export.metadata, module.part, &module.path);
         let pieces = module.factors.written().map_err(|why| unwritten(&module, why))?;
         for piece in pieces {
             let key = format!("{name}.{}", piece.suffix);
@@ -91,16 +95,33 @@ pub fn kohya(export: &Export<'_>) -> Result<Vec<u8>> {
     let mut metadata = training_entries(export);
     let hashed = write(&tensors, &metadata)?;
     metadata.extend(common_entries(export.metadata));
+    if export.metadata.xl.is_some() {
+        // By its names: kohya's `sai_model_spec.py`.
+        let sgm = concat!("https:/", "/github.com/Stability-AI/generative-models");
+        metadata.insert("modelspec.implementation".into(), sgm.into());
+    }
     metadata.insert("sshs_model_hash".into(), model_hash(&hashed));
     metadata.insert("sshs_legacy_hash".into(), legacy_hash(&hashed));
     write(&tensors, &metadata)
 }
 
-/// kohya's name of a module.
+/// kohya's name of a module for the model that the metadata speak of.
+fn name(metadata: &Metadata, part: Part, path: &str) -> String {
+    let Some(layout) = &metadata.xl else { return kohya_name(part, path) };
+    let flat = |path: &str| path.replace('.', "_");
+    match (part, unet_module_to_ldm(path, layout)) {
+        (Part::UNet, Some(ldm)) => format!("lora_unet_{}", flat(&ldm)),
+        (Part::TextEncoder, _) => format!("lora_te1_{}", flat(path)),
+        _ => kohya_name(part, path),
+    }
+}
+
+/// kohya's name of a module, of Stable Diffusion 1 and 2 with diffusers' paths.
 pub fn kohya_name(part: Part, path: &str) -> String {
     let prefix = match part {
         Part::UNet => "lora_unet_",
         Part::TextEncoder => "lora_te_",
+        Part::TextEncoder2 => "lora_te2_",
     };
     format!("{prefix}{}", path.replace('.', "_"))
 }
@@ -210,12 +231,18 @@ fn training_entries(export: &Export<'_>) -> BTreeMap<String, String> {
         arguments.insert("dora_wd", "True".into());
     }
     let BaseModel { v2, v_prediction } = metadata.base;
-    let version =
-        format!("sd_{}{}", if v2 { "v2" } else { "v1" }, if v_prediction { "_v" } else { "" });
+    let version = match (&metadata.xl, v2, v_prediction) {
+        // One name, whatever the model predicts.
+        (Some(_), ..) => "sdxl_base_v1-0",
+        (None, false, false) => "sd_v1",
+        (None, false, true) => "sd_v1_v",
+        (None, true, false) => "sd_v2",
+        (None, true, true) => "sd_v2_v",
+    };
     let module = if algorithm.is_some() { "lycoris.kohya" } else { "networks.lora" };
     let [width, height] = metadata.resolution;
     let entries = [
-        ("ss_base_model_version", version),
+        ("ss_base_model_version", version.to_string()),
         ("ss_network_alpha", text(alpha)),
         ("ss_network_args", json!(arguments).to_string()),
         ("ss_network_dim", rank.to_string()),
@@ -237,10 +264,11 @@ fn training_entries(export: &Export<'_>) -> BTreeMap<String, String> {
 /// (`library/sai_model_spec.py`, which writes no hash), and what the caller gives.
 pub(super) fn common_entries(metadata: &Metadata) -> BTreeMap<String, String> {
     let BaseModel { v2, v_prediction } = metadata.base;
-    let architecture = match (v2, v_prediction) {
-        (false, _) => "stable-diffusion-v1",
-        (true, false) => "stable-diffusion-v2-512",
-        (true, true) => "stable-diffusion-v2-768-v",
+    let architecture = match (&metadata.xl, v2, v_prediction) {
+        (Some(_), ..) => "stable-diffusion-xl-v1-base",
+        (None, false, _) => "stable-diffusion-v1",
+        (None, true, false) => "stable-diffusion-v2-512",
+        (None, true, true) => "stable-diffusion-v2-768-v",
     };
     let [width, height] = metadata.resolution;
     let entries = [

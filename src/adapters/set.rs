@@ -56,6 +56,8 @@ impl Attached {
             self.places.iter().filter_map(|place| place.block.as_deref()).collect();
         // BASE, IN, M, OUT: the order of the alphabet is that of the model.
         blocks.sort_unstable();
+        // Two text encoders are one.
+        blocks.dedup();
         blocks
     }
 
@@ -76,7 +78,7 @@ impl Attached {
 fn index(part: Part) -> usize {
     match part {
         Part::UNet => 0,
-        Part::TextEncoder => 1,
+        Part::TextEncoder | Part::TextEncoder2 => 1,
     }
 }
 
@@ -104,16 +106,15 @@ impl AdapterSet {
         self.adapters.iter()
     }
 
-    /// Uploads an adapter's factors and attaches them to their layers, at strength 1. `layout` tells the
-    /// UNet's blocks.
+    /// Uploads an adapter's factors and attaches them to their layers, at strength 1: to the sites of UNet,
+    /// text encoder and second text encoder. `layout` tells the UNet's blocks.
     ///
     /// # Errors
     /// When a factor has another shape than its layer needs; nothing is attached then.
     pub fn attach(
         &mut self,
         file: AdapterFile,
-        unet: &[Site],
-        text_encoder: &[Site],
+        [unet, text_encoder, second]: [&[Site]; 3],
         layout: Option<&UNetLayout>,
         device: &Device,
     ) -> Result<u64> {
@@ -124,6 +125,7 @@ impl AdapterSet {
             let sites = match module.part {
                 Part::UNet => unet,
                 Part::TextEncoder => text_encoder,
+                Part::TextEncoder2 => second,
             };
             let site = sites.iter().find(|site| site.path == module.path).ok_or_else(|| {
                 Error::key(
@@ -136,7 +138,7 @@ impl AdapterSet {
             let factors = upload(&file.name, module, site, device)?;
             let block = match module.part {
                 Part::UNet => layout.and_then(|layout| spread::block(&module.path, layout)),
-                Part::TextEncoder => Some(spread::BASE.into()),
+                Part::TextEncoder | Part::TextEncoder2 => Some(spread::BASE.into()),
             };
             let strength = strength_at(&mut places, module.part, block);
             let scale = module.scale;

@@ -17,6 +17,7 @@ const MOST_COMPILED: usize = 1 << 18;
 pub struct Settings {
     unet: PartSettings,
     text_encoder: PartSettings,
+    text_encoder_2: PartSettings,
     /// What of them can't be used, as sentences.
     pub notes: Vec<String>,
     /// The header's and the config's own JSON, for what only some kinds ask.
@@ -59,16 +60,16 @@ impl Settings {
                 rank_stabilised: get("use_rslora") == Some(&Value::Bool(true)),
             }
         };
-        let (unet, text_encoder) = (part("unet"), part("text_encoder"));
+        let [unet, text_encoder, text_encoder_2] = Part::ALL.map(|it| part(it.name()));
         // Both parts of the model read the same.
         notes.sort();
         notes.dedup();
-        Self { unet, text_encoder, notes, json: [header, config.cloned()] }
+        Self { unet, text_encoder, text_encoder_2, notes, json: [header, config.cloned()] }
     }
 
     /// A field of a part's settings.
     pub fn field(&self, part: Part, name: &str) -> Option<&Value> {
-        find(self.json.each_ref().map(Option::as_ref), prefix(part), name)
+        find(self.json.each_ref().map(Option::as_ref), part.name(), name)
     }
 
     /// A field that lists words.
@@ -98,15 +99,8 @@ impl Settings {
         match part {
             Part::UNet => &self.unet,
             Part::TextEncoder => &self.text_encoder,
+            Part::TextEncoder2 => &self.text_encoder_2,
         }
-    }
-}
-
-/// diffusers' name of a part in its header.
-fn prefix(part: Part) -> &'static str {
-    match part {
-        Part::UNet => "unet",
-        Part::TextEncoder => "text_encoder",
     }
 }
 

@@ -99,9 +99,25 @@ impl LatentRgb {
         bias: [0.0; 3],
     };
 
+    /// SDXL (ComfyUI, `comfy/latent_formats.py`, `SDXL.latent_rgb_factors`).
+    pub const STABLE_DIFFUSION_XL: Self = Self {
+        factors: [
+            [0.3651, 0.4232, 0.4341],
+            [-0.2533, -0.0042, 0.1068],
+            [0.1076, 0.1111, -0.0362],
+            [-0.3165, -0.2492, -0.2188],
+        ],
+        bias: [0.1084, -0.0175, -0.0011],
+    };
+
     /// The factors that a VAE's config brings along (`latent_rgb_factors`, 4 rows of 3, and
     /// `latent_rgb_factors_bias`), or Stable Diffusion's.
     pub fn from_config(config: &serde_json::Value) -> Self {
+        Self::from_config_or(config, Self::STABLE_DIFFUSION)
+    }
+
+    /// The same, or others where it brings none.
+    pub fn from_config_or(config: &serde_json::Value, others: Self) -> Self {
         let row = |value: &serde_json::Value| -> Option<[f32; 3]> {
             let row: Vec<f32> =
                 value.as_array()?.iter().filter_map(|x| Some(x.as_f64()? as f32)).collect();
@@ -116,7 +132,7 @@ impl LatentRgb {
                 let bias = row(&config["latent_rgb_factors_bias"]).unwrap_or_default();
                 Self { factors, bias }
             }
-            None => Self::STABLE_DIFFUSION,
+            None => others,
         }
     }
 

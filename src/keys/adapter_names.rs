@@ -15,6 +15,22 @@ pub enum Part {
     UNet,
     /// CLIP's text model.
     TextEncoder,
+    /// SDXL's second one.
+    TextEncoder2,
+}
+
+impl Part {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::UNet, Self::TextEncoder, Self::TextEncoder2];
+
+    /// As diffusers' folders call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::UNet => "unet",
+            Self::TextEncoder => "text_encoder",
+            Self::TextEncoder2 => "text_encoder_2",
+        }
+    }
 }
 
 /// How a file names its tensors, for the report.
@@ -85,19 +101,35 @@ pub fn naming(key: &str) -> Naming {
     }
 }
 
-/// The model that a key can only belong to, if it isn't Stable Diffusion 1 or 2. `deep`: the loaded
-/// model itself has transformers of more than one block, as SDXL's are.
-pub fn other_base(key: &str, deep: bool) -> Option<&'static str> {
+/// What of the loaded model tells whether a key can belong to it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Loaded {
+    /// It is SDXL, or a relative.
+    pub xl: bool,
+    /// It has transformers of more than one block, as SDXL's are.
+    pub deep: bool,
+}
+
+/// The model that a key can only belong to, if it isn't the loaded one.
+pub fn other_base(key: &str, loaded: Loaded) -> Option<&'static str> {
     let has = |parts: &[&str]| parts.iter().any(|part| key.contains(part));
-    if key.starts_with("lora_te2_") || key.starts_with("text_encoder_2.") {
+    let starts = |parts: &[&str]| parts.iter().any(|part| key.starts_with(part));
+    if starts(&["lora_te3_", "text_encoder_3.", "text_encoders.t5xxl", "t5xxl."]) {
+        Some("Stable Diffusion 3")
+    } else if !loaded.xl
+        && starts(&["lora_te2_", "text_encoder_2.", "text_encoders.clip_g.", "clip_g."])
+    {
         Some("Stable Diffusion XL")
+    } else if loaded.xl && (key.starts_with("lora_te_") || has(&OUTSIDE_XL)) {
+        Some("Stable Diffusion 1 or 2")
     } else if has(&["double_blocks", "single_blocks", "single_transformer_blocks"]) {
         Some("Flux")
     } else if has(&["joint_blocks"]) {
         Some("Stable Diffusion 3")
     } else if key.starts_with("transformer.") || key.starts_with("lora_transformer_") {
         Some("a diffusion transformer (Flux, Stable Diffusion 3 or the like)")
-    } else if !deep
+    } else if !loaded.deep
+        && !loaded.xl
         && has(&["attentions_0_transformer_blocks_1_", "attentions.0.transformer_blocks.1."])
     {
         Some("Stable Diffusion XL")
@@ -105,6 +137,23 @@ pub fn other_base(key: &str, deep: bool) -> Option<&'static str> {
         None
     }
 }
+
+/// Places that SD 1 and 2 have in their UNet and no relative of SDXL has: attention at the outermost
+/// level, and a fourth level.
+const OUTSIDE_XL: [&str; 12] = [
+    "down_blocks_0_attentions_",
+    "down_blocks.0.attentions.",
+    "input_blocks_1_1_",
+    "input_blocks.1.1.",
+    "down_blocks_3_",
+    "down_blocks.3.",
+    "up_blocks_3_",
+    "up_blocks.3.",
+    "output_blocks_9_",
+    "output_blocks.9.",
+    "output_blocks_11_",
+    "output_blocks.11.",
+];
 
 /// From every name that a tool may give a module to the module.
 #[derive(Debug, Default)]
@@ -138,16 +187,21 @@ impl ModuleNames {
                         add(format!("{prefix}{path}"));
                     }
                     if let Some(ldm) = layout.and_then(|layout| unet_module_to_ldm(path, layout)) {
-                        add(format!("lora_unet_{}", ldm.replace('.', "_")));
-                        add(format!("diffusion_model.{ldm}"));
-                        add(format!("model.diffusion_model.{ldm}"));
+                        let flat = ldm.replace('.', "_");
+                        for prefix in ["lora_unet_", "lycoris_", "oft_unet_"] {
+                            add(format!("{prefix}{flat}"));
+                        }
+                        // OneTrainer's two forms among them: after `unet.`, and alone.
+                        for prefix in ["diffusion_model.", "model.diffusion_model.", "unet.", ""] {
+                            add(format!("{prefix}{ldm}"));
+                        }
                     }
                 }
                 Part::TextEncoder => {
                     let short = path.strip_prefix("text_model.").unwrap_or(path);
                     for path in [path, short] {
                         let flat = path.replace('.', "_");
-                        for prefix in ["lora_te_", "lora_te1_", "lycoris_te_"] {
+                        for prefix in ["lora_te_", "lora_te1_", "lycoris_te_", "lycoris_te1_"] {
                             add(format!("{prefix}{flat}"));
                         }
                         for prefix in [
@@ -155,10 +209,30 @@ impl ModuleNames {
                             "text_encoders.",
                             "text_encoders.clip_l.",
                             "text_encoders.clip_l.transformer.",
+                            "clip_l.",
                             "text_encoder.base_model.model.",
                             "base_model.model.",
                             "base_model.model.text_encoder.",
                             "",
+                        ] {
+                            add(format!("{prefix}{path}"));
+                        }
+                    }
+                }
+                Part::TextEncoder2 => {
+                    let short = path.strip_prefix("text_model.").unwrap_or(path);
+                    for path in [path, short] {
+                        let flat = path.replace('.', "_");
+                        for prefix in ["lora_te2_", "lycoris_te2_"] {
+                            add(format!("{prefix}{flat}"));
+                        }
+                        for prefix in [
+                            "text_encoder_2.",
+                            "text_encoders.clip_g.",
+                            "text_encoders.clip_g.transformer.",
+                            "clip_g.",
+                            "text_encoder_2.base_model.model.",
+                            "base_model.model.text_encoder_2.",
                         ] {
                             add(format!("{prefix}{path}"));
                         }

@@ -11,6 +11,9 @@ pub enum ClipName {
     /// Three tensors of equal size, one after the other along the first dimension: the fused
     /// projections of OpenCLIP.
     Thirds([String; 3]),
+    /// The same numbers with rows and columns exchanged: OpenCLIP keeps a matrix that rows are multiplied
+    /// by, transformers a layer's weight.
+    Transposed(String),
     /// Not part of the text encoder as Stable Diffusion uses it, with the reason.
     Unused(&'static str),
 }
@@ -32,9 +35,33 @@ pub fn to_diffusers(key: &str) -> Option<ClipName> {
     })
 }
 
-/// The name of an OpenCLIP tensor (without `cond_stage_model.model.`). Source: diffusers
+/// The same of SDXL's second text encoder, which has a use for its projection.
+pub fn second_to_diffusers(key: &str) -> Option<ClipName> {
+    match key {
+        PROJECTION => Some(ClipName::Whole(key.into())),
+        _ => to_diffusers(key),
+    }
+}
+
+/// The name of a tensor of SDXL's second text encoder, OpenCLIP's ViT-bigG (without
+/// `conditioner.embedders.1.model.`), of which every layer counts. Its projection is transposed, but in
+/// files that say `text_projection.weight`: those hold transformers' matrix already (ComfyUI,
+/// `comfy/utils.py`, `clip_text_transformers_convert`).
+pub fn second_open_clip_to_diffusers(key: &str) -> Option<ClipName> {
+    match key {
+        "text_projection" => Some(ClipName::Transposed(PROJECTION.into())),
+        PROJECTION => Some(ClipName::Whole(key.into())),
+        _ => open_clip(key, None),
+    }
+}
+
+/// The name of an OpenCLIP tensor of SD 2 (without `cond_stage_model.model.`). Source: diffusers
 /// `loaders/single_file_utils.py`, `convert_open_clip_checkpoint`.
 pub fn open_clip_to_diffusers(key: &str) -> Option<ClipName> {
+    open_clip(key, Some(UNUSED_LAYER))
+}
+
+fn open_clip(key: &str, unused: Option<usize>) -> Option<ClipName> {
     let whole = |name: &str| Some(ClipName::Whole(format!("text_model.{name}")));
     match key {
         "positional_embedding" => return whole("embeddings.position_embedding.weight"),
@@ -49,7 +76,7 @@ pub fn open_clip_to_diffusers(key: &str) -> Option<ClipName> {
         _ => {}
     }
     let (layer, rest) = head_number(key.strip_prefix("transformer.resblocks.")?)?;
-    if layer == UNUSED_LAYER {
+    if Some(layer) == unused {
         return Some(ClipName::Unused("SD 2 reads the text one layer before the last"));
     }
     let at = format!("encoder.layers.{layer}");
@@ -75,6 +102,9 @@ pub fn open_clip_to_diffusers(key: &str) -> Option<ClipName> {
 /// The last of OpenCLIP ViT-H's 24 layers. The number, not "the last": files converted back from
 /// diffusers stop at 22.
 const UNUSED_LAYER: usize = 23;
+
+/// The second text encoder's, under transformers' name.
+const PROJECTION: &str = "text_projection.weight";
 
 const COUNTER: &str = "a counter, made anew";
 

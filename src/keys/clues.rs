@@ -4,6 +4,7 @@
 use serde_json::Value;
 
 use super::family::{Base, Defaults, Family, FewSteps, Overrides, Prediction, Task};
+use super::xl;
 use crate::error::{Error, Result};
 
 /// A value, and what says so, as a clause such as "its metadata says so".
@@ -44,7 +45,7 @@ pub fn decide(clues: &Clues, overrides: &Overrides) -> Result<Family> {
     let task = task(clues, &mut evidence)?;
     let base = base(&clues.unet, &mut evidence);
     let few_steps = few_steps(clues, base, &mut evidence);
-    let compact = is_compact(&clues.unet);
+    let compact = is_compact(&clues.unet, base);
     if compact {
         evidence.push("its UNet has fewer blocks than Stable Diffusion's".into());
     }
@@ -63,6 +64,9 @@ pub fn decide(clues: &Clues, overrides: &Overrides) -> Result<Family> {
     if base == Base::Sd2 && task == Task::TextToImage && !told {
         notes.push(unsure(prediction, clues.deviation));
     }
+    if base == Base::Sdxl && !told {
+        notes.push(xl::unsure(&clues.names));
+    }
 
     let size = pick(
         overrides.size.zip(by_hand(overrides.size.is_some())),
@@ -76,6 +80,8 @@ pub fn decide(clues: &Clues, overrides: &Overrides) -> Result<Family> {
             size
         }
         None if base == Base::Sd2 && prediction == Prediction::VPrediction => 768,
+        None if base == Base::Sdxl && few_steps == Some(FewSteps::Turbo) => 512,
+        None if base == Base::Sdxl => 1024,
         None => 512,
     };
     check_size(size)?;
@@ -90,7 +96,10 @@ pub fn decide(clues: &Clues, overrides: &Overrides) -> Result<Family> {
         zero_terminal_snr,
         few_steps,
         compact,
-        defaults: few_steps.map(defaults),
+        defaults: match few_steps {
+            Some(few_steps) => Some(defaults(few_steps)),
+            None => (base == Base::Sdxl).then_some(xl::DEFAULTS),
+        },
         evidence,
         notes,
     };
@@ -102,6 +111,9 @@ pub fn decide(clues: &Clues, overrides: &Overrides) -> Result<Family> {
 fn task(clues: &Clues, evidence: &mut Vec<String>) -> Result<Task> {
     let channels = |field: &str| clues.unet[field].as_u64().unwrap_or(4);
     let (input, latents) = (channels("in_channels"), channels("out_channels"));
+    if xl::is_xl(&clues.unet) {
+        xl::refuse(&clues.file, &clues.unet, input, latents)?;
+    }
     let what = match input {
         _ if input == latents => return Ok(Task::TextToImage),
         _ if input == 2 * latents + 1 => {
@@ -123,6 +135,10 @@ fn task(clues: &Clues, evidence: &mut Vec<String>) -> Result<Task> {
 }
 
 fn base(unet: &Value, evidence: &mut Vec<String>) -> Base {
+    if xl::is_xl(unet) {
+        evidence.push("its UNet is told the picture's size and a pooled text".into());
+        return Base::Sdxl;
+    }
     let width = unet["cross_attention_dim"].as_u64();
     let linear = unet["use_linear_projection"] == true;
     let (base, why) = match width {
@@ -136,7 +152,8 @@ fn base(unet: &Value, evidence: &mut Vec<String>) -> Base {
 }
 
 /// Whether a UNet has fewer levels, layers or blocks than Stable Diffusion's four, two and one.
-fn is_compact(unet: &Value) -> bool {
+/// (XL has three levels, and attention between them.)
+fn is_compact(unet: &Value, base: Base) -> bool {
     let levels = unet["block_out_channels"].as_array().map_or(4, Vec::len);
     let layers = match &unet["layers_per_block"] {
         Value::Array(each) => each.iter().filter_map(Value::as_u64).min(),
@@ -144,6 +161,10 @@ fn is_compact(unet: &Value) -> bool {
     };
     // A config that leaves the field out has the default; one that sets it to null has no mid block.
     let middle = unet.get("mid_block_type").is_none_or(Value::is_string);
+    if base == Base::Sdxl {
+        let plain = unet["mid_block_type"] == "UNetMidBlock2D";
+        return layers.unwrap_or(2) < 2 || !middle || plain;
+    }
     levels < 4 || layers.unwrap_or(2) < 2 || !middle
 }
 
@@ -161,6 +182,18 @@ fn few_steps(clues: &Clues, base: Base, evidence: &mut Vec<String>) -> Option<Fe
         Base::Sd2 if class == "EulerDiscreteScheduler" && trailing => {
             (FewSteps::Turbo, "its scheduler is SD-Turbo's")
         }
+        Base::Sdxl if class == "EulerAncestralDiscreteScheduler" && trailing => {
+            (FewSteps::Turbo, "its scheduler is SDXL-Turbo's")
+        }
+        Base::Sdxl if scheduler.is_none() && named("lightning") => {
+            (FewSteps::Lightning, "its name says Lightning")
+        }
+        Base::Sdxl if scheduler.is_none() && named("turbo") => {
+            (FewSteps::Turbo, "its name says Turbo")
+        }
+        Base::Sdxl if scheduler.is_none() && named("dmd2") => {
+            (FewSteps::LcmMerge, "its name says DMD2")
+        }
         Base::Sd2 if named("turbo") => (FewSteps::Turbo, "its name says Turbo"),
         // A folder says by its scheduler how it is to be run.
         _ if scheduler.is_none() && named("lcm") => (FewSteps::LcmMerge, "its name says LCM"),
@@ -170,10 +203,11 @@ fn few_steps(clues: &Clues, base: Base, evidence: &mut Vec<String>) -> Option<Fe
     Some(found)
 }
 
-/// SD-Turbo's model card; LCM_Dreamshaper_v7's; the LCM-LoRA's, which such merges hold.
+/// SD-Turbo's model card; SDXL-Lightning's; LCM_Dreamshaper_v7's; the LCM-LoRA's, which such merges hold.
 fn defaults(few_steps: FewSteps) -> Defaults {
     match few_steps {
         FewSteps::Turbo => Defaults { steps: 1, guidance: 1.0 },
+        FewSteps::Lightning => Defaults { steps: 4, guidance: 1.0 },
         FewSteps::Lcm => Defaults { steps: 4, guidance: 8.0 },
         FewSteps::LcmMerge => Defaults { steps: 6, guidance: 1.5 },
     }
@@ -189,6 +223,7 @@ fn guess_prediction(
     let epsilon = |why: &str| (Prediction::Epsilon, why.to_string());
     match (base, clues.deviation) {
         _ if clues.scheduler.is_some() => epsilon("its scheduler_config.json says nothing else"),
+        (Base::Sdxl, _) => epsilon("as Stable Diffusion XL does, and nothing says otherwise"),
         (Base::Sd1, _) => epsilon("as Stable Diffusion 1 does, and nothing says otherwise"),
         _ if task == Task::Inpainting => epsilon("as SD 2's inpainting model does"),
         _ if few_steps == Some(FewSteps::Turbo) => epsilon("as SD-Turbo does"),

@@ -1,10 +1,10 @@
 //! What a file is, and what its model looks like, off names and shapes alone.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Value, json};
 
-use super::ldm::head_number;
+use super::depths::depths;
+pub use super::shapes::Shapes;
+use super::shapes::{any, count, dim, find, one_or_list};
 use super::vae::TinyHalf;
 
 /// What the names in a safetensors file say it is.
@@ -41,12 +41,24 @@ pub fn file_kind<'a>(keys: impl IntoIterator<Item = &'a str>) -> FileKind {
     if any(&["double_blocks.", "single_transformer_blocks."]) {
         return FileKind::OtherModel("Flux");
     }
-    // sgm's layout, which SD 2 is found in too. XL has a second text encoder, or (its refiner) class
-    // embeddings.
+    // SDXL's shapes, with another noise schedule and other latents.
+    if starts(&["edm_mean", "edm_std"]) {
+        return FileKind::OtherModel("Playground v2.5");
+    }
+    if starts(&["edm_vpred.sigma_max"]) {
+        return FileKind::OtherModel("CosXL");
+    }
+    // sgm's layout, which SD 2 is found in too. XL has a second text encoder; its refiner has that one
+    // alone, and what XL adds to the time embedding (class embeddings, by name).
     let sgm = starts(&["conditioner.embedders."]);
     let classes = starts(&["model.diffusion_model.label_emb."]);
-    if starts(&["conditioner.embedders.1."]) || (sgm && classes) {
-        return FileKind::OtherModel("Stable Diffusion XL");
+    let second = starts(&["conditioner.embedders.1."]);
+    if starts(&["conditioner.embedders.0.model."]) && classes && !second {
+        return FileKind::OtherModel("the refiner of Stable Diffusion XL");
+    }
+    let xl = second && classes;
+    if second && !classes {
+        return FileKind::OtherModel(HALF_XL);
     }
     if starts(&["control_model.", "controlnet_cond_embedding."]) {
         return FileKind::OtherModel("a ControlNet");
@@ -54,7 +66,9 @@ pub fn file_kind<'a>(keys: impl IntoIterator<Item = &'a str>) -> FileKind {
     if any(&["motion_modules.", ".time_stack.", ".time_mixer."]) {
         return FileKind::OtherModel("a video model");
     }
-    if classes {
+    // A UNet of XL alone: its second transformer has two blocks. Who opens it says what is missing.
+    let deep = starts(&["model.diffusion_model.input_blocks.4.1.transformer_blocks.1."]);
+    if classes && !xl && !deep {
         return FileKind::OtherModel("an upscaler or unCLIP model (it has class embeddings)");
     }
     if starts(&["model.diffusion_model.input_blocks.", "model_ema.diffusion_modelinput_blocks"]) {
@@ -75,11 +89,17 @@ pub fn file_kind<'a>(keys: impl IntoIterator<Item = &'a str>) -> FileKind {
     if let Some(half) = TinyHalf::of(keys.iter().copied()) {
         return FileKind::Part(half.label());
     }
-    if any(&["emb_params", "string_to_param", "<"]) || keys == ["clip_g", "clip_l"] {
+    if any(&["emb_params", "string_to_param", "<"]) || CLIP_WORDS.contains(&keys.as_slice()) {
         return FileKind::Embedding;
     }
     FileKind::Unknown
 }
+
+/// All names of a textual inversion of SDXL, or of what is left of one.
+const CLIP_WORDS: [&[&str]; 3] = [&["clip_g", "clip_l"], &["clip_l"], &["clip_g"]];
+
+/// What a file is that has SDXL's text encoders and not what its UNet adds to the time.
+pub const HALF_XL: &str = "Stable Diffusion XL";
 
 /// Whether only an adapter has a tensor of this name.
 pub fn is_adapter_key(key: &str) -> bool {
@@ -112,9 +132,6 @@ const ADAPTER: [&str; 22] = [
     "_unet_down_blocks_",
 ];
 
-/// Shapes by diffusers name.
-pub type Shapes = BTreeMap<String, Vec<usize>>;
-
 /// A UNet's `config.json` from its tensors in diffusers names. Heads are not in the shapes: SD 1 has 8
 /// everywhere, SD 2 64 channels to each. The two are told apart by the text embeddings' width (768,
 /// 1024) or else by `proj_in`, which is a convolution in SD 1 and a matrix in SD 2.
@@ -144,9 +161,7 @@ pub fn unet_config(shapes: &Shapes) -> Result<Value, String> {
         (false, false) => Value::Null,
     };
     let layers = (0..blocks).map(|b| count(shapes, &format!("down_blocks.{b}.resnets."))).collect();
-    let depths = (0..blocks)
-        .map(|b| count(shapes, &format!("down_blocks.{b}.attentions.0.transformer_blocks.")).max(1))
-        .collect();
+    let (down_depths, up_depths) = depths(shapes, blocks);
     let context = find(shapes, ".attn2.to_k.weight").and_then(|shape| shape.get(1).copied());
     let linear = find(shapes, ".proj_in.weight").is_some_and(|shape| shape.len() == 2);
     let second = match context {
@@ -161,7 +176,7 @@ pub fn unet_config(shapes: &Shapes) -> Result<Value, String> {
     };
     let condition =
         shapes.get("time_embedding.cond_proj.weight").and_then(|shape| shape.get(1).copied());
-    Ok(json!({
+    let mut config = json!({
         "_class_name": "UNet2DConditionModel",
         "act_fn": "silu",
         "attention_head_dim": heads,
@@ -181,10 +196,21 @@ pub fn unet_config(shapes: &Shapes) -> Result<Value, String> {
         "out_channels": dim(shapes, "conv_out.weight", 0)?,
         "sample_size": 64,
         "time_cond_proj_dim": condition,
-        "transformer_layers_per_block": one_or_list(depths),
+        "transformer_layers_per_block": down_depths,
         "up_block_types": names(&up, "Up"),
         "use_linear_projection": linear,
-    }))
+    });
+    if !up_depths.is_null() {
+        config["reverse_transformer_layers_per_block"] = up_depths;
+    }
+    if let Some(shape) = shapes.get("add_embedding.linear_1.weight") {
+        config["addition_embed_type"] = "text_time".into();
+        config["projection_class_embeddings_input_dim"] = shape.get(1).copied().into();
+        // SDXL's; where the second text encoder is at hand, its width tells.
+        config["addition_time_embed_dim"] = 256.into();
+        config["sample_size"] = 128.into();
+    }
+    Ok(config)
 }
 
 /// A VAE's `config.json` from its tensors in diffusers names, whether it is the full one or TAESD.
@@ -282,31 +308,13 @@ pub fn clip_config(shapes: &Shapes, open_clip: bool) -> Result<Value, String> {
     }))
 }
 
-fn any(shapes: &Shapes, prefix: &str) -> bool {
-    shapes.range(prefix.to_string()..).next().is_some_and(|(name, _)| name.starts_with(prefix))
-}
-
-/// How many numbers follow the prefix: one more than the highest.
-fn count(shapes: &Shapes, prefix: &str) -> usize {
-    shapes
-        .range(prefix.to_string()..)
-        .map_while(|(name, _)| name.strip_prefix(prefix))
-        .filter_map(|rest| Some(head_number(rest)?.0 + 1))
-        .max()
-        .unwrap_or(0)
-}
-
-fn find<'a>(shapes: &'a Shapes, suffix: &str) -> Option<&'a [usize]> {
-    shapes.iter().find(|(name, _)| name.ends_with(suffix)).map(|(_, shape)| shape.as_slice())
-}
-
-fn dim(shapes: &Shapes, name: &str, axis: usize) -> Result<usize, String> {
-    shapes.get(name).and_then(|shape| shape.get(axis)).copied().ok_or_else(|| name.to_string())
-}
-
-fn one_or_list(values: Vec<usize>) -> Value {
-    match values.first() {
-        Some(first) if values.iter().all(|value| value == first) => json!(first),
-        _ => json!(values),
-    }
+/// The `config.json` of SDXL's second text encoder, OpenCLIP's ViT-bigG with its projection.
+///
+/// # Errors
+/// Names the tensor without which it can't be told.
+pub fn second_clip_config(shapes: &Shapes) -> Result<Value, String> {
+    let mut config = clip_config(shapes, true)?;
+    config["architectures"] = json!(["CLIPTextModelWithProjection"]);
+    config["projection_dim"] = dim(shapes, "text_projection.weight", 0)?.into();
+    Ok(config)
 }

@@ -1,4 +1,4 @@
-//! The members of the Stable Diffusion 1 and 2 family, and what follows from being one. Which one a
+//! The members of the Stable Diffusion 1, 2 and XL family, and what follows from being one. Which one a
 //! model is, [`super::clues`] decides.
 
 use serde::{Deserialize, Serialize};
@@ -12,6 +12,9 @@ pub enum Base {
     Sd1,
     /// OpenCLIP ViT-H, 1024 wide, read one layer before its last.
     Sd2,
+    /// Both OpenAI's CLIP ViT-L and OpenCLIP's ViT-bigG, 768 and 1280 wide, each read one layer before its
+    /// last, and the second one's pooled vector.
+    Sdxl,
 }
 
 /// What the UNet's output stands for (diffusers' `prediction_type`).
@@ -61,8 +64,10 @@ pub enum Task {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FewSteps {
-    /// SD-Turbo: one to four steps, no guidance.
+    /// SD-Turbo, SDXL-Turbo: one to four steps, no guidance.
     Turbo,
+    /// SDXL-Lightning: exactly the steps that its name says, no guidance.
+    Lightning,
     /// A latent consistency model that has the guidance as an input.
     Lcm,
     /// A checkpoint into which such a model was merged: little guidance, and no input for it.
@@ -121,8 +126,14 @@ pub struct Family {
 impl Family {
     pub(super) fn to_label(&self) -> String {
         let v = self.prediction == Prediction::VPrediction;
+        let xl = self.base == Base::Sdxl;
         let mut label = match (self.base, self.few_steps) {
             (Base::Sd2, Some(FewSteps::Turbo)) => "SD-Turbo".to_string(),
+            (Base::Sdxl, Some(FewSteps::Turbo)) => "SDXL-Turbo".to_string(),
+            (Base::Sdxl, Some(FewSteps::Lightning)) => "SDXL-Lightning".to_string(),
+            (Base::Sdxl, _) => {
+                format!("Stable Diffusion XL{}", if v { ", v-prediction" } else { "" })
+            }
             (Base::Sd1, _) => {
                 format!("Stable Diffusion 1.x{}", if v { ", v-prediction" } else { "" })
             }
@@ -132,7 +143,8 @@ impl Family {
         };
         for (applies, what) in [
             (self.task == Task::Inpainting, ", inpainting"),
-            (self.compact, ", distilled to fewer blocks (as BK-SDM)"),
+            (self.compact && !xl, ", distilled to fewer blocks (as BK-SDM)"),
+            (self.compact && xl, ", distilled to fewer blocks (as SSD-1B)"),
             (matches!(self.few_steps, Some(FewSteps::Lcm | FewSteps::LcmMerge)), ", LCM"),
             (self.zero_terminal_snr, ", zero terminal SNR"),
         ] {
@@ -143,22 +155,24 @@ impl Family {
         label
     }
 
-    /// The token that fills a prompt up. SD 2's is number 0, as its training had it
+    /// The token that fills a prompt up, for the first text encoder. SD 2's is number 0, as its training had it
     /// (`open_clip/tokenizer.py`); SD 1's the end token.
     pub fn pad_token(&self) -> &'static str {
         match self.base {
-            Base::Sd1 => "<|endoftext|>",
+            Base::Sd1 | Base::Sdxl => "<|endoftext|>",
             Base::Sd2 => "!",
         }
     }
 
     /// `scheduler_config.json` for a file that brings none: that of the official folder of this
-    /// family, which is also what diffusers' `from_single_file` takes. None of these but SD-Turbo's
-    /// names a `timestep_spacing`, so each scheduler has its own default.
+    /// family, which is also what diffusers' `from_single_file` takes. Only SDXL's and those of distilled
+    /// models name a `timestep_spacing`; elsewhere each scheduler has its own default.
     pub fn scheduler_config(&self) -> Value {
         let class = match (self.few_steps, self.base) {
-            (Some(FewSteps::Turbo), _) => "EulerDiscreteScheduler",
+            (Some(FewSteps::Turbo), Base::Sdxl) => "EulerAncestralDiscreteScheduler",
+            (Some(FewSteps::Turbo | FewSteps::Lightning), _) => "EulerDiscreteScheduler",
             (Some(FewSteps::Lcm | FewSteps::LcmMerge), _) => "LCMScheduler",
+            (None, Base::Sdxl) => "EulerDiscreteScheduler",
             _ if self.zero_terminal_snr || self.task == Task::Inpainting => "DDIMScheduler",
             (None, Base::Sd2) if self.prediction == Prediction::VPrediction => "DDIMScheduler",
             _ => "PNDMScheduler",
@@ -175,8 +189,12 @@ impl Family {
             "steps_offset": 1,
             "trained_betas": null,
         });
-        if self.few_steps == Some(FewSteps::Turbo) {
-            config["timestep_spacing"] = "trailing".into();
+        match (self.few_steps, self.base) {
+            (Some(FewSteps::Turbo | FewSteps::Lightning), _) => {
+                config["timestep_spacing"] = "trailing".into();
+            }
+            (None, Base::Sdxl) => config["timestep_spacing"] = "leading".into(),
+            _ => {}
         }
         self.correct(&mut config);
         config

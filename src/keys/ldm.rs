@@ -157,10 +157,13 @@ pub fn unet_module_to_ldm(path: &str, layout: &UNetLayout) -> Option<String> {
 }
 
 /// Modules of which a UNet has one: ldm, diffusers.
-const SINGLE: [(&str, &str); 6] = [
+const SINGLE: [(&str, &str); 8] = [
     ("time_embed.0", "time_embedding.linear_1"),
     ("time_embed.2", "time_embedding.linear_2"),
     ("time_embed.cond_proj", "time_embedding.cond_proj"),
+    // What SDXL adds to the time embedding.
+    ("label_emb.0.0", "add_embedding.linear_1"),
+    ("label_emb.0.2", "add_embedding.linear_2"),
     ("input_blocks.0.0", "conv_in"),
     ("out.0", "conv_norm_out"),
     ("out.2", "conv_out"),

@@ -4,7 +4,10 @@
 pub mod adapter_names;
 pub mod clip;
 pub mod clues;
+mod depths;
 pub mod detect;
 pub mod family;
 pub mod ldm;
+mod shapes;
 pub mod vae;
+pub mod xl;

@@ -109,8 +109,13 @@ impl Checkpoint {
     /// among them, which stay in the host's memory. A weight with a number too large for a half takes
     /// twice what is told; a GPU rounds its buffers up.
     pub fn bytes_as(&self, storage: Storage) -> u64 {
-        let components = [&self.text_encoder, &self.unet, &self.vae];
-        components.into_iter().map(|component| bytes(component, storage)).sum()
+        self.components().map(|component| bytes(component, storage)).sum()
+    }
+
+    /// The same of its text encoders: of all together, and of the largest.
+    pub fn text_encoder_bytes_as(&self, storage: Storage) -> [u64; 2] {
+        let each = || self.text_encoders().map(|component| bytes(component, storage));
+        [each().sum(), each().max().unwrap_or(0)]
     }
 }
 

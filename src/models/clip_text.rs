@@ -1,4 +1,5 @@
-//! The text encoder: transformers `models/clip/modeling_clip.py` (`CLIPTextModel`).
+//! The text encoder: transformers `models/clip/modeling_clip.py` (`CLIPTextModel`,
+//! `CLIPTextModelWithProjection`).
 
 use burn::tensor::activation::{gelu, sigmoid};
 use burn::tensor::{Device, Tensor, TensorData};
@@ -29,6 +30,12 @@ pub struct CLIPTextConfig {
     pub hidden_act: String,
     /// Epsilon of the layer norms.
     pub layer_norm_eps: f64,
+    /// Width of the pooled vector, where there is one.
+    pub projection_dim: usize,
+    /// Whether there is one: `CLIPTextModelWithProjection`, SDXL's second text encoder. The component
+    /// says so, no field.
+    #[serde(skip)]
+    pub is_projected: bool,
 }
 
 impl Default for CLIPTextConfig {
@@ -43,6 +50,8 @@ impl Default for CLIPTextConfig {
             vocab_size: 49408,
             hidden_act: "quick_gelu".into(),
             layer_norm_eps: 1e-5,
+            projection_dim: 512,
+            is_projected: false,
         }
     }
 }
@@ -53,7 +62,8 @@ impl CLIPTextConfig {
     /// # Errors
     /// Names the field whose value can't be read or isn't supported.
     pub fn parse(component: &Component) -> Result<Self> {
-        let config: Self = parse_config(component)?;
+        let mut config: Self = parse_config(component)?;
+        config.is_projected = component.name == "text_encoder_2";
         if !["quick_gelu", "gelu"].contains(&config.hidden_act.as_str()) {
             return Err(unsupported(component, "hidden_act", config.hidden_act));
         }
@@ -65,6 +75,7 @@ impl CLIPTextConfig {
                 ("num_hidden_layers", config.num_hidden_layers, 64),
                 ("max_position_embeddings", config.max_position_embeddings, WIDEST),
                 ("vocab_size", config.vocab_size, 1 << 20),
+                ("projection_dim", config.projection_dim, WIDEST),
             ],
         )?;
         let heads = config.num_attention_heads;
@@ -125,7 +136,27 @@ impl EncoderLayer {
     }
 }
 
-/// `CLIPTextModel`.
+/// What SDXL takes of a text encoder.
+#[derive(Debug, Clone)]
+pub struct TextStates {
+    /// What the last layer but one gives, without the final norm, `[n, tokens, hidden_size]`.
+    pub hidden: Tensor<3>,
+    /// Of the last layer, after the final norm, the row of the first end token, projected:
+    /// `[n, projection_dim]`. None: the encoder has no projection.
+    pub pooled: Option<Tensor<2>>,
+}
+
+impl TextStates {
+    /// What stands for no text at all to SDXL.
+    pub fn zeros(&self) -> Self {
+        Self {
+            hidden: self.hidden.zeros_like(),
+            pooled: self.pooled.as_ref().map(Tensor::zeros_like),
+        }
+    }
+}
+
+/// `CLIPTextModel`, or `CLIPTextModelWithProjection`.
 #[derive(Debug)]
 pub struct CLIPTextModel {
     config: CLIPTextConfig,
@@ -135,6 +166,7 @@ pub struct CLIPTextModel {
     position_embedding: Tensor<2>,
     layers: Vec<EncoderLayer>,
     final_layer_norm: LayerNorm,
+    text_projection: Option<Linear>,
     device: Device,
 }
 
@@ -159,6 +191,10 @@ impl CLIPTextModel {
                 width,
                 config.layer_norm_eps,
             ),
+            text_projection: config.is_projected.then(|| {
+                let place = parameters.at("text_projection");
+                Linear::load(&place, width, config.projection_dim, false)
+            }),
             device: parameters.device().clone(),
             config: config.clone(),
         }
@@ -197,6 +233,59 @@ impl CLIPTextModel {
         skipped: usize,
         taught: impl Fn(u32) -> Option<&'a [f32]>,
     ) -> Result<Tensor<3>> {
+        let x = self.embed(ids, taught)?;
+        let layers = self.layers.len().saturating_sub(skipped).max(1);
+        Ok(self.final_layer_norm.forward(self.run(x, 0..layers)))
+    }
+
+    /// What SDXL takes of rows of tokens (diffusers' `encode_prompt`), with vectors of `hidden_size`
+    /// numbers for ids that the vocabulary lacks. `skipped` layers more are left out before the hidden
+    /// states are taken; the pooled vector is of all layers in any case.
+    ///
+    /// # Errors
+    /// As [`CLIPTextModel::forward`].
+    pub fn states<'a>(
+        &self,
+        ids: &[Vec<u32>],
+        skipped: usize,
+        taught: impl Fn(u32) -> Option<&'a [f32]>,
+    ) -> Result<TextStates> {
+        let layers = self.layers.len();
+        let taken = layers.saturating_sub(1 + skipped).max(1);
+        let hidden = self.run(self.embed(ids, taught)?, 0..taken);
+        let pooled = self.text_projection.as_ref().map(|projection| {
+            let last = self.run(hidden.clone(), taken..layers);
+            let last = self.final_layer_norm.forward(last);
+            let width = self.config.hidden_size;
+            let rows = ids.iter().enumerate().map(|(i, ids)| {
+                let row = last.clone().narrow(0, i, 1).narrow(1, self.end_of(ids), 1);
+                row.reshape([1, width])
+            });
+            projection.forward(Tensor::cat(rows.collect(), 0))
+        });
+        Ok(TextStates { hidden, pooled })
+    }
+
+    /// The place of the first end token, which is the last of every CLIP vocabulary. (What configs say of
+    /// its id is wrong in all that there are.)
+    fn end_of(&self, ids: &[u32]) -> usize {
+        let end = self.config.vocab_size.saturating_sub(1);
+        ids.iter().position(|&id| id as usize == end).unwrap_or(ids.len() - 1)
+    }
+
+    fn run(&self, mut x: Tensor<3>, layers: std::ops::Range<usize>) -> Tensor<3> {
+        for layer in &self.layers[layers] {
+            x = layer.forward(x, &self.config);
+        }
+        x
+    }
+
+    /// What the first layer gets, `[n, tokens, hidden_size]`.
+    fn embed<'a>(
+        &self,
+        ids: &[Vec<u32>],
+        taught: impl Fn(u32) -> Option<&'a [f32]>,
+    ) -> Result<Tensor<3>> {
         let length = ids.first().map_or(0, Vec::len);
         let most = self.config.max_position_embeddings;
         if length == 0 || length > most || ids.iter().any(|row| row.len() != length) {
@@ -231,11 +320,6 @@ impl CLIPTextModel {
         let tokens: Tensor<3> = Tensor::from_data(tokens, &self.device);
         let positions = self.position_embedding.clone().cast(tokens.dtype()).narrow(0, 0, length);
 
-        let mut x = tokens + positions.unsqueeze();
-        let layers = self.layers.len().saturating_sub(skipped).max(1);
-        for layer in &self.layers[..layers] {
-            x = layer.forward(x, &self.config);
-        }
-        Ok(self.final_layer_norm.forward(x))
+        Ok(tokens + positions.unsqueeze())
     }
 }

@@ -7,15 +7,19 @@ pub mod autoencoder_tiny;
 pub mod bands;
 pub mod clip_text;
 pub mod embeddings;
+pub mod per_block;
 pub mod resnet;
 pub mod transformer_2d;
 pub mod unet_2d_blocks;
 pub mod unet_2d_condition;
+pub mod unet_2d_config;
+mod unet_stages;
 
 pub use autoencoder_kl::{AutoencoderKL, AutoencoderKLConfig};
 pub use autoencoder_tiny::{AutoencoderTiny, AutoencoderTinyConfig};
-pub use clip_text::{CLIPTextConfig, CLIPTextModel};
-pub use unet_2d_condition::{UNet2DConditionConfig, UNet2DConditionModel};
+pub use clip_text::{CLIPTextConfig, CLIPTextModel, TextStates};
+pub use unet_2d_condition::{Added, Context, UNet2DConditionModel};
+pub use unet_2d_config::UNet2DConditionConfig;
 
 use serde_json::Value;
 
@@ -95,6 +99,6 @@ pub(crate) fn unsupported(
         &component.file,
         field,
         format!("the value {value} isn't supported"),
-        "Only models of the Stable Diffusion 1 and 2 family run here",
+        "Only models of Stable Diffusion 1, 2 and XL run here",
     )
 }

@@ -65,23 +65,50 @@ impl Transformer2DModel {
 
     /// `x [n, c, h, w]`, `context [n, m, context] -> [n, c, h, w]`.
     pub fn forward(&self, x: Tensor<4>, context: &Tensor<3>) -> Tensor<4> {
-        let [n, c, h, w] = x.dims();
-        // [n, c, h, w] <-> [n, h * w, c]
-        let tokens = |x: Tensor<4>| x.reshape([n, c, h * w]).swap_dims(1, 2);
-        let pixels = |x: Tensor<3>| x.swap_dims(1, 2).reshape([n, c, h, w]);
+        let mut hidden = self.enter(x.clone());
+        for block in 0..self.depth() {
+            hidden = self.block(block, hidden, context);
+        }
+        self.leave(hidden, x)
+    }
 
-        let normal = self.norm.forward(x.clone());
-        let mut hidden = match &self.proj_in {
+    /// Its transformer blocks.
+    pub(super) fn depth(&self) -> usize {
+        self.transformer_blocks.len()
+    }
+
+    /// What the first block gets of `x [n, c, h, w]`: `[n, h w, c]`.
+    pub(super) fn enter(&self, x: Tensor<4>) -> Tensor<3> {
+        let normal = self.norm.forward(x);
+        match &self.proj_in {
             Projection::Conv(conv) => tokens(conv.forward(normal)),
             Projection::Linear(linear) => linear.forward(tokens(normal)),
-        };
-        for block in &self.transformer_blocks {
-            hidden = block.forward(hidden, context.clone());
         }
+    }
+
+    /// One of its blocks, `[n, h w, c] -> [n, h w, c]`.
+    pub(super) fn block(&self, block: usize, x: Tensor<3>, context: &Tensor<3>) -> Tensor<3> {
+        self.transformer_blocks[block].forward(x, context.clone())
+    }
+
+    /// What the last block gave, projected and added to `x [n, c, h, w]`, which came in.
+    pub(super) fn leave(&self, hidden: Tensor<3>, x: Tensor<4>) -> Tensor<4> {
+        let shape = x.dims();
         let hidden = match &self.proj_out {
-            Projection::Conv(conv) => conv.forward(pixels(hidden)),
-            Projection::Linear(linear) => pixels(linear.forward(hidden)),
+            Projection::Conv(conv) => conv.forward(pixels(hidden, shape)),
+            Projection::Linear(linear) => pixels(linear.forward(hidden), shape),
         };
         hidden + x
     }
+}
+
+/// `[n, c, h, w] -> [n, h w, c]`.
+fn tokens(x: Tensor<4>) -> Tensor<3> {
+    let [n, c, h, w] = x.dims();
+    x.reshape([n, c, h * w]).swap_dims(1, 2)
+}
+
+/// `[n, h w, c] -> [n, c, h, w]`.
+fn pixels(x: Tensor<3>, shape: [usize; 4]) -> Tensor<4> {
+    x.swap_dims(1, 2).reshape(shape)
 }

@@ -30,16 +30,23 @@ pub struct BlockConfig {
     pub resample: bool,
 }
 
+/// Transformer blocks of one of a block's transformers, where they differ: a list says how many each
+/// has, and one that is shorter, the block's own `depth` for those that it lacks.
+pub type Depths<'a> = &'a [usize];
+
 fn load_attentions(
     parameters: &Parameters,
     count: usize,
     channels: usize,
     attention: Option<BlockAttention>,
+    depths: Depths<'_>,
 ) -> Vec<Transformer2DModel> {
     let attentions = parameters.at("attentions");
     attention.map_or_else(Vec::new, |BlockAttention { heads, depth, transformer }| {
-        let load =
-            |i| Transformer2DModel::load(&attentions.at(i), channels, heads, depth, transformer);
+        let load = |i: usize| {
+            let depth = depths.get(i).copied().unwrap_or(depth);
+            Transformer2DModel::load(&attentions.at(i), channels, heads, depth, transformer)
+        };
         (0..count).map(load).collect()
     })
 }
@@ -55,6 +62,18 @@ pub struct DownBlock2D {
 impl DownBlock2D {
     /// From `input` to `output` channels.
     pub fn load(parameters: &Parameters, input: usize, output: usize, config: BlockConfig) -> Self {
+        Self::load_with(parameters, input, output, config, &[])
+    }
+
+    /// The same, whose transformers may differ in depth.
+    pub fn load_with(
+        parameters: &Parameters,
+        input: usize,
+        output: usize,
+        config: BlockConfig,
+        depths: Depths<'_>,
+    ) -> Self {
+        let BlockConfig { layers, attention, .. } = config;
         let resnets = parameters.at("resnets");
         let load = |i| {
             let input = if i == 0 { input } else { output };
@@ -62,7 +81,7 @@ impl DownBlock2D {
         };
         Self {
             resnets: (0..config.layers).map(load).collect(),
-            attentions: load_attentions(parameters, config.layers, output, config.attention),
+            attentions: load_attentions(parameters, layers, output, attention, depths),
             downsampler: config
                 .resample
                 .then(|| Downsample2D::load(&parameters.at("downsamplers").at(0), output, (1, 1))),
@@ -107,7 +126,7 @@ impl MidBlock2D {
             resnets: (0..=config.layers)
                 .map(|i| ResnetBlock2D::load(&resnets.at(i), channels, channels, config.resnet))
                 .collect(),
-            attentions: load_attentions(parameters, config.layers, channels, config.attention),
+            attentions: load_attentions(parameters, config.layers, channels, config.attention, &[]),
         }
     }
 
@@ -146,6 +165,17 @@ pub struct UpChannels {
 impl UpBlock2D {
     /// Has one residual block more than its down block.
     pub fn load(parameters: &Parameters, channels: UpChannels, config: BlockConfig) -> Self {
+        Self::load_with(parameters, channels, config, &[])
+    }
+
+    /// The same, whose transformers may differ in depth.
+    pub fn load_with(
+        parameters: &Parameters,
+        channels: UpChannels,
+        config: BlockConfig,
+        depths: Depths<'_>,
+    ) -> Self {
+        let BlockConfig { layers, attention, .. } = config;
         let resnets = parameters.at("resnets");
         let UpChannels { previous, output, skip } = channels;
         let load = |i| {
@@ -155,7 +185,7 @@ impl UpBlock2D {
         };
         Self {
             resnets: (0..=config.layers).map(load).collect(),
-            attentions: load_attentions(parameters, config.layers + 1, output, config.attention),
+            attentions: load_attentions(parameters, layers + 1, output, attention, depths),
             upsampler: config
                 .resample
                 .then(|| Upsample2D::load(&parameters.at("upsamplers").at(0), output)),
@@ -179,12 +209,101 @@ impl UpBlock2D {
                 x = attention.forward(x, context);
             }
         }
+        self.upsample(x, skips)
+    }
+
+    /// Twice as large, where it ends so: as large as the skip connection that comes next.
+    fn upsample(&self, x: Tensor<4>, skips: &[Tensor<4>]) -> Tensor<4> {
         match &self.upsampler {
             Some(upsampler) => {
                 let size = skips.last().map(|skip| [skip.dims()[2], skip.dims()[3]]);
                 upsampler.forward(x, size)
             }
             None => x,
+        }
+    }
+}
+
+/// A block of a UNet, whichever, for whom goes through it piece by piece.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Block<'a> {
+    /// On the way down.
+    Down(&'a DownBlock2D),
+    /// Between.
+    Mid(&'a MidBlock2D),
+    /// On the way up.
+    Up(&'a UpBlock2D),
+}
+
+impl<'a> Block<'a> {
+    /// Its residual blocks.
+    pub(super) fn resnets(self) -> &'a [ResnetBlock2D] {
+        match self {
+            Self::Down(block) => &block.resnets,
+            Self::Mid(block) => &block.resnets,
+            Self::Up(block) => &block.resnets,
+        }
+    }
+
+    /// Its transformers, each after the residual block of its number.
+    pub(super) fn attentions(self) -> &'a [Transformer2DModel] {
+        match self {
+            Self::Down(block) => &block.attentions,
+            Self::Mid(block) => &block.attentions,
+            Self::Up(block) => &block.attentions,
+        }
+    }
+
+    /// Whether it ends by halving or doubling the size.
+    pub(super) fn resamples(self) -> bool {
+        match self {
+            Self::Down(block) => block.downsampler.is_some(),
+            Self::Mid(_) => false,
+            Self::Up(block) => block.upsampler.is_some(),
+        }
+    }
+
+    /// All of it at once.
+    pub(super) fn forward(
+        self,
+        x: Tensor<4>,
+        emb: &Tensor<2>,
+        context: &Tensor<3>,
+        skips: &mut Vec<Tensor<4>>,
+    ) -> Tensor<4> {
+        match self {
+            Self::Down(block) => block.forward(x, emb, context, skips),
+            Self::Mid(block) => block.forward(x, emb, context),
+            Self::Up(block) => block.forward(x, emb, context, skips),
+        }
+    }
+
+    /// One of its residual blocks, before whose first convolution an up block takes a skip connection.
+    pub(super) fn resnet(
+        self,
+        at: usize,
+        mut x: Tensor<4>,
+        emb: &Tensor<2>,
+        skips: &mut Vec<Tensor<4>>,
+    ) -> Tensor<4> {
+        if let Self::Up(_) = self
+            && let Some(skip) = skips.pop()
+        {
+            x = Tensor::cat(vec![x, skip], 1);
+        }
+        self.resnets()[at].forward(x, Some(emb))
+    }
+
+    /// Its end, which halves or doubles the size.
+    pub(super) fn resample(self, x: Tensor<4>, skips: &mut Vec<Tensor<4>>) -> Tensor<4> {
+        match self {
+            Self::Down(DownBlock2D { downsampler: Some(downsampler), .. }) => {
+                let x = downsampler.forward(x);
+                skips.push(x.clone());
+                x
+            }
+            Self::Up(block) => block.upsample(x, skips),
+            _ => x,
         }
     }
 }

@@ -27,7 +27,7 @@ impl StableDiffusion {
     }
 
     fn attach(&self, mut adapter: AdapterFile) -> Result<u64> {
-        let [unet, text] = [Part::UNet, Part::TextEncoder].map(|part| self.sites(part));
+        let sites = Part::ALL.map(|part| self.sites(part));
         let mut adapters = self.adapters.borrow_mut();
         let mut lexicon = self.lexicon.borrow_mut();
         let id = adapters.next_id();
@@ -37,7 +37,7 @@ impl StableDiffusion {
                 "“{word}” is an ordinary word: wherever a prompt has it, these vectors take its place."
             ));
         }
-        let attached = adapters.attach(adapter, unet, text, self.layout.as_ref(), &self.device);
+        let attached = adapters.attach(adapter, sites, self.layout.as_ref(), &self.device);
         if attached.is_err() {
             lexicon.remove(id);
         }
@@ -85,7 +85,7 @@ impl StableDiffusion {
     /// # Errors
     /// When there is no such adapter.
     pub fn remove_adapter(&self, id: u64) -> Result<()> {
-        let sites = [Part::UNet, Part::TextEncoder].map(|part| self.sites(part));
+        let sites = Part::ALL.map(|part| self.sites(part));
         self.adapters.borrow_mut().detach(id, &sites)?;
         self.lexicon.borrow_mut().remove(id);
         Ok(())
@@ -113,7 +113,7 @@ impl StableDiffusion {
 
     /// Every layer of the model that an adapter can sit on.
     pub fn file_sites(&self) -> Vec<file::Site> {
-        [Part::UNet, Part::TextEncoder]
+        Part::ALL
             .into_iter()
             .flat_map(|part| {
                 self.sites(part).iter().map(move |site| file::Site {

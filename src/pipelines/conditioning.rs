@@ -5,6 +5,7 @@ use burn::tensor::{Tensor, TensorData};
 use super::{Settings, StableDiffusion};
 use crate::error::Result;
 use crate::keys::family::Base;
+use crate::models::TextStates;
 use crate::prompt::{self, Calls, Chunk, Emphasis, Timeline, Words};
 
 /// A picture's prompts, read: the text of each model call.
@@ -14,14 +15,22 @@ pub(super) struct Texts {
     positive: Timeline,
 }
 
-/// The same, encoded. Cloning shares the embeddings.
+/// What the UNet is told of a text, or of two at once: its embeddings `[1 or 2, tokens, width]` and, of
+/// SDXL, its pooled vectors `[1 or 2, width]`.
+#[derive(Clone)]
+pub(super) struct Said {
+    pub(super) hidden: Tensor<3>,
+    pub(super) pooled: Option<Tensor<2>>,
+}
+
+/// The prompts, encoded. Cloning shares the embeddings.
 #[derive(Clone)]
 pub(super) struct Conditioning {
-    /// Of each of a prompt's texts, `[1, tokens, width]`.
-    negative: Vec<Tensor<3>>,
-    positive: Vec<Tensor<3>>,
+    /// Of each of a prompt's texts.
+    negative: Vec<Said>,
+    positive: Vec<Said>,
     /// What the last call took, and of which of the prompts' texts it is.
-    joined: Option<([usize; 2], Tensor<3>)>,
+    joined: Option<([usize; 2], Said)>,
 }
 
 impl Texts {
@@ -59,10 +68,11 @@ impl Texts {
     }
 }
 
-/// Layers of the text encoder that are left out, and a note where the setting isn't followed.
+/// Layers of the text encoder that are left out, and a note where the setting isn't followed. (What users
+/// of SDXL call a clip skip of 2 is what its text encoders do anyway.)
 pub(super) fn skipped(model: &StableDiffusion, settings: &Settings) -> (usize, Option<String>) {
     let skipped = settings.clip_skip.saturating_sub(1);
-    if skipped > 0 && model.family.base == Base::Sd2 {
+    if skipped > 0 && model.family.base != Base::Sd1 {
         let note = "Clip skip isn't used: models of this family have it built in";
         return (0, Some(note.into()));
     }
@@ -79,35 +89,79 @@ impl Conditioning {
         let chunks = |timeline: &Timeline| chunks(model, timeline, &words, settings.emphasis);
         let negative = texts.negative.as_ref().map_or(Ok(Vec::new()), chunks)?;
         let positive = chunks(&texts.positive)?;
-        let encoded = Encoded::new(model, settings, negative.iter().chain(&positive).flatten())?;
-        let encoded = |texts: &[Vec<Chunk>]| texts.iter().map(|text| encoded.text(text)).collect();
-        Ok(Self { negative: encoded(&negative), positive: encoded(&positive), joined: None })
+        let all = negative.iter().chain(&positive);
+        let encoded = (0..model.text_encoders())
+            .map(|encoder| {
+                let of_it = all.clone().flat_map(|text| &text.0[encoder]);
+                Encoded::new(model, encoder, settings, of_it)
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let zeros = model.force_zeros && !settings.encode_empty_negative;
+        let said = |texts: &[Chunked]| texts.iter().map(|text| text.said(&encoded)).collect();
+        let mut negative_said: Vec<Said> = said(&negative);
+        for (chunks, said) in negative.iter().zip(&mut negative_said) {
+            if zeros && chunks.1 {
+                said.empty();
+            }
+        }
+        Ok(Self { negative: negative_said, positive: said(&positive), joined: None })
     }
 
-    /// `[1 or 2, tokens, width]`: the negative prompt's first, where there is guidance. Where one of them
-    /// has fewer tokens both are repeated until they have as many, which changes nothing: attention to the
-    /// same twice is attention to it once.
-    pub(super) fn context(&mut self, texts: &Texts, call: usize) -> Tensor<3> {
+    /// What is said at a call: the negative prompt's first, where there is guidance. In turn: one after the
+    /// other, else as one. Where one of them has fewer tokens then, both are repeated until they have as
+    /// many, which changes nothing: attention to the same twice is attention to it once.
+    pub(super) fn said(&mut self, texts: &Texts, call: usize, in_turn: bool) -> Vec<Said> {
         let at = |timeline: &Timeline| timeline.at_call(call);
         let places = [texts.negative.as_ref().map_or(0, at), at(&texts.positive)];
-        if let Some((known, context)) = &self.joined
+        if let Some((known, said)) = &self.joined
             && *known == places
+            && !in_turn
         {
-            return context.clone();
+            return vec![said.clone()];
         }
         let positive = self.positive[places[1]].clone();
-        let context = match self.negative.get(places[0]).cloned() {
+        let said = match self.negative.get(places[0]).cloned() {
             None => positive,
-            Some(negative) => {
-                let [ours, theirs] = [&positive, &negative].map(|text| text.dims()[1]);
-                let shared = ours / greatest_divisor(ours, theirs) * theirs;
-                let repeated = [(negative, theirs), (positive, ours)]
-                    .map(|(text, tokens)| text.repeat_dim(1, shared / tokens));
-                Tensor::cat(repeated.to_vec(), 0)
-            }
+            Some(negative) if in_turn => return vec![negative, positive],
+            Some(negative) => negative.and(positive),
         };
-        self.joined = Some((places, context.clone()));
-        context
+        self.joined = Some((places, said.clone()));
+        vec![said]
+    }
+}
+
+impl Said {
+    /// Two texts as one.
+    fn and(self, other: Self) -> Self {
+        let [one, two] = [&self, &other].map(|said| said.hidden.dims()[1]);
+        let shared = one / greatest_divisor(one, two) * two;
+        let repeated = [(self.hidden, one), (other.hidden, two)]
+            .map(|(text, tokens)| text.repeat_dim(1, shared / tokens));
+        Self {
+            hidden: Tensor::cat(repeated.to_vec(), 0),
+            pooled: self.pooled.zip(other.pooled).map(|(one, two)| Tensor::cat(vec![one, two], 0)),
+        }
+    }
+
+    /// Of SDXL: what stands for no negative prompt. (SD 1 and 2 encode an empty one.)
+    fn empty(&mut self) {
+        if let Some(pooled) = &mut self.pooled {
+            (self.hidden, *pooled) = (self.hidden.zeros_like(), pooled.zeros_like());
+        }
+    }
+}
+
+/// The rows of tokens of one text, for each text encoder, and whether there is no text.
+struct Chunked(Vec<Vec<Chunk>>, bool);
+
+impl Chunked {
+    /// What the encoders' states say of it: they lie side by side, and the pooled vector is the first
+    /// chunk's.
+    fn said(&self, encoded: &[Encoded]) -> Said {
+        let texts = self.0.iter().zip(encoded);
+        let hidden = texts.clone().map(|(chunks, encoded)| encoded.text(chunks)).collect();
+        let pooled = texts.filter_map(|(chunks, encoded)| encoded.pooled(chunks.first()?)).last();
+        Said { hidden: Tensor::cat(hidden, 2), pooled }
     }
 }
 
@@ -117,22 +171,36 @@ fn chunks(
     timeline: &Timeline,
     words: &Words,
     emphasis: Emphasis,
-) -> Result<Vec<Vec<Chunk>>> {
+) -> Result<Vec<Chunked>> {
     let of_text = |(_, text): &(usize, String)| {
-        let mut chunks = prompt::chunks(&model.tokenizer, words, &emphasis.parts(text))?;
-        if emphasis == Emphasis::Ignore {
-            chunks.iter_mut().for_each(|chunk| chunk.weights.fill(1.0));
+        let of_encoder = |encoder: usize| {
+            let tokenizer = model.tokenizer_of(encoder);
+            let mut chunks = prompt::chunks(tokenizer, words, &emphasis.parts(text))?;
+            if emphasis == Emphasis::Ignore {
+                chunks.iter_mut().for_each(|chunk| chunk.weights.fill(1.0));
+            }
+            Ok(chunks)
+        };
+        let mut each =
+            (0..model.text_encoders()).map(of_encoder).collect::<Result<Vec<Vec<Chunk>>>>()?;
+        // Tokenizers may differ in a sign or two, and so, at an edge, in the number of chunks.
+        let most = each.iter().map(Vec::len).max().unwrap_or(0);
+        for (encoder, chunks) in each.iter_mut().enumerate() {
+            while chunks.len() < most {
+                let ids = model.tokenizer_of(encoder).filled(&[]);
+                let weights = vec![1.0; ids.len()];
+                chunks.push(Chunk { ids, weights, counted: 0 });
+            }
         }
-        Ok(chunks)
+        Ok(Chunked(each, text.trim().is_empty()))
     };
     timeline.entries.iter().map(of_text).collect()
 }
 
-/// Every different row of tokens, encoded in one batch.
+/// Every different row of tokens, encoded by one of the text encoders in one batch.
 struct Encoded {
     rows: Vec<Vec<u32>>,
-    /// `[rows, tokens, width]`.
-    values: Tensor<3>,
+    states: TextStates,
     /// The empty prompt's, where weights are counted from there.
     empty: Option<Tensor<3>>,
     emphasis: Emphasis,
@@ -141,6 +209,7 @@ struct Encoded {
 impl Encoded {
     fn new<'a>(
         model: &StableDiffusion,
+        encoder: usize,
         settings: &Settings,
         chunks: impl Iterator<Item = &'a Chunk>,
     ) -> Result<Self> {
@@ -153,11 +222,24 @@ impl Encoded {
             }
         }
         let (skipped, _) = skipped(model, settings);
-        let values = model.embeddings_without(&rows, skipped)?;
+        let states = model.states(encoder, &rows, skipped)?;
         let from_empty = weighted && settings.emphasis == Emphasis::ComfyUi;
-        let nothing = || model.embeddings_without(&[model.tokenizer.filled(&[])], skipped);
+        let nothing = || {
+            let row = model.tokenizer_of(encoder).filled(&[]);
+            Ok(model.states(encoder, &[row], skipped)?.hidden)
+        };
         let empty = from_empty.then(nothing).transpose()?;
-        Ok(Self { rows, values, empty, emphasis: settings.emphasis })
+        Ok(Self { rows, states, empty, emphasis: settings.emphasis })
+    }
+
+    fn row(&self, chunk: &Chunk) -> usize {
+        self.rows.iter().position(|ids| *ids == chunk.ids).unwrap_or(0)
+    }
+
+    /// A chunk's pooled vector, `[1, width]`, of an encoder that gives one. Weights don't act on it.
+    fn pooled(&self, chunk: &Chunk) -> Option<Tensor<2>> {
+        let pooled = self.states.pooled.clone()?;
+        Some(pooled.narrow(0, self.row(chunk), 1))
     }
 
     /// A text's embeddings, `[1, tokens, width]`.
@@ -167,8 +249,7 @@ impl Encoded {
 
     /// A chunk's embeddings `[1, tokens, width]`, weighted.
     fn chunk(&self, chunk: &Chunk) -> Tensor<3> {
-        let row = self.rows.iter().position(|ids| *ids == chunk.ids).unwrap_or(0);
-        let values = self.values.clone().narrow(0, row, 1);
+        let values = self.states.hidden.clone().narrow(0, self.row(chunk), 1);
         if !chunk.is_weighted() {
             return values;
         }

@@ -79,11 +79,12 @@ impl Lexicon {
         words
     }
 
-    /// What the text encoder takes for an id.
-    pub(super) fn vector(&self, id: u32) -> Option<&[f32]> {
+    /// What a text encoder, the first or the second, takes for an id.
+    pub(super) fn vector(&self, encoder: usize, id: u32) -> Option<&[f32]> {
         let has = |entry: &&Entry| entry.words.first().is_some_and(|word| word.ids.contains(&id));
         let entry = self.entries.iter().find(has)?;
-        let at = (id - entry.words.first()?.ids.start) as usize * entry.embedding.width;
-        entry.embedding.values.get(at..at + entry.embedding.width)
+        let (values, width) = entry.embedding.of(encoder)?;
+        let at = (id - entry.words.first()?.ids.start) as usize * width;
+        values.get(at..at + width)
     }
 }

@@ -51,4 +51,19 @@ impl<'a, 'p> Loader<'a, 'p> {
         self.reports.push(report);
         Ok((model, sites))
     }
+
+    /// Compares a component with the model that would be loaded of it, of which nothing stays. Its sites
+    /// have no shapes.
+    pub(super) fn look_for<M>(
+        &mut self,
+        component: &Component,
+        build: impl FnOnce(&Parameters) -> M,
+    ) -> Result<Vec<Site>> {
+        // Placeholders of one number have to lie somewhere.
+        let host = Device::flex();
+        let mut dry = Loader::dry(&host, self.progress);
+        let (_, sites) = dry.load(component, &[], build)?;
+        self.reports.append(&mut dry.reports);
+        Ok(sites)
+    }
 }

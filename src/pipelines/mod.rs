@@ -17,12 +17,14 @@ mod settings;
 mod stable_diffusion;
 mod start;
 mod text_to_image;
+mod texts;
+mod tokenizers;
 mod vae;
 
 pub use crate::models::bands::Limits;
 pub use conditioning::weigh;
 pub use hires::{Hires, Upscaler};
-pub use settings::Settings;
+pub use settings::{Settings, Sizes};
 pub use stable_diffusion::{ModelReport, StableDiffusion};
 pub use start::{Area, Content, Convention, Inpaint, Pictures, Start};
 pub use text_to_image::{Phase, Step, TextToImage};

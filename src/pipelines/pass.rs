@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::image::Rgba;
 use crate::models::embeddings::timestep_embedding;
 use crate::models::unet_2d_condition::UNetPass;
+use crate::models::{Added, Context};
 use crate::noise::{BrownianTree, Generator};
 use crate::prompt::Calls;
 use crate::schedulers::{Call, Schedule, SchedulerKind};
@@ -42,6 +43,11 @@ pub(super) struct Pass {
     beside: Option<Tensor<4>>,
     sampler: Sampler,
     unet: Option<UNetPass>,
+    /// Whether the UNet is asked of the two prompts one after the other, and what it said of the first.
+    in_turn: bool,
+    answers: Vec<Tensor<4>>,
+    /// What SDXL's UNet is told of the picture's size: of the negative prompt, then of the prompt.
+    time_ids: [[f64; 6]; 2],
     /// Model calls done, and blocks of the next one.
     call: usize,
     stage: usize,
@@ -109,12 +115,22 @@ impl Pass {
             blend: None,
             beside: None,
             unet: None,
+            in_turn: guided && model.guides_in_turn(settings.width, settings.height),
+            answers: Vec::new(),
+            time_ids: settings.sizes.time_ids([settings.width, settings.height]),
             call: 0,
             stage: 0,
             encode_plan: None,
             decode_plan: None,
         };
         Ok((pass, notes))
+    }
+
+    /// Asks the UNet of the two prompts one after the other, or at once. Not while it is asked.
+    pub fn guide_in_turn(&mut self, in_turn: bool) {
+        if self.unet.is_none() && self.answers.is_empty() {
+            self.in_turn = in_turn && self.texts.is_guided();
+        }
     }
 
     /// Starts from the picture that its settings speak of, if they do.
@@ -211,9 +227,15 @@ impl Pass {
                 if let Some(beside) = &self.beside {
                     input = Tensor::cat(vec![input, beside.clone()], 1);
                 }
-                let context = self.conditioning.as_mut()?.context(&self.texts, self.call);
-                let batch = context.dims()[0];
+                let said = self.conditioning.as_mut()?.said(&self.texts, self.call, self.in_turn);
+                let said = said.into_iter().nth(self.answers.len())?;
+                let batch = said.hidden.dims()[0];
                 let input = input.repeat_dim(0, batch);
+                // Without guidance there is no negative prompt.
+                let first = self.answers.len() + usize::from(!self.texts.is_guided());
+                let time_ids = self.time_ids.iter().skip(first).take(batch).copied().collect();
+                let added = said.pooled.map(|pooled| Added { pooled, time_ids });
+                let context = Context { text: said.hidden, added };
                 let condition = unet.config().time_cond_proj_dim.map(|width| {
                     // diffusers, `get_guidance_scale_embedding`
                     let scale = (self.guidance - 1.0) * 1000.0;
@@ -225,11 +247,17 @@ impl Pass {
         self.stage += 1;
         let output = unet.advance(pass)?;
         self.unet = None;
+        if self.in_turn && self.answers.is_empty() {
+            self.answers.push(output);
+            return None;
+        }
         self.stage = 0;
 
         let noise_prediction = if self.texts.is_guided() {
-            let unconditional = output.clone().narrow(0, 0, 1);
-            let conditional = output.narrow(0, 1, 1);
+            let (unconditional, conditional) = match self.answers.pop() {
+                Some(unconditional) => (unconditional, output),
+                None => (output.clone().narrow(0, 0, 1), output.narrow(0, 1, 1)),
+            };
             unconditional.clone() + (conditional - unconditional).mul_scalar(self.guidance)
         } else {
             output
@@ -284,7 +312,8 @@ impl Pass {
 
     /// Model calls done, and all of them.
     pub fn called(&self, model: &StableDiffusion) -> [f64; 2] {
-        let within = self.stage as f64 / model.unet.stages() as f64;
+        let stages = (1 + usize::from(self.in_turn)) * model.unet.stages();
+        let within = self.stage as f64 / stages as f64;
         [self.call as f64 + within, self.schedule.calls.len() as f64]
     }
 }

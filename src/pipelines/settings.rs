@@ -6,6 +6,64 @@ use crate::noise::{Generator, Rng, varied};
 use crate::prompt::Emphasis;
 use crate::schedulers::{SchedulerConfig, SchedulerKind};
 
+/// What SDXL's UNet is told of a picture's size: pixels, each pair the width's first. What isn't said is
+/// that of the picture, uncropped; of the negative prompt, as of the prompt.
+#[derive(Debug, Clone, Copy, Default, PartialEq, serde::Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct Sizes {
+    /// The picture's before it was cut.
+    pub original: Option<[f64; 2]>,
+    /// The cut's left and top.
+    pub crop: Option<[f64; 2]>,
+    /// The picture's.
+    pub target: Option<[f64; 2]>,
+    /// The same, as the negative prompt is drawn away from it.
+    pub negative_original: Option<[f64; 2]>,
+    /// See the others.
+    pub negative_crop: Option<[f64; 2]>,
+    /// See the others.
+    pub negative_target: Option<[f64; 2]>,
+}
+
+impl Sizes {
+    /// The numbers that go with the negative prompt and with the prompt: original height and width, the
+    /// crop's top and left, target height and width (diffusers' `_get_add_time_ids`).
+    pub(super) fn time_ids(&self, [width, height]: [usize; 2]) -> [[f64; 6]; 2] {
+        let picture = [width as f64, height as f64];
+        let row = |original: [f64; 2], crop: [f64; 2], target: [f64; 2]| {
+            [original[1], original[0], crop[1], crop[0], target[1], target[0]]
+        };
+        let original = self.original.unwrap_or(picture);
+        let crop = self.crop.unwrap_or_default();
+        let target = self.target.unwrap_or(picture);
+        let negative = row(
+            self.negative_original.unwrap_or(original),
+            self.negative_crop.unwrap_or(crop),
+            self.negative_target.unwrap_or(target),
+        );
+        [negative, row(original, crop, target)]
+    }
+
+    fn check(&self) -> Result<()> {
+        let pairs = [
+            self.original,
+            self.crop,
+            self.target,
+            self.negative_original,
+            self.negative_crop,
+            self.negative_target,
+        ];
+        let numbers = pairs.into_iter().flatten().flatten();
+        for number in numbers {
+            if !(0.0..=65536.0).contains(&number) {
+                let problem = format!("{number} is not from 0 to 65536 pixels");
+                return Err(Error::setting("sizes", problem, "Leave it out for the picture's own"));
+            }
+        }
+        Ok(())
+    }
+}
+
 /// What to make.
 #[derive(Debug, Clone, PartialEq, serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -15,6 +73,13 @@ pub struct Settings {
     /// What to keep away from.
     #[serde(default)]
     pub negative_prompt: String,
+    /// Of SDXL: whether an empty negative prompt is encoded (as ComfyUI does it), where a model's own way,
+    /// and diffusers' and A1111's, are zeros in its place.
+    #[serde(default)]
+    pub encode_empty_negative: bool,
+    /// Of SDXL: what the UNet is told of the picture's size, where that isn't the size it has.
+    #[serde(default)]
+    pub sizes: Sizes,
     /// How the weights of words act.
     #[serde(default)]
     pub emphasis: Emphasis,
@@ -69,6 +134,8 @@ impl Default for Settings {
         Self {
             prompt: String::new(),
             negative_prompt: String::new(),
+            encode_empty_negative: false,
+            sizes: Sizes::default(),
             emphasis: Emphasis::default(),
             clip_skip: all_layers(),
             steps: 20,
@@ -161,6 +228,7 @@ impl Settings {
             let problem = "a picture that starts from another is drawn once";
             return Err(Error::setting("hires", problem, "Leave one of the two out"));
         }
+        self.sizes.check()?;
         self.size_drawn()?;
         Ok(())
     }

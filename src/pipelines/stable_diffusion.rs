@@ -3,23 +3,25 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 
-use super::encoders::Encoders;
+use super::encoders::{Encoders, TextEncoder, come_and_go};
 use super::fit;
 use super::lexicon::Lexicon;
 use super::loader::Loader;
 use super::prompts::Prompts;
+use super::tokenizers::{second_tokenizer, tokenizer};
 use super::vae::{DecodePlan, EncodePlan, Vae};
 use crate::adapters::{AdapterSet, Part};
 use crate::error::{Error, Result};
 use crate::image::LatentRgb;
+use crate::keys::family::Base;
 use crate::keys::ldm::UNetLayout;
 use crate::layers::{LoadReport, Progress, Site, Storage, rounding_notes};
 use crate::models::bands::Limits;
-use crate::models::{CLIPTextConfig, CLIPTextModel, UNet2DConditionConfig, UNet2DConditionModel};
+use crate::models::{CLIPTextConfig, UNet2DConditionConfig, UNet2DConditionModel};
 use crate::schedulers::{ModelScheduler, SchedulerConfig, SchedulerKind};
-use crate::tokenizer::{ClipTokenizer, TokenizerFiles};
+use crate::tokenizer::ClipTokenizer;
 use crate::weights::{Checkpoint, Family};
 
 /// What loading a model found, for people.
@@ -40,9 +42,10 @@ pub struct ModelReport {
 /// What a checkpoint holds, loaded or only looked for.
 struct Parts {
     tokenizer: ClipTokenizer,
+    tokenizer_2: Option<ClipTokenizer>,
     scheduler_config: SchedulerConfig,
     scheduler: ModelScheduler,
-    text_encoder: (CLIPTextModel, Vec<Site>),
+    text_encoders: Vec<TextEncoder>,
     unet: (UNet2DConditionModel, Vec<Site>),
     vae: Vae,
 }
@@ -53,6 +56,8 @@ pub struct StableDiffusion {
     pub unet: UNet2DConditionModel,
     /// The tokenizer that belongs to the text encoder.
     pub tokenizer: ClipTokenizer,
+    /// That of SDXL's second one, which fills prompts up with another token.
+    pub tokenizer_2: Option<ClipTokenizer>,
     /// What `scheduler_config.json` says.
     pub scheduler_config: SchedulerConfig,
     /// The scheduler that the model comes with.
@@ -63,10 +68,12 @@ pub struct StableDiffusion {
     pub family: Family,
     pub(super) adapters: RefCell<AdapterSet>,
     unet_sites: Vec<Site>,
-    encoders: Encoders,
-    prompts: Prompts,
+    pub(super) encoders: Encoders,
+    pub(super) prompts: Prompts,
     pub(super) lexicon: RefCell<Lexicon>,
     pub(super) layout: Option<UNetLayout>,
+    /// An empty negative prompt stands for zeros.
+    pub(super) force_zeros: bool,
     pub(super) device: Device,
 }
 
@@ -78,23 +85,35 @@ impl StableDiffusion {
     ) -> Result<Parts> {
         // Small things first, so that a bad config is told before two gigabytes are read.
         let scheduler_config =
-            SchedulerConfig::from_value("scheduler_config.json", &checkpoint.scheduler_config)?
-                .for_stable_diffusion();
+            SchedulerConfig::from_value("scheduler_config.json", &checkpoint.scheduler_config)?;
+        // diffusers' pipeline for SDXL takes a config as it stands.
+        let scheduler_config = match checkpoint.family.base {
+            Base::Sdxl => scheduler_config,
+            Base::Sd1 | Base::Sd2 => scheduler_config.for_stable_diffusion(),
+        };
         let scheduler = SchedulerKind::from_config(&scheduler_config)?;
         let text_config = CLIPTextConfig::parse(&checkpoint.text_encoder)?;
         let unet_config = UNet2DConditionConfig::parse(&checkpoint.unet)?;
-        fit::check(checkpoint, &unet_config, &text_config)?;
-        let tokenizer =
-            tokenizer(checkpoint, clip_merges)?.at_most(text_config.max_position_embeddings);
+        let second = checkpoint.text_encoder_2.as_ref();
+        let second_config = second.map(CLIPTextConfig::parse).transpose()?;
+        fit::check(checkpoint, &unet_config, &text_config, second_config.as_ref())?;
+        let positions = text_config.max_position_embeddings;
+        let tokenizer = tokenizer(checkpoint, clip_merges)?.at_most(positions);
+        let tokenizer_2 = match second {
+            Some(_) => Some(second_tokenizer(checkpoint, clip_merges)?.at_most(positions)),
+            None => None,
+        };
 
-        let text_encoder = loader.load(&checkpoint.text_encoder, &[], |parameters| {
-            CLIPTextModel::load(&text_config, parameters)
-        })?;
+        let later = come_and_go(checkpoint);
+        let text_encoders = checkpoint
+            .text_encoders()
+            .map(|component| TextEncoder::load(loader, component, later))
+            .collect::<Result<_>>()?;
         let unet = loader.load(&checkpoint.unet, &[], |parameters| {
             UNet2DConditionModel::load(&unet_config, parameters)
         })?;
         let vae = Vae::load(loader, &checkpoint.vae)?;
-        Ok(Parts { tokenizer, scheduler_config, scheduler, text_encoder, unet, vae })
+        Ok(Parts { tokenizer, tokenizer_2, scheduler_config, scheduler, text_encoders, unet, vae })
     }
 
     /// Whether [`load`](Self::load) would find everything that it needs: configs, names and shapes.
@@ -132,18 +151,23 @@ impl StableDiffusion {
         }
         let mut loader = Loader::new(&checkpoint.sources, device, storage, progress);
         let parts = Self::parts(&mut loader, checkpoint, clip_merges)?;
-        let Parts { tokenizer, scheduler_config, scheduler, text_encoder, unet, vae } = parts;
-        let (unet, unet_sites) = unet;
+        let Parts { unet: (unet, unet_sites), scheduler, .. } = parts;
 
         let mut notes = checkpoint.family.notes.clone();
         notes.extend(scheduler.note);
-        for component in [&checkpoint.text_encoder, &checkpoint.unet, &checkpoint.vae] {
+        for component in checkpoint.components() {
             if component.config_inferred {
                 notes.push(format!(
                     "The {}'s configuration was told from its tensors' names and shapes",
                     component.name.replace('_', " ")
                 ));
             }
+        }
+        if come_and_go(checkpoint) {
+            notes.push(
+                "Its text encoders are read for a new prompt and leave again, one after the other"
+                    .into(),
+            );
         }
         notes.extend(rounding_notes(storage, &loader.reports));
         let report = ModelReport {
@@ -153,19 +177,25 @@ impl StableDiffusion {
             notes,
             family: checkpoint.family.clone(),
         };
+        let latent_rgb = match checkpoint.family.base {
+            Base::Sdxl => LatentRgb::STABLE_DIFFUSION_XL,
+            Base::Sd1 | Base::Sd2 => LatentRgb::STABLE_DIFFUSION,
+        };
         let model = Self {
             unet,
-            tokenizer,
-            scheduler_config,
+            tokenizer: parts.tokenizer,
+            tokenizer_2: parts.tokenizer_2,
+            scheduler_config: parts.scheduler_config,
             scheduler: scheduler.kind,
-            latent_rgb: LatentRgb::from_config(&checkpoint.vae.config),
+            latent_rgb: LatentRgb::from_config_or(&checkpoint.vae.config, latent_rgb),
             family: checkpoint.family.clone(),
             adapters: RefCell::default(),
             unet_sites,
-            encoders: Encoders::new(checkpoint, device, storage, text_encoder, vae),
+            encoders: Encoders::new(checkpoint, device, storage, parts.text_encoders, parts.vae),
             prompts: Prompts::default(),
             lexicon: RefCell::default(),
             layout: UNetLayout::from_config(&checkpoint.unet.config),
+            force_zeros: checkpoint.force_zeros_for_empty_prompt,
             device: device.clone(),
         };
         Ok((model, report))
@@ -208,12 +238,18 @@ impl StableDiffusion {
     }
 
     /// Bytes of the UNet's largest tensor for a picture of this many pixels, in f32: what a GPU has to
-    /// take in one buffer. Its gated feed-forward layers are eight times as wide as its outermost level.
-    /// The autoencoder's are in [`Self::decode_plan`], which keeps them as small as a device asks.
+    /// take in one buffer. The autoencoder's are in [`Self::decode_plan`], which keeps them as small as a
+    /// device asks.
     pub fn largest_tensor(&self, width: usize, height: usize, guided: bool) -> u64 {
         let pixels = (height / 8 * (width / 8)) as u64;
-        let channels = self.unet.config().block_out_channels.first().copied().unwrap_or(0);
-        4 * (1 + u64::from(guided)) * 8 * channels as u64 * pixels
+        let at_once = 1 + u64::from(guided && !self.guides_in_turn(width, height));
+        4 * at_once * self.unet.config().widest() * pixels
+    }
+
+    /// Whether the UNet is asked of the two prompts one after the other: where both at once would outgrow
+    /// what any WebGPU device binds.
+    pub fn guides_in_turn(&self, width: usize, height: usize) -> bool {
+        self.unet.config().guides_in_turn(width, height)
     }
 
     /// The attached adapters.
@@ -225,37 +261,9 @@ impl StableDiffusion {
     pub fn sites(&self, part: Part) -> &[Site] {
         match part {
             Part::UNet => &self.unet_sites,
-            Part::TextEncoder => self.encoders.text_sites(),
+            Part::TextEncoder => self.encoders.text_sites(0),
+            Part::TextEncoder2 => self.encoders.text_sites(1),
         }
-    }
-
-    /// The text encoder, loaded again if it has left the device.
-    ///
-    /// # Errors
-    /// When the model's files can't be read any more.
-    pub fn text_encoder(&self) -> Result<Rc<CLIPTextModel>> {
-        self.encoders.text_encoder()
-    }
-
-    /// What the text encoder makes of rows of tokens, `[rows, tokens, width]`. It isn't asked, nor
-    /// loaded again, for the last few that it made with the adapters as they are.
-    ///
-    /// # Errors
-    /// When the text encoder refuses the tokens, or the model's files can't be read any more.
-    pub fn embeddings(&self, ids: &[Vec<u32>]) -> Result<Tensor<3>> {
-        self.embeddings_without(ids, 0)
-    }
-
-    /// The same without the text encoder's last `skipped` layers.
-    ///
-    /// # Errors
-    /// As [`Self::embeddings`].
-    pub fn embeddings_without(&self, ids: &[Vec<u32>], skipped: usize) -> Result<Tensor<3>> {
-        let sites = self.encoders.text_sites();
-        let lexicon = self.lexicon.borrow();
-        self.prompts.get(ids, skipped, sites, || {
-            self.text_encoder()?.hidden_with(ids, skipped, |id| lexicon.vector(id))
-        })
     }
 
     /// The autoencoder, loaded again if it has left the device.
@@ -276,27 +284,5 @@ impl StableDiffusion {
     /// Bytes that [`Self::release_encoders`] would free now.
     pub fn encoder_bytes(&self) -> u64 {
         self.encoders.bytes()
-    }
-}
-
-/// The checkpoint's own tokenizer, or CLIP's.
-fn tokenizer(checkpoint: &Checkpoint, clip_merges: Option<&[u8]>) -> Result<ClipTokenizer> {
-    match (&checkpoint.tokenizer, clip_merges) {
-        (Some(files), _) => {
-            let text = |json: &Option<serde_json::Value>| json.as_ref().map(ToString::to_string);
-            let (config, special) = (text(&files.config), text(&files.special_tokens));
-            ClipTokenizer::new(TokenizerFiles {
-                vocab: &files.vocab,
-                merges: &files.merges,
-                config: config.as_deref().map(str::as_bytes),
-                special_tokens_map: special.as_deref().map(str::as_bytes),
-            })
-        }
-        (None, Some(merges)) => ClipTokenizer::from_merges(merges, checkpoint.family.pad_token()),
-        (None, None) => Err(Error::file(
-            &checkpoint.name,
-            "brings no tokenizer",
-            "Give CLIP's merges.txt along with it",
-        )),
     }
 }

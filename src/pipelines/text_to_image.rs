@@ -114,6 +114,14 @@ impl TextToImage {
         }
     }
 
+    /// Asks the UNet of the negative prompt and of the prompt one after the other, or at once. What it does by
+    /// itself [`StableDiffusion::guides_in_turn`] tells; the picture is the same.
+    pub fn guide_in_turn(&mut self, in_turn: bool) {
+        for pass in &mut self.passes {
+            pass.guide_in_turn(in_turn);
+        }
+    }
+
     /// What it was started with.
     pub fn settings(&self) -> &Settings {
         &self.settings

@@ -160,6 +160,7 @@ impl Trainer {
                 v_prediction: diffusion.prediction()
                     == crate::training::step::loss::Prediction::Velocity,
             },
+            xl: if dataset.pooled > 0 { self.context().model.layout().cloned() } else { None },
             resolution: side,
             date: request.date.clone(),
             trigger_phrase: (!trigger.is_empty()).then(|| trigger.into()),

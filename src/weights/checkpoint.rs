@@ -25,6 +25,8 @@ pub struct Stored {
     pub info: TensorInfo,
     /// What its numbers are to be multiplied by, where 8-bit floats were scaled.
     pub scale: Option<f32>,
+    /// Whether the file holds the matrix with rows and columns exchanged. The shape is as it is wanted.
+    pub transposed: bool,
 }
 
 impl Stored {
@@ -56,12 +58,42 @@ impl Stored {
     }
 
     /// Bytes as they are in the file to the type and bytes of the tensor's own numbers: f32 where it
-    /// has a scale, else unchanged.
+    /// has a scale, in the order of its shape.
     pub fn unscaled(&self, bytes: Vec<u8>) -> (Dtype, Vec<u8>) {
         let dtype = self.info.dtype;
+        let bytes = if self.transposed { self.turned(&bytes) } else { bytes };
         let Some(scale) = self.scale else { return (dtype, bytes) };
         let values = to_f32(dtype, &bytes).into_iter();
         (Dtype::F32, values.flat_map(|value| (value * scale).to_le_bytes()).collect())
+    }
+
+    /// Bytes of a matrix `[columns, rows]` to those of `[rows, columns]`, which the shape is.
+    fn turned(&self, bytes: &[u8]) -> Vec<u8> {
+        let (size, [rows, columns]) = (self.info.dtype.size(), self.sides());
+        let mut turned = Vec::with_capacity(bytes.len());
+        for row in 0..rows {
+            for column in 0..columns {
+                let at = (column * rows + row) * size;
+                turned.extend(bytes.get(at..at + size).unwrap_or_default());
+            }
+        }
+        turned
+    }
+
+    /// Rows and columns of a matrix.
+    fn sides(&self) -> [usize; 2] {
+        [0, 1].map(|axis| self.info.shape.get(axis).copied().unwrap_or(1))
+    }
+
+    /// The same numbers in this order, in which a file holds a matrix that is stored with rows and columns
+    /// exchanged: what [`Self::read_f32`] gave goes back to it.
+    pub fn as_stored(&self, values: Vec<f32>) -> Vec<f32> {
+        if !self.transposed {
+            return values;
+        }
+        let [rows, columns] = self.sides();
+        let row_of = |column: usize| (0..rows).map(move |row| row * columns + column);
+        (0..columns).flat_map(row_of).filter_map(|at| values.get(at).copied()).collect()
     }
 
     /// Every tensor of a file, which has this number among the checkpoint's sources.
@@ -75,6 +107,7 @@ impl Stored {
             key: key.clone(),
             info: info.clone(),
             scale: scales.of(key),
+            transposed: false,
         })
     }
 }
@@ -82,7 +115,7 @@ impl Stored {
 /// One model of a pipeline: its config and where its tensors are.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Component {
-    /// `unet`, `text_encoder` or `vae`.
+    /// `unet`, `text_encoder`, `text_encoder_2` or `vae`.
     pub name: &'static str,
     /// The file that its weights come from, for messages.
     pub file: String,
@@ -141,14 +174,22 @@ impl Component {
                 continue;
             }
             let name = match self.name {
-                "text_encoder" => match clip::to_diffusers(key) {
-                    Some(clip::ClipName::Whole(name)) => Some(name),
-                    Some(clip::ClipName::Unused(why)) => {
-                        ignored.push(format!("{key}: {why}"));
-                        continue;
+                "text_encoder" | "text_encoder_2" => {
+                    let second = self.name == "text_encoder_2";
+                    let name = if second {
+                        clip::second_to_diffusers(key)
+                    } else {
+                        clip::to_diffusers(key)
+                    };
+                    match name {
+                        Some(clip::ClipName::Whole(name)) => Some(name),
+                        Some(clip::ClipName::Unused(why)) => {
+                            ignored.push(format!("{key}: {why}"));
+                            continue;
+                        }
+                        _ => None,
                     }
-                    _ => None,
-                },
+                }
                 "vae" => vae::to_diffusers(key, 0),
                 _ => None,
             };
@@ -202,12 +243,19 @@ pub struct Checkpoint {
     pub unet: Component,
     /// CLIP's text model.
     pub text_encoder: Component,
+    /// SDXL's second one, of which the UNet takes a pooled vector as well.
+    pub text_encoder_2: Option<Component>,
     /// The autoencoder.
     pub vae: Component,
     /// `scheduler_config.json`.
     pub scheduler_config: Value,
     /// The tokenizer's files; a single file brings none.
     pub tokenizer: Option<TokenizerFiles>,
+    /// Those of the second text encoder's.
+    pub tokenizer_2: Option<TokenizerFiles>,
+    /// Whether an empty negative prompt stands for zeros in place of its embeddings (SDXL;
+    /// `model_index.json` may say otherwise).
+    pub force_zeros_for_empty_prompt: bool,
     /// Tensors that are part of no component, each with the reason if there is a known one.
     pub ignored: Vec<String>,
     /// Which member of the family it is, from which evidence.
@@ -215,6 +263,18 @@ pub struct Checkpoint {
 }
 
 pub(super) const WHAT_TO_BRING: &str = "Bring one .safetensors checkpoint, or a whole diffusers folder with its model_index.json and its unet, text_encoder and vae folders";
+
+impl Checkpoint {
+    /// Its text encoders, one or two.
+    pub fn text_encoders(&self) -> impl Iterator<Item = &Component> {
+        std::iter::once(&self.text_encoder).chain(&self.text_encoder_2)
+    }
+
+    /// Its components: text encoders, UNet, VAE.
+    pub fn components(&self) -> impl Iterator<Item = &Component> {
+        self.text_encoders().chain([&self.unet, &self.vae])
+    }
+}
 
 impl std::fmt::Debug for Checkpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

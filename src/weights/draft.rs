@@ -10,6 +10,7 @@ use super::{Index, Source};
 use crate::error::{Error, Result};
 use crate::keys::clues::{self, Clues};
 use crate::keys::family::{Base, Overrides};
+use crate::keys::xl::is_xl;
 
 /// Everything but the decision on the family, and perhaps without a text encoder or a VAE.
 pub(super) struct Draft {
@@ -19,10 +20,15 @@ pub(super) struct Draft {
     pub(super) sources: Vec<Rc<dyn Source>>,
     pub(super) unet: Component,
     pub(super) text_encoder: Option<Component>,
+    /// Of SDXL.
+    pub(super) text_encoder_2: Option<Component>,
     pub(super) vae: Option<Component>,
     /// A folder's own.
     pub(super) scheduler_config: Option<Value>,
     pub(super) tokenizer: Option<TokenizerFiles>,
+    pub(super) tokenizer_2: Option<TokenizerFiles>,
+    /// See [`Checkpoint::force_zeros_for_empty_prompt`].
+    pub(super) force_zeros: bool,
     pub(super) clues: Clues,
     pub(super) ignored: Vec<String>,
     pub(super) notes: Vec<String>,
@@ -36,8 +42,27 @@ impl Draft {
     pub(super) fn take(&mut self, part: Part, files: Vec<(Rc<dyn Source>, Index)>) -> Result<()> {
         let component = part.read(&files, self.sources.len(), &mut self.ignored)?;
         self.sources.extend(files.into_iter().map(|(source, _)| source));
+        let xl = is_xl(&self.unet.config);
+        if part == Part::Vae && is_xl_vae(&component.file) != xl {
+            let file = component.file.as_str();
+            match xl {
+                // Nothing in the tensors tells them apart.
+                true => self.notes.push(format!(
+                    "The VAE of {file} is taken to be Stable Diffusion XL's, whose latents have another \
+                     scale than those of 1 and 2: nothing in the file tells"
+                )),
+                false => {
+                    return Err(Error::file(
+                        file,
+                        "is a VAE of Stable Diffusion XL, by its name",
+                        "Use one of Stable Diffusion 1 or 2, such as vae-ft-mse-840000",
+                    ));
+                }
+            }
+        }
         let place = match part {
             Part::TextEncoder => &mut self.text_encoder,
+            Part::TextEncoder2 => &mut self.text_encoder_2,
             Part::Vae => &mut self.vae,
         };
         let instead = if place.is_some() { ", in place of the model's own" } else { "" };
@@ -59,9 +84,19 @@ impl Draft {
             )
         };
         let text_encoder = self.text_encoder.ok_or_else(|| missing(Part::TextEncoder))?;
-        let vae = self.vae.ok_or_else(|| missing(Part::Vae))?;
+        if is_xl(&self.unet.config) && self.text_encoder_2.is_none() {
+            return Err(missing(Part::TextEncoder2));
+        }
+        let mut vae = self.vae.ok_or_else(|| missing(Part::Vae))?;
         let mut family = clues::decide(&self.clues, overrides)?;
         family.notes.splice(0..0, self.notes);
+        if family.base == Base::Sdxl
+            && vae.config_inferred
+            && vae.config["scaling_factor"] == SD_SCALE
+        {
+            // Nothing in its tensors tells it from that of 1 and 2.
+            vae.config["scaling_factor"] = XL_SCALE.into();
+        }
         let scheduler_config = match self.scheduler_config {
             Some(mut config) => {
                 family.correct(&mut config);
@@ -74,15 +109,29 @@ impl Draft {
             sources: self.sources,
             unet: self.unet,
             text_encoder,
+            text_encoder_2: self.text_encoder_2,
             vae,
             scheduler_config,
             tokenizer: self.tokenizer,
+            tokenizer_2: self.tokenizer_2,
+            force_zeros_for_empty_prompt: self.force_zeros,
             ignored: self.ignored,
             family,
         };
         checkpoint.drop_last_text_layer();
         Ok(checkpoint)
     }
+}
+
+/// What latents are multiplied by after encoding: of Stable Diffusion 1 and 2, and of XL
+/// (stabilityai/stable-diffusion-xl-base-1.0, `vae/config.json`).
+const SD_SCALE: f64 = 0.18215;
+const XL_SCALE: f64 = 0.13025;
+
+/// SDXL's VAE has the same tensors, and another scale: what it decodes is no picture of this family.
+fn is_xl_vae(file: &str) -> bool {
+    let name = file.rsplit('/').next().unwrap_or(file).to_ascii_lowercase();
+    ["sdxl", "xl_vae", "xl-vae"].iter().any(|word| name.contains(word))
 }
 
 impl Checkpoint {

@@ -7,8 +7,10 @@ use serde_json::Value;
 use super::checkpoint::{Component, TokenizerFiles, WHAT_TO_BRING};
 use super::draft::Draft;
 use super::json::read_json;
+use super::json_tokenizer::split_tokenizer;
 use super::{Index, Source, clues};
 use crate::error::{Error, Result};
+use crate::keys::xl::is_xl;
 
 /// Endings of weights that are Python pickles or another framework's.
 const FOREIGN: [&str; 7] = [".bin", ".ckpt", ".pt", ".pth", ".msgpack", ".h5", ".onnx"];
@@ -45,6 +47,11 @@ pub(super) fn open(files: &[Rc<dyn Source>], root: &str) -> Result<Draft> {
     let mut component = |name, stem| component(&folder, name, stem, &mut sources, &mut ignored);
     let unet = component("unet", "diffusion_pytorch_model")?;
     let text_encoder = component("text_encoder", "model")?;
+    let xl = is_xl(&unet.config);
+    if !xl && index.as_ref().is_some_and(|index| index["text_encoder_2"][0].is_string()) {
+        return Err(misnamed(&folder, index.as_ref()));
+    }
+    let text_encoder_2 = xl.then(|| component("text_encoder_2", "model")).transpose()?;
     let vae = component("vae", "diffusion_pytorch_model")?;
     let name = match root.trim_end_matches('/').rsplit('/').next() {
         Some(name) if !name.is_empty() => name.to_string(),
@@ -60,9 +67,14 @@ pub(super) fn open(files: &[Rc<dyn Source>], root: &str) -> Result<Draft> {
         sources,
         unet,
         text_encoder: Some(text_encoder),
+        text_encoder_2,
         vae: Some(vae),
         scheduler_config: Some(scheduler_config),
-        tokenizer: tokenizer(&folder)?,
+        tokenizer: tokenizer(&folder, "tokenizer")?,
+        tokenizer_2: tokenizer(&folder, "tokenizer_2")?,
+        force_zeros: index
+            .as_ref()
+            .is_none_or(|index| index["force_zeros_for_empty_prompt"] != Value::Bool(false)),
         clues,
         ignored,
         notes: Vec::new(),
@@ -104,15 +116,32 @@ impl Folder<'_> {
     }
 }
 
-/// Refuses pipelines that are no Stable Diffusion 1 or 2, by what they are called.
+/// Refuses pipelines that are no Stable Diffusion 1, 2 or XL, by what they are called.
 fn refuse(folder: &Folder, index: Option<&Value>) -> Result<()> {
     let class = index.and_then(|index| index["_class_name"].as_str()).unwrap_or_default();
     let has = |name: &str| {
         folder.within(name).next().is_some()
             || index.is_some_and(|index| index[name][0].is_string())
     };
+    // Pipelines of XL that take what every other one takes; inpainting is told by the UNet's input.
+    const XL: [&str; 3] = [
+        "StableDiffusionXLPipeline",
+        "StableDiffusionXLImg2ImgPipeline",
+        "StableDiffusionXLInpaintPipeline",
+    ];
+    let second = has("text_encoder_2");
+    let first = folder.within("text_encoder").next().is_some();
+    let named = class.is_empty() || XL.contains(&class);
+    let scheduler = index
+        .and_then(|index| index["scheduler"][1].as_str())
+        .is_some_and(|scheduler| scheduler.starts_with("EDM"));
     let what = match class {
-        _ if class.contains("XL") || has("text_encoder_2") => "Stable Diffusion XL or a relative",
+        _ if second && named && !first => "the refiner of Stable Diffusion XL",
+        _ if second && named && scheduler => {
+            "Playground v2.5 or a relative (its scheduler is EDM's)"
+        }
+        _ if second && named && !has("transformer") => return Ok(()),
+        _ if class.contains("XL") => "a relative of Stable Diffusion XL",
         _ if has("transformer") => "a transformer model (Stable Diffusion 3, Flux or the like)",
         _ if has("prior") || has("decoder") || has("controlnet") => "of another kind",
         _ => return Ok(()),
@@ -120,9 +149,22 @@ fn refuse(folder: &Folder, index: Option<&Value>) -> Result<()> {
     let class = if class.is_empty() { String::new() } else { format!(" ({class})") };
     Err(Error::file(
         format!("{}model_index.json", folder.root),
-        format!("the model is {what}{class}, not Stable Diffusion 1 or 2"),
-        "Use a model of Stable Diffusion 1.x or 2.x",
+        format!("the model is {what}{class}, not Stable Diffusion 1, 2 or XL"),
+        "Use a model of Stable Diffusion 1.x, 2.x or XL",
     ))
+}
+
+/// The error about a UNet that isn't that of the pipeline which names it.
+fn misnamed(folder: &Folder, index: Option<&Value>) -> Error {
+    let class = index.and_then(|index| index["_class_name"].as_str()).unwrap_or_default();
+    Error::file(
+        format!("{}model_index.json", folder.root),
+        format!(
+            "the model is Stable Diffusion XL ({class}) by this file, and by unet/config.json it isn't \
+             (addition_embed_type is not text_time)"
+        ),
+        "Download the whole folder again",
+    )
 }
 
 fn component(
@@ -255,20 +297,19 @@ fn add_sharded(
 }
 
 /// `vocab.json` and `merges.txt`, or both out of the `tokenizer.json` that newer versions of
-/// transformers write; `None` when the folder has no tokenizer at all.
-fn tokenizer(folder: &Folder) -> Result<Option<TokenizerFiles>> {
-    if folder.within("tokenizer").next().is_none() {
+/// transformers write; `None` when the folder has no tokenizer of this name at all.
+fn tokenizer(folder: &Folder, name: &str) -> Result<Option<TokenizerFiles>> {
+    if folder.within(name).next().is_none() {
         return Ok(None);
     }
-    let optional =
-        |name: &str| folder.find(&format!("tokenizer/{name}")).map(read_json).transpose();
-    let combined = folder.find("tokenizer/tokenizer.json");
-    let (vocab, merges) = match (folder.find("tokenizer/vocab.json"), combined) {
+    let at = |file: &str| format!("{name}/{file}");
+    let optional = |file: &str| folder.find(&at(file)).map(read_json).transpose();
+    let combined = folder.find(&at("tokenizer.json"));
+    let (vocab, merges) = match (folder.find(&at("vocab.json")), combined) {
         (None, Some(combined)) => split_tokenizer(combined)?,
-        _ => (
-            folder.get("tokenizer/vocab.json")?.read_all()?,
-            folder.get("tokenizer/merges.txt")?.read_all()?,
-        ),
+        _ => {
+            (folder.get(&at("vocab.json"))?.read_all()?, folder.get(&at("merges.txt"))?.read_all()?)
+        }
     };
     Ok(Some(TokenizerFiles {
         vocab,
@@ -276,35 +317,4 @@ fn tokenizer(folder: &Folder) -> Result<Option<TokenizerFiles>> {
         config: optional("tokenizer_config.json")?,
         special_tokens: optional("special_tokens_map.json")?,
     }))
-}
-
-/// The vocabulary and the merges of a `tokenizer.json`, in the form of the two older files. Merges
-/// are pairs, or (before tokenizers 0.20) pairs joined by a space.
-fn split_tokenizer(source: &Rc<dyn Source>) -> Result<(Vec<u8>, Vec<u8>)> {
-    let json = read_json(source)?;
-    let damaged = |key: &str| {
-        Error::key(
-            source.name(),
-            key,
-            "isn't that of a CLIP tokenizer (BPE)",
-            "Put vocab.json and merges.txt into the tokenizer's folder",
-        )
-    };
-    let vocab = json["model"]["vocab"].as_object().ok_or_else(|| damaged("model.vocab"))?;
-    let vocab = serde_json::to_vec(vocab).map_err(|_| damaged("model.vocab"))?;
-    let list = json["model"]["merges"].as_array().ok_or_else(|| damaged("model.merges"))?;
-    let mut merges = String::from("#version: 0.2\n");
-    for merge in list {
-        match (merge.as_str(), merge[0].as_str(), merge[1].as_str()) {
-            (Some(joined), _, _) => merges.push_str(joined),
-            (None, Some(left), Some(right)) => {
-                merges.push_str(left);
-                merges.push(' ');
-                merges.push_str(right);
-            }
-            _ => return Err(damaged("model.merges")),
-        }
-        merges.push('\n');
-    }
-    Ok((vocab, merges.into_bytes()))
 }

@@ -7,6 +7,7 @@ mod draft;
 mod folder;
 mod index;
 mod json;
+mod json_tokenizer;
 mod mistaken;
 mod open;
 mod parts;

@@ -14,6 +14,8 @@ use crate::keys::vae::{self, TinyHalf};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part {
     TextEncoder,
+    /// SDXL's second.
+    TextEncoder2,
     Vae,
 }
 
@@ -28,6 +30,12 @@ const TEXT_PREFIXES: [&str; 8] = [
     "text_encoders.clip_h.transformer.",
     "text_encoder.",
     "",
+];
+
+const TEXT_2_PREFIXES: [&str; 3] = [
+    "conditioner.embedders.1.model.",
+    "conditioner.embedders.1.transformer.",
+    "text_encoders.clip_g.transformer.",
 ];
 
 const VAE_PREFIXES: [&str; 3] = ["first_stage_model.", "vae.", ""];
@@ -45,6 +53,7 @@ impl Part {
     pub(super) fn label(self) -> &'static str {
         match self {
             Self::TextEncoder => "text encoder",
+            Self::TextEncoder2 => "second text encoder",
             Self::Vae => "VAE",
         }
     }
@@ -52,6 +61,7 @@ impl Part {
     pub(super) fn ldm_prefix(self) -> &'static str {
         match self {
             Self::TextEncoder => "cond_stage_model.",
+            Self::TextEncoder2 => "conditioner.embedders.1.",
             Self::Vae => "first_stage_model.",
         }
     }
@@ -61,6 +71,10 @@ impl Part {
             Self::TextEncoder => {
                 "Bring a file of CLIP's text encoder along with it, or use a full checkpoint, with \
                  UNet, text encoder and VAE in one file"
+            }
+            Self::TextEncoder2 => {
+                "Use a full checkpoint of Stable Diffusion XL, with UNet, both text encoders and VAE in \
+                 one file, or a whole diffusers folder"
             }
             Self::Vae => {
                 "Bring a VAE's file (such as vae-ft-mse-840000) along with it, or use a full \
@@ -72,6 +86,7 @@ impl Part {
     fn component(self) -> &'static str {
         match self {
             Self::TextEncoder => "text_encoder",
+            Self::TextEncoder2 => "text_encoder_2",
             Self::Vae => "vae",
         }
     }
@@ -79,6 +94,7 @@ impl Part {
     fn prefixes(self) -> &'static [&'static str] {
         match self {
             Self::TextEncoder => &TEXT_PREFIXES,
+            Self::TextEncoder2 => &TEXT_2_PREFIXES,
             Self::Vae => &VAE_PREFIXES,
         }
     }
@@ -102,9 +118,6 @@ impl Part {
     ) -> Result<Component> {
         let mut tensors = Vec::new();
         for (i, (source, index)) in files.iter().enumerate() {
-            if self == Self::Vae {
-                refuse_xl(source.name())?;
-            }
             let (scales, half) = (Scales::read(index, source.as_ref())?, tiny_half(index));
             for mut stored in Stored::all(index, at + i, &scales) {
                 if let Some(why) = Scales::reason(&stored.key) {
@@ -149,8 +162,14 @@ impl Part {
                 continue;
             };
             match self {
-                Self::TextEncoder => {
-                    add_text(&mut component, &stored, rest, open_clip, file, ignored)?
+                Self::TextEncoder | Self::TextEncoder2 => {
+                    let name = match (self, open_clip) {
+                        (Self::TextEncoder, true) => clip::open_clip_to_diffusers(rest),
+                        (Self::TextEncoder, false) => clip::to_diffusers(rest),
+                        (_, true) => clip::second_open_clip_to_diffusers(rest),
+                        (_, false) => clip::second_to_diffusers(rest),
+                    };
+                    add_text(&mut component, &stored, rest, name, file, ignored)?
                 }
                 Self::Vae => add_vae(&mut component, &stored, rest, levels, ignored),
             }
@@ -160,6 +179,7 @@ impl Part {
         }
         let config = match self {
             Self::TextEncoder => detect::clip_config(&component.shapes(), open_clip),
+            Self::TextEncoder2 => detect::second_clip_config(&component.shapes()),
             Self::Vae => detect::vae_config(&component.shapes()),
         };
         component.config = config.map_err(|key| cannot_infer(file, key))?;
@@ -183,19 +203,6 @@ pub(super) fn cannot_infer(file: &str, key: String) -> Error {
     )
 }
 
-/// SDXL's VAE has the same tensors, and another scale: what it decodes is no picture of this family.
-fn refuse_xl(file: &str) -> Result<()> {
-    let name = file.rsplit('/').next().unwrap_or(file).to_ascii_lowercase();
-    if name.contains("sdxl") || name.contains("xl_vae") || name.contains("xl-vae") {
-        return Err(Error::file(
-            file,
-            "is a VAE of Stable Diffusion XL, by its name",
-            "Use one of Stable Diffusion 1 or 2, such as vae-ft-mse-840000",
-        ));
-    }
-    Ok(())
-}
-
 fn add_vae(
     component: &mut Component,
     stored: &Stored,
@@ -216,15 +223,18 @@ fn add_text(
     component: &mut Component,
     stored: &Stored,
     rest: &str,
-    open_clip: bool,
+    name: Option<ClipName>,
     file: &str,
     ignored: &mut Vec<String>,
 ) -> Result<()> {
     let key = stored.key.clone();
-    let name =
-        if open_clip { clip::open_clip_to_diffusers(rest) } else { clip::to_diffusers(rest) };
     match name {
         Some(ClipName::Whole(name)) => component.add(name, stored.clone(), ignored),
+        Some(ClipName::Transposed(name)) => {
+            let mut turned = Stored { transposed: true, ..stored.clone() };
+            turned.info.shape.reverse();
+            component.add(name, turned, ignored);
+        }
         Some(ClipName::Unused(why)) => ignored.push(format!("{key}: {why}")),
         Some(ClipName::Thirds(names)) => {
             for (i, name) in names.into_iter().enumerate() {

@@ -11,6 +11,7 @@ use super::{Index, Source, clues};
 use crate::error::{Error, Result};
 use crate::keys::detect::{self, FileKind};
 use crate::keys::ldm::{self, UNetLayout};
+use crate::keys::xl::is_xl;
 
 const UNET: &str = "model.diffusion_model.";
 
@@ -38,7 +39,8 @@ pub(super) fn draft(
     yaml: Option<&dyn Source>,
 ) -> Result<Draft> {
     let file = index.file.as_str();
-    let (mut unet, mut text, mut vae) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut unet, mut text, mut second, mut vae) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let mut ignored = Vec::new();
     let averaged = Averaged::of(index);
     let has = |prefix: &str| index.tensors.keys().any(|key| key.starts_with(prefix));
@@ -54,6 +56,8 @@ pub(super) fn draft(
             ignored.push(format!("{key}: {why}"));
         } else if Part::TextEncoder.owns(key) {
             text.push(stored);
+        } else if Part::TextEncoder2.owns(key) {
+            second.push(stored);
         } else if Part::Vae.owns(key) {
             vae.push(stored);
         } else if let Some(rest) = rest {
@@ -65,14 +69,22 @@ pub(super) fn draft(
             });
         }
     }
-    let unet = unet_component(file, unet, &mut ignored)?;
+    let mut unet = unet_component(file, unet, &mut ignored)?;
     let mut part = |part: Part, tensors: Vec<Stored>| {
         let component = part.build(file, tensors, &mut ignored)?;
         Ok((!component.tensors.is_empty()).then_some(component))
     };
-    let (text_encoder, vae) = (part(Part::TextEncoder, text)?, part(Part::Vae, vae)?);
-    if unet.config["cross_attention_dim"] == 2048 {
-        refuse(file, FileKind::OtherModel("Stable Diffusion XL"))?;
+    let text_encoder = part(Part::TextEncoder, text)?;
+    let text_encoder_2 = part(Part::TextEncoder2, second)?;
+    let vae = part(Part::Vae, vae)?;
+    tell_sinusoids(&mut unet, text_encoder_2.as_ref());
+    if is_xl(&unet.config) && text_encoder.is_none() && text_encoder_2.is_none() {
+        return Err(Error::file(
+            file,
+            "is a UNet of Stable Diffusion XL without its text encoders",
+            "Use a whole checkpoint (of Lightning, Hyper or DMD2 the LoRA on top of one), or a diffusers \
+             folder",
+        ));
     }
 
     let name = file.rsplit('/').next().unwrap_or(file);
@@ -85,9 +97,12 @@ pub(super) fn draft(
         sources: vec![source],
         unet,
         text_encoder,
+        text_encoder_2,
         vae,
         scheduler_config: None,
         tokenizer: None,
+        tokenizer_2: None,
+        force_zeros: true,
         clues,
         ignored,
         notes: notes.into_iter().flatten().collect(),
@@ -126,6 +141,17 @@ fn unet_component(
     unet.config = detect::unet_config(&unet.shapes()).map_err(|key| cannot_infer(file, key))?;
     unet.config_inferred = true;
     Ok(unet)
+}
+
+/// How wide the sinusoid of each of SDXL's six numbers is: what the pooled vector leaves, in equal parts.
+fn tell_sinusoids(unet: &mut Component, second: Option<&Component>) {
+    let input = unet.config["projection_class_embeddings_input_dim"].as_u64();
+    let pooled = second.and_then(|second| second.config["projection_dim"].as_u64());
+    if let (Some(input), Some(pooled)) = (input, pooled)
+        && let Some(rest) = input.checked_sub(pooled)
+    {
+        unet.config["addition_time_embed_dim"] = (rest / 6).into();
+    }
 }
 
 const AVERAGED: &str = "The file holds the moving average of the UNet's weights alone (model_ema), which is what is used";
@@ -179,9 +205,13 @@ fn refuse(file: &str, kind: FileKind) -> Result<()> {
             "is a textual-inversion embedding, not a model".to_string(),
             "Load a model first, then drop this file again on top of it",
         ),
+        FileKind::OtherModel(detect::HALF_XL) => (
+            format!("is {}, not all of it: its UNet has no label_emb", detect::HALF_XL),
+            "Use a checkpoint of Stable Diffusion 1.x, 2.x or XL that is whole",
+        ),
         FileKind::OtherModel(what) => (
-            format!("is {what}, not Stable Diffusion 1 or 2"),
-            "Use a checkpoint of Stable Diffusion 1.x or 2.x",
+            format!("is {what}, not Stable Diffusion 1, 2 or XL"),
+            "Use a checkpoint of Stable Diffusion 1.x, 2.x or XL",
         ),
         FileKind::Part(what) => (format!("is only {what}, one part of a model"), WHAT_TO_BRING),
         FileKind::Unknown => {

@@ -105,6 +105,7 @@ fn text_shapes(member: &Member) -> BTreeMap<String, Vec<usize>> {
                 part[0] /= 3;
                 (name, part)
             })),
+            ClipName::Transposed(name) => panic!("{name}"),
             ClipName::Unused(_) => {}
         }
     }
@@ -180,6 +181,7 @@ fn add_open_clip(single: &mut Values, text: &Values) {
         let data = match open_clip_to_diffusers(rest).unwrap() {
             ClipName::Whole(name) => text[&name].data.clone(),
             ClipName::Thirds(names) => names.iter().flat_map(|n| text[n].data.clone()).collect(),
+            ClipName::Transposed(name) => panic!("{name}"),
             ClipName::Unused(_) => vec![0.5; shape.iter().product()],
         };
         single.insert(key.clone(), Host { shape: shape.clone(), data });

@@ -375,7 +375,7 @@ fn adapter_header(random: &mut Random, sites: &[Site]) -> (String, usize) {
         let module = match (site.part, peft) {
             (_, true) => format!("base_model.model.{}", site.path),
             (Part::UNet, _) => format!("lora_unet_{}", site.path.replace('.', "_")),
-            (Part::TextEncoder, _) => format!("lora_te_{}", site.path.replace('.', "_")),
+            (_, _) => format!("lora_te_{}", site.path.replace('.', "_")),
         };
         let [output, input] = [0, 1].map(|at| site.shape.get(at).copied().unwrap_or(1));
         let kernel = site.shape.get(2..).unwrap_or_default();

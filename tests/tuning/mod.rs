@@ -146,10 +146,12 @@ pub fn dataset(sizes: &[[usize; 2]]) -> Dataset {
             },
             mirrored: None,
             text: generator.randn(text_count),
+            sizes: Default::default(),
         }
     });
     let examples = examples.collect();
-    Dataset { examples, empty: generator.randn(text_count), class_prompt: None, text_shape: TEXT }
+    let empty = generator.randn(text_count);
+    Dataset { examples, empty, class_prompt: None, text_shape: TEXT, pooled: 0 }
 }
 
 /// Four pictures of 8 x 8 latents.

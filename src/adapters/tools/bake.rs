@@ -27,6 +27,7 @@ pub(super) fn stored<'a>(checkpoint: &'a Checkpoint, part: Part, key: &str) -> O
     let component = match part {
         Part::UNet => &checkpoint.unet,
         Part::TextEncoder => &checkpoint.text_encoder,
+        Part::TextEncoder2 => checkpoint.text_encoder_2.as_ref()?,
     };
     component.tensors.get(key)
 }
@@ -130,7 +131,8 @@ fn changed(
         return Ok(None);
     };
     let back = 1.0 / stored.scale.unwrap_or(1.0);
-    let values: Vec<f32> = own.iter().zip(&sum).map(|(own, more)| (own + more) * back).collect();
+    let values = own.iter().zip(&sum).map(|(own, more)| (own + more) * back).collect();
+    let values: Vec<f32> = stored.as_stored(values);
     let bytes = encode(stored.info.dtype, &values).ok_or_else(|| {
         Error::key(
             &checkpoint.name,

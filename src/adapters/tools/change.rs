@@ -44,7 +44,7 @@ impl Weighted<'_> {
     pub fn strength(&self, part: Part) -> f32 {
         match part {
             Part::UNet => self.strengths[0],
-            Part::TextEncoder => self.strengths[1],
+            Part::TextEncoder | Part::TextEncoder2 => self.strengths[1],
         }
     }
 }

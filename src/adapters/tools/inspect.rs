@@ -31,7 +31,7 @@ pub struct Inspection {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Layer {
-    /// `unet` or `text_encoder`.
+    /// `unet`, `text_encoder` or `text_encoder_2`.
     pub part: &'static str,
     /// The layer's path in diffusers' names.
     pub path: String,
@@ -50,10 +50,7 @@ pub struct Layer {
 
 /// The name of a part of the model, as diffusers' folders have it.
 pub(super) fn part_name(part: Part) -> &'static str {
-    match part {
-        Part::UNet => "unet",
-        Part::TextEncoder => "text_encoder",
-    }
+    part.name()
 }
 
 /// Looks into a file that was read.

@@ -80,7 +80,9 @@ impl Origin {
         let v_prediction =
             says("ss_base_model_version", "_v") || says("modelspec.prediction_type", "v");
         let base = BaseModel { v2, v_prediction };
-        Metadata { title: self.title.clone(), base, entries, ..Metadata::default() }
+        let xl = layers.sites.iter().any(|site| site.part == Part::TextEncoder2);
+        let xl = layers.layout.clone().filter(|_| xl);
+        Metadata { title: self.title.clone(), base, xl, entries, ..Metadata::default() }
     }
 
     /// Writes modules as a file of this format, and reads what was written. What the format has no room

@@ -21,8 +21,13 @@ pub struct Layers {
 impl Layers {
     /// Those of a checkpoint, from names and shapes alone.
     pub fn of(checkpoint: &Checkpoint) -> Self {
-        let parts = [(Part::UNet, &checkpoint.unet), (Part::TextEncoder, &checkpoint.text_encoder)];
-        let sites = parts.into_iter().flat_map(|(part, component)| of(part, component)).collect();
+        let parts = [
+            (Part::UNet, Some(&checkpoint.unet)),
+            (Part::TextEncoder, Some(&checkpoint.text_encoder)),
+            (Part::TextEncoder2, checkpoint.text_encoder_2.as_ref()),
+        ];
+        let parts = parts.into_iter().filter_map(|(part, component)| Some((part, component?)));
+        let sites = parts.flat_map(|(part, component)| of(part, component)).collect();
         Self { sites, layout: UNetLayout::from_config(&checkpoint.unet.config) }
     }
 

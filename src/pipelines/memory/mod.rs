@@ -3,6 +3,7 @@
 
 mod picture;
 
+use super::encoders::come_and_go;
 use crate::error::{Error, Result};
 use crate::layers::Storage;
 use crate::weights::Checkpoint;
@@ -75,10 +76,15 @@ pub struct Sizes {
 }
 
 impl Sizes {
-    /// Of a checkpoint's weights, by names and shapes.
+    /// Of a checkpoint's weights, by names and shapes: the most that are there at once. Of text encoders
+    /// that come and go (SDXL's) only the largest counts.
     pub fn of(checkpoint: &Checkpoint) -> Self {
-        let [f32, f16, q8] =
-            [Storage::F32, Storage::F16, Storage::Q8].map(|storage| checkpoint.bytes_as(storage));
+        let of = |storage| {
+            let all = checkpoint.bytes_as(storage);
+            let [texts, largest] = checkpoint.text_encoder_bytes_as(storage);
+            if come_and_go(checkpoint) { all - texts + largest } else { all }
+        };
+        let [f32, f16, q8] = [Storage::F32, Storage::F16, Storage::Q8].map(of);
         Self { f32, f16, q8 }
     }
 

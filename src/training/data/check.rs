@@ -52,8 +52,21 @@ pub fn dataset(config: &Config, dataset: &Dataset, unet: &UNet2DConditionConfig)
             "Prepare the pictures anew with this model",
         ));
     }
+    let pooled = unet.pooled_width().unwrap_or(0);
+    if dataset.pooled != pooled {
+        let problem = format!(
+            "their texts have a pooled vector of {} numbers where this model takes {pooled}",
+            dataset.pooled
+        );
+        return Err(Error::setting(
+            "pictures",
+            problem,
+            "Prepare the pictures anew with this model",
+        ));
+    }
+    let all = tokens * width + pooled;
     let prompts = [Some(&dataset.empty), dataset.class_prompt.as_ref()];
-    if prompts.iter().flatten().any(|text| text.len() != tokens * width) {
+    if prompts.iter().flatten().any(|text| text.len() != all) {
         let problem = "the text of a prompt has a wrong size";
         return Err(Error::setting("pictures", problem, "Prepare the pictures anew"));
     }
@@ -65,7 +78,7 @@ pub fn dataset(config: &Config, dataset: &Dataset, unet: &UNet2DConditionConfig)
             let deviation = latents.deviation.as_ref().map_or(count, Vec::len);
             latents.shape == shape && latents.mean.len() == count && deviation == count
         });
-        if !fits || shape[0] != unet.in_channels || example.text.len() != tokens * width {
+        if !fits || shape[0] != unet.in_channels || example.text.len() != all {
             let problem = "has latents or a text embedding of a wrong size";
             return Err(Error::file(&example.name, problem, "Prepare the pictures anew"));
         }

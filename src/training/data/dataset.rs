@@ -34,9 +34,15 @@ pub struct Example {
     pub latents: Latents,
     /// Those of the mirrored picture: a VAE doesn't commute with mirrors.
     pub mirrored: Option<Latents>,
-    /// Text embedding, `[tokens, width]`.
+    /// Text embedding, `[tokens, width]`, and after it SDXL's pooled vector.
     pub text: Vec<f32>,
+    /// What SDXL's UNet is told of the picture's size, as it is and mirrored.
+    pub sizes: [TimeIds; 2],
 }
+
+/// Pixels: height and width of the file's picture, top and left of what is cut from it once it is scaled,
+/// height and width of that.
+pub type TimeIds = [f64; 6];
 
 /// All that training needs of pictures and words.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,12 +55,19 @@ pub struct Dataset {
     pub class_prompt: Option<Vec<f32>>,
     /// Tokens and width of every text embedding.
     pub text_shape: [usize; 2],
+    /// Numbers of the pooled vector that follows each of them (SDXL); 0: none does.
+    pub pooled: usize,
 }
 
 impl Dataset {
     /// The examples of a role, in order.
     pub fn of(&self, role: Role) -> Vec<&Example> {
         self.examples.iter().filter(|example| example.role == role).collect()
+    }
+
+    /// Numbers of a text: embedding and pooled vector.
+    pub fn text_len(&self) -> usize {
+        self.text_shape[0] * self.text_shape[1] + self.pooled
     }
 
     /// A safetensors file with everything in it, to resume a run without VAE and text encoder.
@@ -67,13 +80,22 @@ impl Dataset {
         let mut add = |name: String, shape: Vec<usize>, values: &[f32]| {
             tensors.push(Named::new(name, shape, values, Precision::F32));
         };
-        add("text_empty".into(), vec![tokens, width], &self.empty);
+        let mut add_text = |name: String, text: &[f32]| {
+            let (embedding, pooled) = text.split_at(text.len().min(tokens * width));
+            add(name.clone(), vec![tokens, width], embedding);
+            if !pooled.is_empty() {
+                add(format!("{name}.pooled"), vec![pooled.len()], pooled);
+            }
+        };
+        add_text("text_empty".into(), &self.empty);
         if let Some(prompt) = &self.class_prompt {
-            add("class_prompt".into(), vec![tokens, width], prompt);
+            add_text("class_prompt".into(), prompt);
+        }
+        for (i, example) in self.examples.iter().enumerate() {
+            add_text(format!("{i}.text"), &example.text);
         }
         let mut rows = Vec::new();
         for (i, example) in self.examples.iter().enumerate() {
-            add(format!("{i}.text"), vec![tokens, width], &example.text);
             let both =
                 [("latents", Some(&example.latents)), ("mirrored", example.mirrored.as_ref())];
             for (name, latents) in both {
@@ -83,8 +105,9 @@ impl Dataset {
                     add(format!("{i}.{name}.deviation"), latents.shape.to_vec(), deviation);
                 }
             }
-            let Example { name, caption, role, .. } = example;
-            rows.push(Row { name: name.clone(), caption: caption.clone(), role: *role });
+            let Example { name, caption, role, sizes, .. } = example;
+            let sizes = (self.pooled > 0).then_some(*sizes);
+            rows.push(Row { name: name.clone(), caption: caption.clone(), role: *role, sizes });
         }
         let json = serde_json::to_string(&rows)
             .map_err(|error| Error::file(FILE, error.to_string(), BROKEN))?;
@@ -99,6 +122,13 @@ impl Dataset {
         let source = Bytes::new(FILE, bytes);
         let index = Index::read(&source)?;
         let values = |key: &str| index.read_f32(&source, key);
+        let text = |key: &str| -> Result<Vec<f32>> {
+            let (mut text, pooled) = (values(key)?, format!("{key}.pooled"));
+            if index.tensors.contains_key(&pooled) {
+                text.extend(values(&pooled)?);
+            }
+            Ok(text)
+        };
         let broken = |problem: String| Error::file(FILE, problem, BROKEN);
         let [tokens, width] = index.info("text_empty")?.shape[..] else {
             return Err(broken("has a text embedding that is no matrix".into()));
@@ -118,22 +148,25 @@ impl Dataset {
             Ok(Some(Latents { shape, mean: values(key)?, deviation }))
         };
         let mut examples = Vec::with_capacity(rows.len());
-        for (i, Row { name, caption, role }) in rows.into_iter().enumerate() {
+        for (i, Row { name, caption, role, sizes }) in rows.into_iter().enumerate() {
             let missing = || broken(format!("lacks the latents of {name}"));
             examples.push(Example {
                 latents: latents(&format!("{i}.latents"))?.ok_or_else(missing)?,
                 mirrored: latents(&format!("{i}.mirrored"))?,
-                text: values(&format!("{i}.text"))?,
+                text: text(&format!("{i}.text"))?,
+                sizes: sizes.unwrap_or_default(),
                 name,
                 caption,
                 role,
             });
         }
         let has_prompt = index.tensors.contains_key("class_prompt");
+        let empty = text("text_empty")?;
         Ok(Self {
             examples,
-            empty: values("text_empty")?,
-            class_prompt: has_prompt.then(|| values("class_prompt")).transpose()?,
+            pooled: empty.len().saturating_sub(tokens * width),
+            empty,
+            class_prompt: has_prompt.then(|| text("class_prompt")).transpose()?,
             text_shape: [tokens, width],
         })
     }
@@ -147,4 +180,7 @@ struct Row {
     name: String,
     caption: String,
     role: Role,
+    /// Of SDXL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sizes: Option<[TimeIds; 2]>,
 }

@@ -73,23 +73,31 @@ impl Picture {
         planes
     }
 
+    /// Its size once it is scaled to cover these pixels, and where what is kept of it lies: width and
+    /// height, left and top.
+    pub fn placed(&self, [width, height]: [usize; 2]) -> [[usize; 2]; 2] {
+        let [from_width, from_height] = self.size();
+        if [from_width, from_height] == [width, height] {
+            return [[width, height], [0, 0]];
+        }
+        let scale = (width as f64 / from_width as f64).max(height as f64 / from_height as f64);
+        let size = |from: usize, least: usize| ((from as f64 * scale).round() as usize).max(least);
+        let (w, h) = (size(from_width, width), size(from_height, height));
+        [[w, h], [(w - width) / 2, (h - height) / 2]]
+    }
+
     fn covering(&self, [width, height]: [usize; 2]) -> RgbImage {
         let mut opaque = RgbImage::new(self.pixels.width(), self.pixels.height());
         for (to, from) in opaque.pixels_mut().zip(self.pixels.pixels()) {
             let [r, g, b, a] = from.0.map(u32::from);
             to.0 = [r, g, b].map(|level| ((level * a + 255 * (255 - a) + 127) / 255) as u8);
         }
-        let [from_width, from_height] = self.size();
-        if [from_width, from_height] == [width, height] {
+        if self.size() == [width, height] {
             return opaque;
         }
-        let scale = (width as f64 / from_width as f64).max(height as f64 / from_height as f64);
-        let size =
-            |from: usize, least: usize| ((from as f64 * scale).round() as usize).max(least) as u32;
-        let (w, h) = (size(from_width, width), size(from_height, height));
+        let [[w, h], [x, y]] = self.placed([width, height]).map(|pair| pair.map(|it| it as u32));
         // Lanczos over the whole source area: no aliasing when a photo becomes 256 pixels wide.
         let resized = imageops::resize(&opaque, w, h, FilterType::Lanczos3);
-        let (x, y) = ((w - width as u32) / 2, (h - height as u32) / 2);
         imageops::crop_imm(&resized, x, y, width as u32, height as u32).to_image()
     }
 

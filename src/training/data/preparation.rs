@@ -5,9 +5,10 @@ use std::rc::Rc;
 use burn::tensor::{Tensor, TensorData};
 
 use super::check;
-use super::dataset::{Dataset, Example, Latents};
+use super::dataset::{Dataset, Example, Latents, TimeIds};
 use super::picture::{Buckets, Picture, Role};
 use crate::error::{Error, Result};
+use crate::models::TextStates;
 use crate::pipelines::StableDiffusion;
 use crate::training::settings::config::{Config, Posterior};
 
@@ -25,6 +26,7 @@ pub struct Preparation {
     next: usize,
     texts: Vec<Vec<f32>>,
     text_shape: [usize; 2],
+    pooled: usize,
     examples: Vec<Example>,
     notes: Vec<String>,
 }
@@ -72,6 +74,8 @@ impl Preparation {
             ));
         }
         let side = config.resolution.unwrap_or(model.native_size());
+        // Every caption needs them.
+        model.keep_text_encoders(Some(true));
         let class = count(&pictures, Role::Class);
         let class_prompt = (config.prior.weight > 0.0 && class == 0)
             .then(|| config.prior.class_prompt.trim().to_string());
@@ -85,6 +89,7 @@ impl Preparation {
             next: 0,
             texts: Vec::new(),
             text_shape: [0; 2],
+            pooled: 0,
             examples: Vec::with_capacity(pictures.len()),
             pictures,
             notes: Vec::new(),
@@ -127,10 +132,21 @@ impl Preparation {
         if let Some(lost) = encoding.truncated {
             self.notes.push(format!("Caption too long, left out of {}: {lost}", self.current()));
         }
-        let text = model.text_encoder()?.forward(&[encoding.ids])?;
-        let [_, tokens, width] = text.dims();
+        let TextStates { hidden, pooled } = match model.tokenizer_2 {
+            None => {
+                let hidden = model.text_encoder()?.forward(&[encoding.ids])?;
+                TextStates { hidden, pooled: None }
+            }
+            // The place after the last picture is that of dropped captions, which SDXL was trained with as
+            // zeros (sgm's `GeneralConditioner`).
+            Some(_) if next == self.pictures.len() => model.encode_prompt(&prompt)?.zeros(),
+            Some(_) => model.encode_prompt(&prompt)?,
+        };
+        let [_, tokens, width] = hidden.dims();
         self.text_shape = [tokens, width];
-        let mut parts: Vec<Tensor<1>> = vec![text.flatten(0, 2)];
+        self.pooled = pooled.as_ref().map_or(0, |pooled| pooled.dims()[1]);
+        let mut parts: Vec<Tensor<1>> = vec![hidden.flatten(0, 2)];
+        parts.extend(pooled.map(|pooled| pooled.flatten(0, 1)));
         if let Some(picture) = self.pictures.get(next) {
             let [width, height] = self.buckets.nearest(picture.size());
             let planes = picture.planes([width, height]);
@@ -161,7 +177,8 @@ impl Preparation {
     /// # Errors
     /// When a picture's latents aren't finite.
     pub fn conclude(&mut self, values: &[f32]) -> Result<()> {
-        let (text, rest) = values.split_at(self.text_shape[0] * self.text_shape[1]);
+        let text_len = self.text_shape[0] * self.text_shape[1] + self.pooled;
+        let (text, rest) = values.split_at(text_len);
         if let Some(picture) = self.pictures.get(self.next) {
             if rest.iter().any(|value| !value.is_finite()) {
                 return Err(Error::file(
@@ -190,6 +207,7 @@ impl Preparation {
                 latents: latents(rest),
                 mirrored: self.flip.then(|| latents(&rest[2 * count..])),
                 text: text.to_vec(),
+                sizes: sizes(picture, [width, height]),
             });
         } else {
             self.texts.push(text.to_vec());
@@ -200,14 +218,27 @@ impl Preparation {
 
     /// The data set, once [`Self::advance`] gave none.
     pub fn finish(self) -> Dataset {
+        self.model.keep_text_encoders(None);
         let mut texts = self.texts.into_iter();
         Dataset {
             examples: self.examples,
             empty: texts.next().unwrap_or_default(),
             class_prompt: texts.next(),
             text_shape: self.text_shape,
+            pooled: self.pooled,
         }
     }
+}
+
+/// What SDXL is told of a picture that is scaled to cover these pixels and cut in its middle: the truth,
+/// as it is and mirrored (diffusers' `train_text_to_image_lora_sdxl.py`).
+fn sizes(picture: &Picture, target: [usize; 2]) -> [TimeIds; 2] {
+    let [scaled, [left, top]] = picture.placed(target);
+    let row = |left: usize| {
+        let ([width, height], [target_width, target_height]) = (picture.size(), target);
+        [height, width, top, left, target_height, target_width].map(|pixels| pixels as f64)
+    };
+    [row(left), row(scaled[0] - target[0] - left)]
 }
 
 /// The trigger phrase before the caption, unless it is in there already.

@@ -221,8 +221,8 @@ impl LeaveOneOut {
     }
 
     fn with(&self, examples: Vec<Example>) -> Dataset {
-        let Dataset { empty, class_prompt, text_shape, .. } = &*self.dataset;
+        let Dataset { empty, class_prompt, text_shape, pooled, .. } = &*self.dataset;
         let (empty, class_prompt) = (empty.clone(), class_prompt.clone());
-        Dataset { examples, empty, class_prompt, text_shape: *text_shape }
+        Dataset { examples, empty, class_prompt, text_shape: *text_shape, pooled: *pooled }
     }
 }

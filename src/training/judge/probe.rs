@@ -52,12 +52,12 @@ impl<'a> Probe<'a> {
             timesteps.push(t as f64);
         }
         let [channels, height, width] = clean[0].latents.shape;
-        let [tokens, length] = self.context.dataset.text_shape;
+        let sizes = (0..n).map(|i| clean[i % clean.len()].sizes[0]).collect();
         let pixels = [n, channels, height, width];
         Ok(Batch {
             noisy: self.assembly.upload(noisy, pixels),
             timesteps,
-            context: self.assembly.upload(text.repeat(n), [n, tokens, length]),
+            context: self.assembly.context(&vec![text; n], sizes),
             target: self.assembly.upload(target, pixels),
             weights: self.assembly.upload(vec![1.0; n], [n, 1]),
             thresholds: None,

@@ -139,7 +139,8 @@ impl Setup {
         let ready = std::mem::take(&mut self.ready);
         let norms = self.norms.take().unwrap_or_default();
         let levels = self.model.unet.config().block_out_channels.len();
-        let mut adapter = Adapter::new(&self.sites(), &self.config, levels, &norms, ready)?;
+        let adapter = Adapter::new(&self.sites(), &self.config, levels, &norms, ready)?;
+        let mut adapter = adapter.with_stages(|path| self.model.unet.stage_of(path));
         if let Some(reference) = &self.reference {
             reference.initialise(&mut adapter, "the reference")?;
         }

@@ -5,7 +5,8 @@ use burn::tensor::{Device, Tensor, TensorData};
 use super::loss::Diffusion;
 use super::pass::Batch;
 use crate::error::{Error, Result};
-use crate::training::data::dataset::{Dataset, Example};
+use crate::models::{Added, Context};
+use crate::training::data::dataset::{Dataset, Example, TimeIds};
 use crate::training::numbers::random::{Stream, batch_indices, chances, generator};
 use crate::training::settings::config::{Config, LossKind};
 
@@ -153,13 +154,14 @@ impl Assembly<'_> {
             let samples: Vec<usize> = (0..n).filter(|&j| each[j] == shape).collect();
             let mut weights = Vec::with_capacity(samples.len());
             let mut thresholds = Vec::new();
-            let (mut noisy, mut target, mut context) = (Vec::new(), Vec::new(), Vec::new());
+            let (mut noisy, mut target) = (Vec::new(), Vec::new());
+            let (mut texts, mut sizes) = (Vec::new(), Vec::new());
             for &j in &samples {
                 let example = examples[draws.index[j]];
                 let t = draws.timesteps[j];
-                let latents = match &example.mirrored {
-                    Some(mirrored) if draws.mirrored[j] => mirrored,
-                    _ => &example.latents,
+                let (latents, told) = match &example.mirrored {
+                    Some(mirrored) if draws.mirrored[j] => (mirrored, example.sizes[1]),
+                    _ => (&example.latents, example.sizes[0]),
                 };
                 let mut clean = latents.mean.clone();
                 if let (Some(deviation), Some(z)) = (&latents.deviation, draws.posterior.get(j)) {
@@ -169,7 +171,8 @@ impl Assembly<'_> {
                 }
                 self.diffuse(&clean, &draws.noise[j], t, &mut noisy, &mut target)?;
                 let text = if draws.dropped[j] { &self.dataset.empty } else { &example.text };
-                context.extend_from_slice(text);
+                texts.push(text.as_slice());
+                sizes.push(told);
                 let weight = self.diffusion.weight(t, self.config.weighting)?;
                 weights.push(share * weight / n as f64);
                 if self.config.loss == LossKind::Huber {
@@ -179,12 +182,11 @@ impl Assembly<'_> {
             }
             let n = samples.len();
             let [channels, height, width] = shape;
-            let [tokens, length] = self.dataset.text_shape;
             let pixels = [n, channels, height, width];
             let batch = Batch {
                 noisy: self.upload(noisy, pixels),
                 timesteps: samples.iter().map(|&j| draws.timesteps[j] as f64).collect(),
-                context: self.upload(context, [n, tokens, length]),
+                context: self.context(&texts, sizes),
                 target: self.upload(target, pixels),
                 weights: self.upload(weights.iter().map(|&w| w as f32).collect(), [n, 1]),
                 thresholds: (!thresholds.is_empty()).then(|| self.upload(thresholds, [n, 1])),
@@ -192,6 +194,17 @@ impl Assembly<'_> {
             Ok((batch, weights))
         };
         shapes.into_iter().map(of_shape).collect()
+    }
+
+    /// What the UNet is told of samples: a text for each, and of SDXL what of the picture's size.
+    pub fn context(&self, texts: &[&[f32]], sizes: Vec<TimeIds>) -> Context {
+        let (n, pooled) = (texts.len(), self.dataset.pooled);
+        let [tokens, width] = self.dataset.text_shape;
+        let (embeddings, vectors): (Vec<&[f32]>, Vec<&[f32]>) =
+            texts.iter().map(|text| text.split_at(text.len().min(tokens * width))).unzip();
+        let added = (pooled > 0)
+            .then(|| Added { pooled: self.upload(vectors.concat(), [n, pooled]), time_ids: sizes });
+        Context { text: self.upload(embeddings.concat(), [n, tokens, width]), added }
     }
 
     /// Appends `x_t = sqrt(abar) x0 + sqrt(1 - abar) eps`, and what the model should say to it:

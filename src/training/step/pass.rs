@@ -5,7 +5,7 @@ use burn::tensor::Tensor;
 use super::loss::Diffusion;
 use crate::kernels::{self, Kept};
 use crate::layers::{Dropout, Strength};
-use crate::models::UNet2DConditionModel;
+use crate::models::{Context, UNet2DConditionModel};
 use crate::training::trained::adapter::Adapter;
 use crate::training::trained::leaves::Leaves;
 
@@ -15,8 +15,8 @@ pub struct Batch {
     pub noisy: Tensor<4>,
     /// One for each sample.
     pub timesteps: Vec<f64>,
-    /// Text embeddings, `[n, tokens, width]`.
-    pub context: Tensor<3>,
+    /// Text embeddings, `[n, tokens, width]`, and of SDXL what is added to the time.
+    pub context: Context,
     /// Noise, velocity, or what another pass said, `[n, 4, h, w]`.
     pub target: Tensor<4>,
     /// How much each sample counts, `[n, 1]`; the loss is the sum of weight times error.

@@ -17,10 +17,11 @@ pub fn by_prompt(
     let prompt = dataset.class_prompt.as_ref().unwrap_or(&dataset.empty);
     let samples: usize = batches.iter().map(|(_, weights)| weights.len()).sum();
     let weight = assembly.config.prior.weight / samples as f64;
-    let [tokens, width] = dataset.text_shape;
     let of_batch = |(batch, _): &(Batch, Vec<f64>)| {
         let n = batch.timesteps.len();
-        let context = assembly.upload(prompt.repeat(n), [n, tokens, width]);
+        // The picture's size stays what it is.
+        let sizes = batch.context.added.as_ref().map(|added| added.time_ids.clone());
+        let context = assembly.context(&vec![prompt.as_slice(); n], sizes.unwrap_or_default());
         let mut prior = Batch {
             noisy: batch.noisy.clone(),
             timesteps: batch.timesteps.clone(),

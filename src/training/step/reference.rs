@@ -154,7 +154,8 @@ pub fn dataset(source: &dyn Source, prefix: &str) -> Result<Dataset> {
             let latents = Latents { shape, mean, deviation: None };
             let name = format!("{}{i}", key(latents_name(role)));
             let caption = String::new();
-            examples.push(Example { name, caption, role, latents, mirrored: None, text });
+            let sizes = Default::default();
+            examples.push(Example { name, caption, role, latents, mirrored: None, text, sizes });
         }
     }
     let class_prompt = index.tensors.contains_key(&key("class_text"));
@@ -163,6 +164,8 @@ pub fn dataset(source: &dyn Source, prefix: &str) -> Result<Dataset> {
         empty: read("text_empty")?,
         class_prompt: class_prompt.then(|| read("class_text")).transpose()?,
         text_shape: [tokens, width],
+        // Files of this form are of SD 1 and 2.
+        pooled: 0,
     })
 }
 

@@ -175,6 +175,14 @@ impl Adapter {
         Ok(adapter)
     }
 
+    /// The same with other stages of the UNet: those of one whose blocks go in pieces.
+    pub fn with_stages(mut self, stage: impl Fn(&str) -> usize) -> Self {
+        for module in &mut self.modules {
+            module.stage = stage(&module.path);
+        }
+        self
+    }
+
     /// LoRA's factors, those that are `ready` or drawn; DoRA's with the lengths of the weight's rows.
     fn start_low_rank(
         &mut self,

@@ -199,7 +199,8 @@ fn planned(model: &Model, settings: &Settings, device: &OpenDevice) -> JsResult<
         if offer.buffer.is_some_and(|most| tensor > most) {
             return Ok(Need::Buffer(tensor));
         }
-        let pass = unet_peak(model.unet.config(), Pixels::of(width, height, guided), kernels);
+        let at_once = guided && !model.guides_in_turn(width, height);
+        let pass = unet_peak(model.unet.config(), Pixels::of(width, height, at_once), kernels);
         let decoding = |limits| model.decode_plan(width, height, limits);
         let peak = if (width, height) == (wanted.width, wanted.height) {
             planned.as_ref().ok().map(|plan| plan.peak)

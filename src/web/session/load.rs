@@ -202,13 +202,9 @@ fn open(files: &Array, options: &Options) -> JsResult<(Checkpoint, Option<Vec<u8
     Ok((Checkpoint::open_with(model, &options.overrides())?, clip_merges))
 }
 
-fn components(checkpoint: &Checkpoint) -> [&crate::weights::Component; 3] {
-    [&checkpoint.text_encoder, &checkpoint.unet, &checkpoint.vae]
-}
-
 /// Bytes of a checkpoint's tensors in its files.
 fn stored(checkpoint: &Checkpoint) -> u64 {
-    let tensors = components(checkpoint).into_iter().flat_map(|one| one.tensors.values());
+    let tensors = checkpoint.components().flat_map(|one| one.tensors.values());
     tensors.map(|tensor| tensor.info.bytes).sum()
 }
 
@@ -224,7 +220,8 @@ impl Engine {
         let device = &self.device.device;
         let unet = UNet2DConditionConfig::parse(&checkpoint.unet)?;
         let side = checkpoint.family.size;
-        let picture = unet_peak(&unet, Pixels::of(side, side, true), run_on(device));
+        let at_once = !unet.guides_in_turn(side, side);
+        let picture = unet_peak(&unet, Pixels::of(side, side, at_once), run_on(device));
         let narrow = Storage::halves_work(device);
         let wanted = options.weights.map(Into::into);
         let sizes = Sizes::of(checkpoint);

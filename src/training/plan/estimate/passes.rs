@@ -103,12 +103,12 @@ fn by_blocks(stages: &[Stage], first: usize, kernels: bool) -> f64 {
         let before = handed + results;
         most = most.max(before + stage.forward);
         if at >= first {
-            most = most.max(before + stage.graph + stage.back + waiting(stages, at));
+            most = most.max(before + stage.alone() + stage.back + waiting(stages, at));
             if kernels {
                 results += stage.results;
             }
         }
-        handed += stage.handed;
+        handed += stage.handed + stage.between;
     }
     most
 }

@@ -21,6 +21,17 @@ pub(super) struct Stage {
     pub(super) back: f64,
     /// At most needed on the way forward without a graph.
     pub(super) forward: f64,
+    /// Where a block goes piece by piece (`models::unet_stages`): what the largest piece keeps for the way
+    /// back, and what lies between all of them. 0 and 0: it goes as one.
+    pub(super) piece: f64,
+    pub(super) between: f64,
+}
+
+impl Stage {
+    /// What is kept at once for the way back by whom runs it by itself, with what lies between its pieces.
+    pub(super) fn alone(&self) -> f64 {
+        if self.between > 0.0 { self.piece + self.between } else { self.graph }
+    }
 }
 
 /// Tensors as large as its output that a residual block keeps with burn's own operations, per element:
@@ -77,10 +88,11 @@ impl Walk<'_> {
             // What the first convolution gives.
             stage.pushed += n * input as f64;
         }
-        for _ in 0..self.unet.layers(level) {
+        let depths = self.unet.down_depths(level).unwrap_or_default();
+        for layer in 0..self.unet.layers(level) {
             self.resnet(&mut stage, trained, n, input, c);
             if self.unet.down_block_types[level].starts_with("CrossAttn") {
-                self.transformer(&mut stage, trained, level);
+                self.transformer(&mut stage, trained, level, depths[layer]);
             }
             input = c;
             stage.pushed += n * c as f64;
@@ -102,7 +114,7 @@ impl Walk<'_> {
         let Some(name) = &self.unet.mid_block_type else { return stage };
         self.resnet(&mut stage, trained, n, c, c);
         if name.ends_with("CrossAttn") {
-            self.transformer(&mut stage, trained, level);
+            self.transformer(&mut stage, trained, level, self.unet.mid_depth());
             self.resnet(&mut stage, trained, n, c, c);
         }
         stage
@@ -115,12 +127,13 @@ impl Walk<'_> {
         let outer = channels[level.saturating_sub(1)];
         let mut previous = channels[(level + 1).min(channels.len() - 1)];
         let mut stage = Stage::default();
+        let depths = self.unet.up_depths(i).unwrap_or_default();
         for layer in 0..=self.unet.layers(level) {
             let skip = if layer == self.unet.layers(level) { outer } else { c };
             stage.taken += n * skip as f64;
             self.resnet(&mut stage, trained, n, previous + skip, c);
             if self.unet.up_block_types[i].starts_with("CrossAttn") {
-                self.transformer(&mut stage, trained, level);
+                self.transformer(&mut stage, trained, level, depths[layer]);
             }
             previous = c;
         }
@@ -158,10 +171,12 @@ impl Walk<'_> {
             true => 1.0 + f64::from(u8::from(trained.convolutions)),
             false => NORM + SILU + 1.0,
         };
-        stage.graph += each * (wide + c);
+        let mut graph = each * (wide + c);
         if trained.convolutions {
-            stage.graph += 2.0 * self.rank * n;
+            graph += 2.0 * self.rank * n;
         }
+        stage.graph += graph;
+        stage.piece = stage.piece.max(graph);
         // The gradients of what goes in, whole and in its parts, and of what goes out.
         stage.back = stage.back.max(2.0 * wide + 2.0 * c);
         stage.forward = stage.forward.max(2.0 * wide + 2.0 * c);
@@ -187,10 +202,10 @@ impl Walk<'_> {
         }
     }
 
-    /// Of a level: group norm and projections, and in each of its blocks self attention, cross attention
-    /// and feed-forward.
-    fn transformer(&mut self, stage: &mut Stage, trained: &Trained, level: usize) {
-        let depth = self.unet.transformer_layers_per_block.get(level).unwrap_or(1) as f64;
+    /// Of a level: group norm and projections, and in each of its `depth` blocks self attention, cross
+    /// attention and feed-forward.
+    fn transformer(&mut self, stage: &mut Stage, trained: &Trained, level: usize, depth: usize) {
+        let depth = depth as f64;
         let heads = self.unet.heads(level).unwrap_or(1) as f64;
         let (n, c) = (self.pixels(level), self.unet.block_out_channels[level] as f64);
         let words = (self.shape.tokens * self.shape.batch) as f64;
@@ -215,11 +230,19 @@ impl Walk<'_> {
                 + own
                 + gated
                 + if_(trained.feed_forward, 5.0 * own + 2.0 * r * n);
-            stage.graph += own + if_(trained.projections, 2.0 * own + 2.0 * r * n) + depth * block;
+            let around = own + if_(trained.projections, 2.0 * own + 2.0 * r * n);
+            stage.graph += around + depth * block;
+            stage.piece = stage.piece.max(around + block);
         } else {
             let scores = heads * n * (n / self.shape.batch as f64 + self.shape.tokens as f64);
             self.see(scores);
-            stage.graph += own * (NORM + 3.0) + depth * (52.0 * own + 3.0 * scores);
+            let (around, block) = (own * (NORM + 3.0), 52.0 * own + 3.0 * scores);
+            stage.graph += around + depth * block;
+            stage.piece = stage.piece.max(around + block);
+        }
+        if depth > 1.0 {
+            // What each block gets, and what is added after the last.
+            stage.between += (1.0 + depth) * own;
         }
         let back = if trained.feed_forward { 10.0 } else { 6.0 };
         stage.back = stage.back.max(back * own);
