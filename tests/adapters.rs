@@ -780,7 +780,7 @@ fn a_strength_is_spread_over_blocks() {
     let whole = model.outputs();
     let of = |module: &Module| match module.part {
         Part::UNet => spread::block(&module.path, &layout),
-        Part::TextEncoder => Some(spread::BASE.into()),
+        Part::TextEncoder | Part::TextEncoder2 => Some(spread::BASE.into()),
     };
     let names: std::collections::BTreeSet<String> = modules.iter().filter_map(of).collect();
     {

@@ -160,7 +160,8 @@ impl Chunked {
     fn said(&self, encoded: &[Encoded]) -> Said {
         let texts = self.0.iter().zip(encoded);
         let hidden = texts.clone().map(|(chunks, encoded)| encoded.text(chunks)).collect();
-        let pooled = texts.filter_map(|(chunks, encoded)| encoded.pooled(chunks.first()?)).last();
+        let pooled =
+            texts.filter_map(|(chunks, encoded)| encoded.pooled(chunks.first()?)).next_back();
         Said { hidden: Tensor::cat(hidden, 2), pooled }
     }
 }

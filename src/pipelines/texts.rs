@@ -68,7 +68,7 @@ impl StableDiffusion {
                 self.states(encoder, &[ids], 0)
             })
             .collect::<Result<Vec<_>>>()?;
-        let pooled = each.iter().filter_map(|states| states.pooled.clone()).last();
+        let pooled = each.iter().filter_map(|states| states.pooled.clone()).next_back();
         let hidden = each.into_iter().map(|states| states.hidden).collect();
         Ok(TextStates { hidden: Tensor::cat(hidden, 2), pooled })
     }

@@ -87,7 +87,10 @@ fn no_rule_of_accessibility_is_broken() {
     page.set("#steps", 1);
     page.generate();
     page.wait("both pictures", "return document.body.dataset.pictureBase === '1'");
-    page.browser.run("document.querySelectorAll('.card details').forEach((fold) => { fold.open = true; })", json!([]));
+    page.browser.run(
+        "document.querySelectorAll('.card details').forEach((fold) => { fold.open = true; })",
+        json!([]),
+    );
     keeps_the_rules(&page, "an adapter is on");
 
     page.browser.click("[data-testid=keep-adapters]");

@@ -185,7 +185,8 @@ fn an_embedding_has_vectors_for_either_text_encoder() {
     let drawn = draw(0.1);
     assert_eq!(drawn, draw(0.1));
     assert_ne!(drawn, draw(0.2), "the second encoder's vectors count");
-    let error = model.add_adapter(&file(&[first.clone()]), None).unwrap_err().to_string();
+    let error =
+        model.add_adapter(&file(std::slice::from_ref(&first)), None).unwrap_err().to_string();
     assert!(error.contains("without clip_g"), "{error}");
     let long = ("clip_g".to_string(), "F32", vec![1, 24], vec![0; 96]);
     let error = model.add_adapter(&file(&[first, long]), None).unwrap_err().to_string();

@@ -92,7 +92,12 @@ impl Walk<'_> {
         for layer in 0..self.unet.layers(level) {
             self.resnet(&mut stage, trained, n, input, c);
             if self.unet.down_block_types[level].starts_with("CrossAttn") {
-                self.transformer(&mut stage, trained, level, depths[layer]);
+                self.transformer(
+                    &mut stage,
+                    trained,
+                    level,
+                    depths.get(layer).copied().unwrap_or(1),
+                );
             }
             input = c;
             stage.pushed += n * c as f64;
@@ -133,7 +138,12 @@ impl Walk<'_> {
             stage.taken += n * skip as f64;
             self.resnet(&mut stage, trained, n, previous + skip, c);
             if self.unet.up_block_types[i].starts_with("CrossAttn") {
-                self.transformer(&mut stage, trained, level, depths[layer]);
+                self.transformer(
+                    &mut stage,
+                    trained,
+                    level,
+                    depths.get(layer).copied().unwrap_or(1),
+                );
             }
             previous = c;
         }
