@@ -66,10 +66,50 @@ fn the_signs_of_a_prompt_change_the_picture() {
         page.browser.run("return document.querySelector('#prompt').value", json!([])),
         "blue cat face <lora:ink:0.8>"
     );
+    a_tag_spreads_a_strength(&page, &plain, &inked);
     assert_eq!(page.messages(), "");
     drawn(&page, &"red apple ".repeat(60));
     page.wait("its tokens to be told", "return document.querySelector('#prompt-tokens').textContent === '120 of 150 tokens, read in 2 chunks'");
     page.browser.run("document.querySelector('#settings').open = true", json!([]));
     page.screenshot("prompt-settings");
     page.assert_no_console_errors();
+}
+
+/// Over blocks and steps: the card follows the tag, and a saved picture brings both back.
+fn a_tag_spreads_a_strength(page: &Page, plain: &Picture, inked: &Picture) {
+    let shown = |what: &str, is_it: &str| -> Picture {
+        let now = "const { pictureFingerprint, pictureBase, state } = document.body.dataset;
+             const [ink] = JSON.parse(pictureFingerprint).adapters;
+             const [blocks, curve] = ink?.slice(3) ?? [];";
+        page.wait(
+            what,
+            &format!("{now} return state === 'ready' && pictureBase === '1' && blocks && {is_it};"),
+        );
+        page.now()
+    };
+    page.set("#prompt", "blue cat face <lora:ink:0.8:lbw=NONE>");
+    let none = shown("no block", "Object.values(blocks).every((factor) => factor === 0)");
+    none.assert_same(plain, "all factors are 0");
+    page.set("#prompt", "blue cat face <lora:ink:0.8:start=2>");
+    let late = shown("the later steps", "curve.length === 2 && curve[1][0] === 0.25");
+    late.assert_differs_at_all(inked, "the first step is without");
+    late.assert_differs_at_all(plain, "the others are with");
+    page.set("#prompt", "blue cat face <lora:ink:0.8:lbw=INALL:stop=4>");
+    let is_both = "curve.length === 2 && curve[0][0] === 0.75 && blocks.M00 === 0";
+    let both = shown("some blocks, some steps", is_both);
+    both.assert_differs_at_all(&late, "other blocks and steps");
+    page.step("blocks and steps change the picture");
+
+    page.allow_downloads();
+    page.browser.click("#save");
+    let saved = page.saved("blue-cat-face-12.png");
+    page.set("#prompt", "blue cat face <lora:ink:0.8:lbw=NONE>");
+    shown("no block again", "curve.length === 0");
+    page.drop_files(&[&saved]);
+    page.wait("a message", "return document.querySelector('.message') !== null");
+    assert_says(&page.take_message(), &["blue-cat-face-12.png", "ink 0.8", "steps 0–75 %"]);
+    page.browser.click("#generate");
+    shown("what was saved", is_both).assert_same(&both, "its file brings it back");
+    page.browser.run("document.querySelector('.spread').open = true", json!([]));
+    page.screenshot("prompt-spread");
 }

@@ -6,10 +6,8 @@ import { LISTS } from "../prompt/spread-words.js";
 
 /** @typedef {import("../spread.js").Spread} Spread */
 
-/** So many inputs, and outputs, has a UNet at the most. */
-const ROWS = 12;
-/** So many of them lie between two halvings of the picture. */
-const ROWS_A_LEVEL = 3;
+/** How often the drawing narrows on its way down. */
+const LEVELS = 4;
 const OTHER = "other";
 
 export class SpreadFold {
@@ -66,9 +64,11 @@ export class SpreadFold {
 
   /** A slider for each, where it lies in the U: what goes in at a size beside what comes out at that size. */
   #build() {
-    const numbers = Array.from({ length: ROWS }, (_, i) => i);
+    // models have as many inputs as outputs: 12 (SD 1 and 2), 9, 6; adapters act in the first or the last of one of them
+    const count = 1 + Math.max(0, ...this.#names.map((name) => Number(/^(?:IN|OUT)(\d+)$/.exec(name)?.[1] ?? 0)));
+    const numbers = Array.from({ length: count }, (_, i) => i);
     const two = (number) => String(number).padStart(2, "0");
-    const rows = numbers.map((i) => ({ level: Math.floor(i / ROWS_A_LEVEL), in: `IN${two(i)}`, out: `OUT${two(ROWS - 1 - i)}` }))
+    const rows = numbers.map((i) => ({ level: Math.floor(LEVELS * i / count), in: `IN${two(i)}`, out: `OUT${two(count - 1 - i)}` }))
       .filter((row) => [row.in, row.out].some((name) => this.#names.includes(name)));
     const top = this.#names.includes(BASE) ? 2 : 1;
     const place = (name, side, row, level = 0) => {
