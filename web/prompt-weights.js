@@ -40,11 +40,15 @@ export function weigh(text, start, end, sign) {
 
 /** @param {{from: number, numbers: string}} tag @returns {Edit} */
 function ofTag({ from, numbers }, sign) {
-  const [first = "", ...rest] = numbers.split(":").slice(1);
-  const before = numbers && Number.isFinite(Number(first)) ? Number(first) : 1;
+  const parts = numbers.split(":").slice(1);
+  // the first that has no name, as lbw=OUTS has
+  const found = parts.findIndex((part) => !part.includes("="));
+  const at = Math.max(0, found);
+  const before = found >= 0 && Number.isFinite(Number(parts[at])) ? Number(parts[at]) : 1;
   const value = written(before + sign * TAG_STEP);
-  const text = [`:${value}`, ...rest].join(":");
-  return { start: from, end: from + numbers.length, text, selection: [from + 1, from + 1 + value.length] };
+  const text = parts.toSpliced(at, found < 0 ? 0 : 1, value).map((part) => `:${part}`).join("");
+  const begin = from + parts.slice(0, at).reduce((sum, part) => sum + 1 + part.length, 1);
+  return { start: from, end: from + numbers.length, text, selection: [begin, begin + value.length] };
 }
 
 /** @returns {Edit} */

@@ -51,6 +51,8 @@ test("a tag's number is its adapter's strength", () => {
     ["cat <lora:in|k>", -1, "cat <lora:ink:|0.95|>"],
     ["<lora:ink:|0.8|:0.5>", 1, "<lora:ink:|0.85|:0.5>"],
     ["a |<lora:ink:1>|", 1, "a <lora:ink:|1.05|>"],
+    ["<lora:in|k:lbw=OUTS>", 1, "<lora:ink:|1.05|:lbw=OUTS>"],
+    ["<lora:ink:lbw=OUTS:|0.8:start=3>", -1, "<lora:ink:lbw=OUTS:|0.75|:start=3>"],
     ["<lora:ink:-0|.05>", 1, "<lora:ink:|0|>"],
     ["cat| <lora:ink:1>", 1, "(|cat|:1.1) <lora:ink:1>"],
   ])) assert.equal(pressed(text, sign), wanted, text);
