@@ -28,4 +28,5 @@ pub use settings::{Settings, Sizes};
 pub use stable_diffusion::{ModelReport, StableDiffusion};
 pub use start::{Area, Content, Convention, Inpaint, Pictures, Start};
 pub use text_to_image::{Phase, Step, TextToImage};
+pub use texts::KeptTextEncoders;
 pub use vae::{Coding, DecodePlan, EncodePlan, Vae};

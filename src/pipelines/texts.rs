@@ -9,6 +9,24 @@ use crate::error::Result;
 use crate::models::{CLIPTextModel, TextStates};
 use crate::tokenizer::ClipTokenizer;
 
+/// While it lives, a model's text encoders stay once they are there: for who encodes many prompts. Then they
+/// go as is usual for their size.
+pub struct KeptTextEncoders(Rc<StableDiffusion>);
+
+impl KeptTextEncoders {
+    /// Those of a model.
+    pub fn new(model: Rc<StableDiffusion>) -> Self {
+        model.keep_text_encoders(Some(true));
+        Self(model)
+    }
+}
+
+impl Drop for KeptTextEncoders {
+    fn drop(&mut self) {
+        self.0.keep_text_encoders(None);
+    }
+}
+
 impl StableDiffusion {
     /// The text encoder, the first of two in SDXL, loaded again if it has left the device.
     ///
@@ -36,6 +54,7 @@ impl StableDiffusion {
     /// None: as is usual for their size.
     pub fn keep_text_encoders(&self, keep: Option<bool>) {
         self.encoders.set_keep(keep);
+        (0..self.encoders.count()).for_each(|encoder| self.encoders.used(encoder));
     }
 
     /// What the text encoder makes of rows of tokens, `[rows, tokens, width]`. It isn't asked, nor

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use lorakeet::pipelines::{Phase, Settings, Sizes, StableDiffusion, TextToImage};
+use lorakeet::pipelines::{KeptTextEncoders, Phase, Settings, Sizes, StableDiffusion, TextToImage};
 use lorakeet::weights::{Checkpoint, Overrides, Prediction};
 
 use super::fixture::{Run, TABLE, folder, folder_as, load, off, values};
@@ -151,6 +151,13 @@ fn text_encoders_leave_and_come_back() {
     assert_eq!(latents(&model, other, None), drawn, "prompts that are known");
     assert_eq!(latents(&model, settings("euler"), None), first);
     assert_eq!(model.encoder_bytes(), 0, "nobody was asked");
+    // Who encodes many prompts keeps them for so long.
+    model.keep_text_encoders(Some(false));
+    let kept = KeptTextEncoders::new(model.clone());
+    model.encode_prompt("dark night").unwrap();
+    assert!(model.encoder_bytes() > 0);
+    drop(kept);
+    assert!(model.encoder_bytes() > 0, "so small ones stay anyway");
     let again = Rc::new(load(&folder()));
     let long = Settings { negative_prompt: "dark night".into(), ..settings("euler") };
     assert_eq!(latents(&model, long.clone(), None), latents(&again, long, None));

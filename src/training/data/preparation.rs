@@ -9,13 +9,15 @@ use super::dataset::{Dataset, Example, Latents, TimeIds};
 use super::picture::{Buckets, Picture, Role};
 use crate::error::{Error, Result};
 use crate::models::TextStates;
-use crate::pipelines::StableDiffusion;
+use crate::pipelines::{KeptTextEncoders, StableDiffusion};
 use crate::training::settings::config::{Config, Posterior};
 
 /// Pictures on their way to latents, one at a time. Who pulls it reads each tensor back and hands
 /// its numbers in.
 pub struct Preparation {
     model: Rc<StableDiffusion>,
+    /// Every caption needs them.
+    _encoders: KeptTextEncoders,
     pictures: Vec<Picture>,
     buckets: Buckets,
     flip: bool,
@@ -74,12 +76,11 @@ impl Preparation {
             ));
         }
         let side = config.resolution.unwrap_or(model.native_size());
-        // Every caption needs them.
-        model.keep_text_encoders(Some(true));
         let class = count(&pictures, Role::Class);
         let class_prompt = (config.prior.weight > 0.0 && class == 0)
             .then(|| config.prior.class_prompt.trim().to_string());
         Ok(Self {
+            _encoders: KeptTextEncoders::new(model.clone()),
             model,
             buckets: Buckets::new(side),
             flip: config.flip,
@@ -218,7 +219,6 @@ impl Preparation {
 
     /// The data set, once [`Self::advance`] gave none.
     pub fn finish(self) -> Dataset {
-        self.model.keep_text_encoders(None);
         let mut texts = self.texts.into_iter();
         Dataset {
             examples: self.examples,
