@@ -208,7 +208,11 @@ impl Preparation {
                 latents: latents(rest),
                 mirrored: self.flip.then(|| latents(&rest[2 * count..])),
                 text: text.to_vec(),
-                sizes: sizes(picture, [width, height]),
+                // Other models aren't told.
+                sizes: match self.pooled {
+                    0 => Default::default(),
+                    _ => sizes(picture, [width, height]),
+                },
             });
         } else {
             self.texts.push(text.to_vec());
