@@ -71,7 +71,7 @@ export class Lorakeet extends EventTarget {
   }
 
   /**
-   * Loads the engine, about 2.4 MB as a host sends it, and 1.8 MB more where there is a GPU.
+   * Loads the engine, some megabytes (README.md has its sizes), and more where there is a GPU.
    * @param {OpenOptions} [options]
    */
   static async open({ backend, base = new URL("../", HERE), threads, memory, kernels } = {}) {
