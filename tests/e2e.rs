@@ -333,6 +333,30 @@ fn a_checkpoint_in_one_file_and_a_model_folder_and_back() {
     page.wait_for_strength("1");
     assert_reference(&page.now(), "ddim.ink_1.0.0");
     page.step("a dropped model folder draws the same");
+
+    page.drop_files(&[&files::here("tests/fixtures/sdxl/folder")]);
+    page.wait(
+        "a small SDXL to be loaded",
+        "return document.querySelector('#model-name').textContent === 'folder'
+           && document.body.dataset.state === 'ready'",
+    );
+    let left = page.take_message();
+    assert!(left.contains("ink"), "the adapter doesn't fit it: {left}");
+    let family = page.text("#family");
+    assert!(family.contains("Stable Diffusion XL"), "what it is taken for: {family}");
+    page.set("#width", 64);
+    page.set("#height", 64);
+    page.set("#steps", 2);
+    page.generate();
+    page.wait_until_ready();
+    let first = page.now();
+    assert_eq!((first.width, first.height), (64, 64));
+    page.set("#prompt", "a red fox");
+    page.generate();
+    page.wait_until_ready();
+    page.now().assert_differs_at_all(&first, "both text encoders read the prompt");
+    assert_eq!(page.messages(), "");
+    page.step("a Stable Diffusion XL draws");
     page.assert_no_console_errors();
 }
 

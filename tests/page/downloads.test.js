@@ -37,12 +37,14 @@ test("a folder of a repository lists that folder; branches and names are encoded
   assert.equal(note, "Left out: 1 file of kinds that can run code.");
 });
 
-test("SDXL's folder and one in shards are no whole model; what there is instead is said", () => {
+test("SDXL's folder brings both text encoders; one in shards is no whole model, and what there is instead is said", () => {
   const whole = ["model_index.json", "unet/diffusion_pytorch_model.safetensors", "vae/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors"];
   const read = (files) => readAddress("huggingface.co/a/b").read(files.map((path) => tree(path)));
   assert.equal(read(whole).choices[0].parts.length, 4);
   const hasWhole = (files) => read(files).choices.some(({ parts }) => parts.length > 1);
-  assert.equal(hasWhole([...whole, "text_encoder_2/model.safetensors"]), false);
+  const xl = [...whole, ...["text_encoder", "text_encoder_2"].map((part) => `${part}/config.json`), "text_encoder_2/model.safetensors", "tokenizer_2/vocab.json"];
+  assert.equal(read(xl).choices[0].parts.length, xl.length);
+  assert.equal(hasWhole([...whole, "text_encoder_2/model-00001-of-00002.safetensors"]), false);
   const shards = whole.map((path) => path.replace("unet/diffusion_pytorch_model", "unet/diffusion_pytorch_model-00001-of-00002"));
   assert.equal(hasWhole([...shards, "lora.safetensors"]), false);
   assert.throws(() => read(["a.ckpt", "b.bin"]), /only 2 files of kinds that can run code/);

@@ -139,13 +139,14 @@ function filesOfTree(tree, repository, folder, file, at) {
  */
 function wholeModel(files, root, repository) {
   const within = files.filter(({ path }) => path.startsWith(root)).map((found) => ({ ...found, path: found.path.slice(root.length) }));
-  if (within.some(({ path }) => path.startsWith("text_encoder_2/"))) return null; // Stable Diffusion XL
-  const weights = ["unet", "vae", "text_encoder"].map((part) => {
+  // Stable Diffusion XL has two
+  const second = within.some(({ path }) => path.startsWith("text_encoder_2/")) ? ["text_encoder_2"] : [];
+  const weights = ["unet", "vae", "text_encoder", ...second].map((part) => {
     const all = within.filter(({ path }) => path.startsWith(`${part}/`) && WEIGHTS.test(path) && !/non_ema|-of-\d/.test(path));
     return all.find(({ path }) => /\.fp16\.safetensors$/.test(path)) ?? all.find(({ path }) => /\/(diffusion_pytorch_model|model)\.safetensors$/.test(path));
   });
   if (weights.some((found) => !found)) return null;
-  const small = within.filter(({ path }) => path === "model_index.json" || /^(unet|vae|text_encoder)\/config\.json$|^scheduler\/scheduler_config\.json$|^tokenizer\/[^/]+\.(json|txt)$/.test(path));
+  const small = within.filter(({ path }) => path === "model_index.json" || /^(unet|vae|text_encoder(_2)?)\/config\.json$|^scheduler\/scheduler_config\.json$|^tokenizer(_2)?\/[^/]+\.(json|txt)$/.test(path));
   const parts = [...small, ...weights];
   return {
     title: "the whole model, as a diffusers folder", name: repository.split("/").at(-1), kind: "model",

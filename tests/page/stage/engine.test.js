@@ -23,11 +23,11 @@ test("the demo model loads, with how far it is and a way out", async () => {
 test("a checkpoint of another kind, and one without room, change nothing", async () => {
   const page = await open({ plays: {
     judgeModel: ({ files }) => files[0].startsWith("sdxl")
-      ? { error: { kind: "file", message: "sdxl base 1.0.safetensors: is a Stable Diffusion XL checkpoint. Lorakeet draws with Stable Diffusion 1 and 2: use a model of those" } }
+      ? { error: { kind: "file", message: "sdxl refiner 1.0.safetensors: is the refiner of Stable Diffusion XL, which isn't supported. Use a model that draws alone" } }
       : files[0].startsWith("large") && { error: { kind: "setting", message: "memory: this model's weights take 4.27 GB in full (f32), 2.13 GB in halves (f16), 1.21 GB in 8 bits, and there is room for 1.00 GB. Use a smaller model, or a device with more memory" } },
   } });
-  await page.drop(file("sdxl base 1.0.safetensors", checkpoint(1)));
-  assert.match(await page.message("Stable Diffusion XL"), /^sdxl base 1\.0\.safetensors was not loaded: sdxl/);
+  await page.drop(file("sdxl refiner 1.0.safetensors", checkpoint(1)));
+  assert.match(await page.message("Stable Diffusion XL"), /^sdxl refiner 1\.0\.safetensors was not loaded: sdxl/);
   await page.drop(file("large.safetensors", checkpoint(2)));
   await page.message("room for 1.00 GB");
   await page.says("#status", "Emoji Diffusion stays loaded");

@@ -11,7 +11,7 @@ const summary = (page) => page.text(".spread .summary-line");
 /** Waits for a picture, with this adapter's words under it, and nothing to be drawn. */
 const drawn = (page, words = "") => page.until(`a picture with “${words}”`, (wanted) => {
   const { state, pictureBase } = document.body.dataset;
-  return state === "ready" && pictureBase === "1" && document.querySelector(".tag-now").textContent.endsWith(wanted);
+  return state === "ready" && pictureBase === "1" && document.querySelector("#two-up").rightLabel.endsWith(wanted);
 }, words && `(${words})`);
 /** What the picture on show was drawn with. */
 const spread = (page) => page.run(() => JSON.parse(document.body.dataset.pictureFingerprint).adapters
