@@ -8,6 +8,7 @@ pub mod start;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use burn::tensor::Device;
 use lorakeet::error::{Error, Result};
@@ -136,7 +137,10 @@ pub fn check_place(path: &Path, is_folder: bool) -> Result<()> {
         let folder =
             if is_folder { folders.find(|folder| folder.exists()) } else { folders.next() };
         let folder = folder.filter(|folder| !folder.as_os_str().is_empty());
-        let probe = format!(".lorakeet-{}", std::process::id());
+        // Two may look at one place at a time, as tests do.
+        static PROBES: AtomicU32 = AtomicU32::new(0);
+        let number = PROBES.fetch_add(1, Ordering::Relaxed);
+        let probe = format!(".lorakeet-{}-{number}", std::process::id());
         let probe = folder.unwrap_or(Path::new(".")).join(probe);
         std::fs::write(&probe, b"").and_then(|()| std::fs::remove_file(&probe))
     };
