@@ -189,6 +189,10 @@ fn pictures_and_adapters_are_as_before() {
     assert_eq!(draw(&model), base);
     model.mute_adapters(false);
     assert_eq!(draw(&model), with);
+    // What is set again acts, as the page sets those that it draws with.
+    model.mute_adapters(true);
+    model.set_adapter(id, true, 1.0, 1.0).unwrap();
+    assert_eq!(draw(&model), with);
 
     // Off while away, and off after the return.
     model.release_encoders();

@@ -20,6 +20,8 @@ pub struct Attached {
     /// What its file holds and how much of it is used.
     pub report: CoverageReport,
     enabled: bool,
+    /// Out of the arithmetic until its strengths are set again, or all are back.
+    muted: bool,
     wanted: [f32; 2],
     spread: Spread,
     places: Vec<Place>,
@@ -62,14 +64,14 @@ impl Attached {
     }
 
     /// Puts the strengths in force where this part of a picture's steps is done.
-    fn apply(&self, muted: bool, done: Option<f32>) {
+    fn apply(&self, done: Option<f32>) {
         for place in &self.places {
             let along = match (place.part, done) {
                 (Part::UNet, Some(done)) => self.spread.at(done),
                 _ => 1.0,
             };
             let block = self.spread.of_block(place.block.as_deref());
-            let on = self.enabled && !muted;
+            let on = self.enabled && !self.muted;
             place.strength.set(if on { self.strength(place.part) * block * along } else { 0.0 });
         }
     }
@@ -87,7 +89,6 @@ fn index(part: Part) -> usize {
 pub struct AdapterSet {
     adapters: Vec<Attached>,
     next: u64,
-    muted: bool,
     /// The part of a picture's steps that is done, while one is drawn.
     done: Option<f32>,
 }
@@ -154,6 +155,7 @@ impl AdapterSet {
             name: file.name,
             report: file.report,
             enabled: true,
+            muted: false,
             wanted: [1.0; 2],
             spread: Spread::default(),
             places,
@@ -161,7 +163,7 @@ impl AdapterSet {
         Ok(id)
     }
 
-    /// Sets an adapter's switch and strengths: three numbers change, nothing else.
+    /// Sets an adapter's switch and strengths: numbers change, nothing else. One that was muted acts again.
     ///
     /// # Errors
     /// When there is no such adapter or a strength is out of [`Self::STRENGTHS`].
@@ -175,11 +177,11 @@ impl AdapterSet {
                 ));
             }
         }
-        let (muted, done) = (self.muted, self.done);
+        let done = self.done;
         let adapter = self.find(id)?;
-        adapter.enabled = enabled;
+        (adapter.enabled, adapter.muted) = (enabled, false);
         adapter.wanted = [unet, text_encoder];
-        adapter.apply(muted, done);
+        adapter.apply(done);
         Ok(())
     }
 
@@ -189,10 +191,10 @@ impl AdapterSet {
     /// When there is no such adapter or a factor is out of range; nothing changes then.
     pub fn spread(&mut self, id: u64, spread: Spread) -> Result<()> {
         spread.check()?;
-        let (muted, done) = (self.muted, self.done);
+        let done = self.done;
         let adapter = self.find(id)?;
         adapter.spread = spread;
-        adapter.apply(muted, done);
+        adapter.apply(done);
         Ok(())
     }
 
@@ -200,7 +202,7 @@ impl AdapterSet {
     pub fn at(&mut self, done: Option<f32>) {
         self.done = done;
         for adapter in self.adapters.iter().filter(|adapter| !adapter.spread.curve.is_empty()) {
-            adapter.apply(self.muted, done);
+            adapter.apply(done);
         }
     }
 
@@ -210,9 +212,9 @@ impl AdapterSet {
 
     /// Takes every adapter out of the arithmetic without forgetting its strengths, or puts all back.
     pub fn mute(&mut self, mute: bool) {
-        self.muted = mute;
-        for adapter in &self.adapters {
-            adapter.apply(mute, self.done);
+        for adapter in &mut self.adapters {
+            adapter.muted = mute;
+            adapter.apply(self.done);
         }
     }
 
