@@ -3,7 +3,6 @@
 use burn::backend::ops::{FloatTensorOps, ModuleOps};
 use burn::backend::wgpu::{CubeTensor, into_contiguous};
 use burn::backend::{Cube, TensorMetadata};
-use burn::tensor::DType;
 use cubecl::MemoryAllocationMode;
 
 use super::super::cpu::norm::Groups;
