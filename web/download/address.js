@@ -133,6 +133,14 @@ function filesOfTree(tree, repository, folder, file, at) {
   return { choices, note: pickles ? `Left out: ${counted(pickles, "file")} of kinds that can run code.` : "" };
 }
 
+/** What a diffusers folder has beside its weights. */
+const SMALL = [
+  /^model_index\.json$/,
+  /^(unet|vae|text_encoder(_2)?)\/config\.json$/,
+  /^scheduler\/scheduler_config\.json$/,
+  /^tokenizer(_2)?\/[^/]+\.(json|txt)$/,
+];
+
 /**
  * A diffusers folder: its configs, its tokenizer, and of each network one file of weights, in halves where there is one.
  * @returns {?Choice}
@@ -146,7 +154,7 @@ function wholeModel(files, root, repository) {
     return all.find(({ path }) => /\.fp16\.safetensors$/.test(path)) ?? all.find(({ path }) => /\/(diffusion_pytorch_model|model)\.safetensors$/.test(path));
   });
   if (weights.some((found) => !found)) return null;
-  const small = within.filter(({ path }) => path === "model_index.json" || /^(unet|vae|text_encoder(_2)?)\/config\.json$|^scheduler\/scheduler_config\.json$|^tokenizer(_2)?\/[^/]+\.(json|txt)$/.test(path));
+  const small = within.filter(({ path }) => SMALL.some((pattern) => pattern.test(path)));
   const parts = [...small, ...weights];
   return {
     title: "the whole model, as a diffusers folder", name: repository.split("/").at(-1), kind: "model",
